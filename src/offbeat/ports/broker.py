@@ -1,0 +1,44 @@
+"""The broker's interface: messages in, one delivery each out. Never declares a queue, never uses a result backend."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from offbeat.core.message import Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """What the broker said of one message. error: its words without any secret, "" when it took the message.
+
+    retry: the same message may be taken later. down: the broker itself is out of reach, so others need not be tried.
+    unroutable: there is no such queue or exchange (RabbitMQ's return).
+    """
+
+    error: str = ""
+    retry: bool = True
+    down: bool = False
+    unroutable: bool = False
+
+    @property
+    def taken(self) -> bool:
+        """Return whether the broker has the message, confirmed where it can confirm."""
+        return not self.error
+
+
+class Broker(Protocol):
+    """Where messages go."""
+
+    def publish(self, messages: Sequence[Message], seconds: float) -> Sequence[Delivery]:
+        """Publish in order; return one Delivery for each message, in the same order. Never raises for the broker's faults.
+
+        Stops after `seconds` (monotonic): what was not tried by then has the error "not tried: out of time", retry. After a
+        delivery that is `down`, the rest are answered like it without being tried. One message that cannot be built, routed
+        or is refused does not stop the others. A connection is opened when needed, kept for the next call, and opened anew
+        after a fault.
+        """
+
+    def close(self) -> None:
+        """Release the connection. Safe to call twice."""

@@ -1,0 +1,77 @@
+"""Time: the only file that reads a clock or sleeps.
+
+`now` is wall time (seconds since the epoch, UTC); `monotonic` never goes back and is for leases and time limits only.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Protocol
+
+
+class Clock(Protocol):
+    """What runners know of time."""
+
+    def now(self) -> float:
+        """Return seconds since the epoch, UTC."""
+
+    def monotonic(self) -> float:
+        """Return seconds since some fixed point; never goes back."""
+
+    def sleep_until(self, instant: float) -> None:
+        """Return when `now()` has reached `instant`, or earlier after `wake`. Never raises."""
+
+    def wake(self) -> None:
+        """End the present or the next `sleep_until` at once. Safe in a signal handler."""
+
+
+class SystemClock:
+    """The clock of this machine."""
+
+    def __init__(self) -> None:
+        self._woken = threading.Event()
+
+    def now(self) -> float:
+        return time.time()
+
+    def monotonic(self) -> float:
+        return time.monotonic()
+
+    def sleep_until(self, instant: float) -> None:
+        # In slices: a wall clock that is set must not make the sleep longer than it was asked for.
+        while (left := instant - time.time()) > 0:
+            if self._woken.wait(min(left, 1.0)):
+                break
+        self._woken.clear()
+
+    def wake(self) -> None:
+        self._woken.set()
+
+
+class FakeClock:
+    """A clock that moves only when told; `sleep_until` jumps and remembers what it was asked for."""
+
+    def __init__(self, now: float = 1_767_225_600.0) -> None:
+        self.wall = now
+        self.mono = 1000.0
+        self.sleeps: list[float] = []
+
+    def now(self) -> float:
+        return self.wall
+
+    def monotonic(self) -> float:
+        return self.mono
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        self.wall += seconds
+        self.mono += seconds
+
+    def sleep_until(self, instant: float) -> None:
+        self.sleeps.append(instant)
+        if instant > self.wall:
+            self.advance(instant - self.wall)
+
+    def wake(self) -> None:
+        self.sleeps.append(self.wall)
