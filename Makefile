@@ -1,0 +1,67 @@
+# One word a task; `make help` lists them. Needs make, git and a Python >= 3.11; everything else goes into .venv.
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+MAKEFLAGS += --no-print-directory
+unexport PYTHONPATH PYTHONHOME PIP_REQUIRE_VIRTUALENV PIP_USER
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+WORKERS ?= 3
+TESTS ?=
+ARGS ?=
+
+export PYTHON
+
+.PHONY: help venv check test demo bench coverage docs format wheel constraints clean
+
+help: ## say what there is
+	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	@echo "  PYTHON=/path/to/python3.11 names the interpreter; TESTS=tests/core ARGS='-k dst' narrow make test."
+
+venv: $(READY) ## make .venv with offbeat (editable), its extras and the tools
+
+$(READY): pyproject.toml constraints.txt scripts/make-venv
+	@echo "making $(VENV) (once; about half a minute)"
+	@scripts/make-venv $(VENV)
+	@touch $@
+
+check: $(READY) ## the gate: style, types, layers, sizes; changes nothing
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python scripts/gate_check.py
+
+test: $(READY) ## every test, with real servers where they are (or can be) installed
+	@if ! scripts/install-test-servers; then test "$$CI" != true || exit 1; fi
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(TESTS) $(ARGS)
+
+demo: $(READY) ## the whole thing at work on a small Django project: a worker, a minute of schedule
+	@$(BIN)/python examples/difio/demo.py
+
+bench: $(READY) ## measure against the shell script that it replaces; renews the table in bench/README.md
+	@$(BIN)/python bench/bench.py
+
+coverage: $(READY) ## every test once more, with the lines and branches that none of them reaches
+	@rm -f .coverage .coverage.*
+	$(BIN)/coverage run -m pytest $(TESTS) $(ARGS)
+	@$(BIN)/coverage combine -q && $(BIN)/coverage report
+
+docs: $(READY) ## write the generated pages anew (docs/reference/commands.md)
+	$(BIN)/python scripts/write-docs
+
+format: $(READY) ## format and sort imports
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+wheel: $(READY) ## build dist/offbeat-*.whl
+	@rm -rf dist
+	$(BIN)/python -m build --wheel --no-isolation
+
+constraints: ## renew constraints.txt with the newest versions
+	scripts/pin
+
+clean: ## remove .venv and all that the tools leave behind
+	rm -rf $(VENV) build dist .coverage .coverage.* htmlcov .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
