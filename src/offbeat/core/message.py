@@ -1,11 +1,17 @@
-"""An occurrence as a Celery message, protocol 2: headers, properties and body, as plain data."""
+"""An occurrence as a Celery message, protocol 2: headers, properties and body, as plain data.
+
+Never serializes and never publishes. Its authority is celery/app/amqp.py (as_task_v2) and docs/internals/protocol.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 
-from offbeat.core.model import Json
+from offbeat.core.model import Cause, DueTime, Instant, Json, TaskCall
+
+REPR_LIMIT = 1024  # characters of argsrepr and kwargsrepr, as Celery cuts them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,3 +29,75 @@ class Message:
     body: tuple[list[Json], Mapping[str, Json], Mapping[str, Json]]
     priority: int | None = None
     expires_at: float | None = None
+
+
+def build(
+    *,
+    call: TaskCall,
+    entry: str,
+    occurrence: str,
+    due_at: DueTime,
+    cause: Cause,
+    attempt: int,
+    origin: str,
+    expires_at: Instant | None,
+) -> Message:
+    """Return the message for one attempt at one occurrence. The same arguments give the same message.
+
+    entry: its name. occurrence: its id, which is the task's id too. attempt: of the claim under which it is sent. origin: who
+    sends it, "offbeat@host". expires_at: None without `expires`.
+
+    `ignore_result` is left out of the headers, so that the task's own setting counts: a producer that writes false makes a
+    task declared with ignore_result=True store its result. The entry's own headers are merged flat, and never replace ours.
+    A routing key that is not given is the queue's name, which the default exchange routes by without any binding.
+    """
+    kwargs = dict(call.kwargs)
+    ours: dict[str, Json] = {
+        "lang": "py",
+        "task": call.task,
+        "id": occurrence,
+        "root_id": occurrence,
+        "parent_id": None,
+        "group": None,
+        "shadow": None,
+        "eta": None,
+        "expires": None if expires_at is None else _iso(expires_at),
+        "retries": 0,
+        "timelimit": [None, None],
+        "argsrepr": _cut(repr(call.args)),
+        "kwargsrepr": _cut(repr(kwargs)),
+        "origin": origin,
+        "periodic_task_name": entry,
+        "offbeat_entry": entry,
+        "offbeat_occurrence": occurrence,
+        "offbeat_due_at": format_due(due_at),
+        "offbeat_cause": cause.value,
+        "offbeat_attempt": attempt,
+    }
+    return Message(
+        task_id=occurrence,
+        exchange=call.exchange,
+        routing_key=call.routing_key or call.queue,
+        serializer=call.serializer,
+        headers={**call.headers, **ours},
+        body=(list(call.args), kwargs, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}),
+        priority=call.priority,
+        expires_at=expires_at,
+    )
+
+
+def format_due(due_at: DueTime) -> str:
+    """Return a due time as the header `offbeat_due_at` has it.
+
+    >>> format_due(1772332200)
+    '2026-03-01T02:30:00Z'
+    """
+    return _iso(due_at).replace("+00:00", "Z")
+
+
+def _iso(instant: Instant) -> str:
+    return datetime.fromtimestamp(instant, tz=UTC).isoformat()
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= REPR_LIMIT else text[: REPR_LIMIT - 3] + "..."
