@@ -1,0 +1,19 @@
+"""Where `offbeat` and `python -m offbeat` start. Imports as little as possible before it knows what is asked for."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main() -> None:
+    """Do what the command line says and exit."""
+    try:
+        from offbeat.faces.cli import cli
+
+        cli.main()
+    except KeyboardInterrupt:  # while importing: nothing has begun
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()
