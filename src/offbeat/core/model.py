@@ -73,13 +73,11 @@ class Reason(StrEnum):
     NONE = ""
     COALESCED = "coalesced"  # late, and a newer due time of the entry has come (catch_up = "latest")
     MISSED = "missed"  # late, and catch_up = "none"
-    TOO_LATE = "too_late"  # its grace had ended before it was recorded or claimed
+    TOO_LATE = "too_late"  # its grace ended before it was sent; what the broker said is in the note
     REMOVED = "removed"  # the entry is no longer in the schedule
     DISABLED = "disabled"  # the entry says enabled = false
     PAUSED = "paused"  # a person paused the entry, or all of them
     OVERLAP = "overlap"  # the previous slot of its directory was still running
-    UNROUTABLE = "unroutable"  # the broker has no such queue, and grace ended
-    BROKER_DOWN = "broker_down"  # the broker was out of reach until grace ended
     EXIT_STATUS = "exit_status"  # the command ended with another status than 0
     TIMED_OUT = "timed_out"  # the command was stopped at its time limit
     RUNNER_DIED = "runner_died"  # the supervisor of the command is gone

@@ -6,9 +6,20 @@ design: coalescing is local, so how a span is cut, and how often anybody ticks, 
 
 from __future__ import annotations
 
+import heapq
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
+from math import ceil, floor
+from typing import TypeAlias
 
-from offbeat.core.model import Cause, DueTime, Instant, Lane, Policy, Reason
+from offbeat.core.identity import spread
+from offbeat.core.model import PUNCTUAL, CatchUp, Cause, DueTime, Instant, Kind, Lane, Policy, Reason
+from offbeat.core.recurrence import Recurrence, compile_recurrence
+
+BURST = 2000  # most rows of one window, so that memory does not grow with the schedule; one due time is never cut in two
+GAP = 3  # this many equal skips in a row are one gap
+Pauses: TypeAlias = tuple[tuple[Instant, Instant | None], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,3 +108,213 @@ class Window:
     next_due: DueTime | None
     rows: tuple[PlannedRow, ...]
     gaps: tuple[Gap, ...]
+
+
+def plan(portion: Portion) -> tuple[Window, ...]:
+    """Return one window for each group: every due time in (cursor, until] of every member, in exactly one row or gap.
+
+    until is the last whole second <= now, or earlier where a window would grow beyond BURST rows: the rest is for the next
+    pass. Pure: equal portions give equal windows.
+    """
+    return tuple(plan_group(group, members, portion.now) for group, members in portion.groups)
+
+
+def plan_group(group: Group, members: Sequence[Member], now: Instant) -> Window:
+    """Return the window of one group; members alike in everything but their name are decided together."""
+    rule = compile_recurrence(group.recurrence, group.zone)
+    alike: dict[tuple[object, ...], list[Member]] = {}
+    for member in members:
+        likeness = (member.first, member.last, member.policy, member.gone, member.pauses, member.heirs)
+        alike.setdefault(likeness, []).append(member)
+    classes = [(same, _spans(rule, same[0], group.cursor, now)) for same in alike.values()]
+    until = _cut(rule, classes, floor(now))
+    classes = [(same, [span.upto(until) for span in spans if span.after < until]) for same, spans in classes]
+    rows: list[PlannedRow] = []
+    gaps: list[Gap] = []
+    everywhere = set.intersection(*(set(spans) for _, spans in classes)) if classes else set()
+    for same, spans in classes:
+        for span in spans:
+            if not span.reason:
+                rows += _sends(rule, same, span, now)
+            elif len(due := list(islice(rule.due_times(span.after, span.until), GAP))) < GAP:
+                rows += [_skip(m.eno, at, span.reason) for at in due for m in same]
+            elif span not in everywhere:
+                gaps += [Gap(eno=m.eno, after=span.after, until=span.until, reason=span.reason) for m in same]
+    gaps += [Gap(eno=None, after=s.after, until=s.until, reason=s.reason) for s in sorted(everywhere, key=lambda s: s.after)
+             if s.reason and len(list(islice(rule.due_times(s.after, s.until), GAP))) == GAP]
+    next_due = _next_due(rule, members, until)
+    return Window(gid=group.gid, version=group.version, after=group.cursor, until=until, next_due=next_due,
+                  rows=tuple(rows), gaps=tuple(gaps))
+
+
+def decide_at_claim(  # noqa: PLR0913 - plain facts of one row
+    *, kind: Kind, due_at: DueTime, send_at: DueTime, policy: Policy, next_due: DueTime | None, enabled: bool | None,
+    paused: bool, now: Instant,
+) -> Reason:
+    """Return why a claimed row must not be dispatched any more, NONE when it may (ledger rule 9: late binding).
+
+    enabled: None when the entry is gone. next_due: the entry's next usable due time after due_at. What a person fired is only
+    held to its grace.
+    """
+    if policy.grace is not None and send_at + policy.grace < now:
+        return Reason.TOO_LATE
+    if kind is not Kind.SCHEDULE:
+        return Reason.NONE
+    if not enabled:
+        return Reason.REMOVED if enabled is None else Reason.DISABLED
+    if paused:
+        return Reason.PAUSED
+    late = now - send_at > PUNCTUAL
+    if policy.catch_up is CatchUp.LATEST and late and next_due is not None and next_due <= now:
+        return Reason.COALESCED
+    return Reason.MISSED if policy.catch_up is CatchUp.NONE and late else Reason.NONE
+
+
+def next_usable(spans: Iterable[tuple[Recurrence, DueTime, DueTime | None]], after: DueTime, pauses: Pauses = ()) -> DueTime | None:
+    """Return the first due time > after that is in one of the spans and in no pause, None when there is none.
+
+    spans: (recurrence, first, last) of an entry's versions, oldest first, both ends closed, last None: open.
+    """
+    for rule, first, last in spans:
+        at = rule.next_after(max(after, first - 1))
+        while at is not None and (last is None or at <= last):
+            holding = next((pause for pause in pauses if pause[0] <= at and (pause[1] is None or at < pause[1])), None)
+            if holding is None:
+                return at
+            if holding[1] is None:
+                return None
+            at = rule.next_after(ceil(holding[1]) - 1)
+    return None
+
+
+def send_time(rule: Recurrence, name: str, due_at: DueTime, jitter: int) -> DueTime:
+    """Return when an occurrence goes out: due_at and a hash of it in [0, jitter], before the next due time."""
+    if not jitter:
+        return due_at
+    following = rule.next_after(due_at)
+    width = jitter if following is None else min(jitter, following - due_at - 1)
+    return due_at + spread(name, due_at, width)
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """Due times in (after, until] with one fate: skipped for a reason, or (NONE) each looked at for itself."""
+
+    after: DueTime
+    until: DueTime
+    reason: Reason
+
+    def upto(self, until: DueTime) -> _Span:
+        return self if self.until <= until else _Span(self.after, until, self.reason)
+
+
+def _spans(rule: Recurrence, member: Member, cursor: DueTime, now: Instant) -> list[_Span]:
+    """Cut (cursor, now] of one member into spans, oldest first."""
+    after = max(cursor, member.first - 1)
+    until = floor(now) if member.last is None else min(floor(now), member.last)
+    if after >= until:
+        return []
+    if member.gone:
+        return [_Span(after, until, member.gone)]
+    pieces = list(_pieces(after, until, member.pauses))
+    bounds = _bounds(rule, member, pieces, now)
+    spans: list[_Span] = []
+    for piece in pieces:
+        if piece.reason:
+            spans.append(piece)
+            continue
+        start = piece.after
+        for bound, reason in bounds:
+            if bound > start:
+                spans.append(_Span(start, min(bound, piece.until), reason))
+                start = min(bound, piece.until)
+        if start < piece.until:
+            spans.append(_Span(start, piece.until, Reason.NONE))
+    return [span for span in spans if span.after < span.until]
+
+
+def _pieces(after: DueTime, until: DueTime, pauses: Pauses) -> Iterator[_Span]:
+    """Yield (after, until] cut at the pauses; a due time d is paused when from <= d < until of a pause."""
+    start = after
+    for begins, ends in sorted(pauses):
+        first, last = ceil(begins) - 1, until if ends is None else ceil(ends) - 1
+        if last <= start or first >= until:
+            continue
+        yield _Span(start, max(start, first), Reason.NONE)
+        start = max(start, first)
+        yield _Span(start, min(last, until), Reason.PAUSED)
+        start = min(last, until)
+    yield _Span(start, until, Reason.NONE)
+
+
+def _bounds(rule: Recurrence, member: Member, pieces: Sequence[_Span], now: Instant) -> list[tuple[DueTime, Reason]]:
+    """Return up to which due time, inclusive, the unpaused ones are skipped, and why; rising."""
+    policy, bounds = member.policy, []
+    punctual = ceil(now - PUNCTUAL) - 1  # the newest due time that is late
+    if policy.catch_up is CatchUp.LATEST:
+        newest = _newest(rule, pieces)
+        if newest is not None:
+            heirs = ((compile_recurrence(h.recurrence, h.zone), h.first, h.last) for h in member.heirs)
+            following = next_usable(heirs, newest, member.pauses)
+            has_come = following is not None and following <= now
+            bounds.append((min(punctual, newest if has_come else newest - 1), Reason.COALESCED))
+    elif policy.catch_up is CatchUp.NONE:
+        bounds.append((punctual - policy.jitter, Reason.MISSED))
+    if policy.grace is not None:
+        bounds.append((ceil(now - policy.grace - policy.jitter) - 1, Reason.TOO_LATE))
+    return bounds
+
+
+def _newest(rule: Recurrence, pieces: Sequence[_Span]) -> DueTime | None:
+    """Return the newest due time that is not paused."""
+    for piece in reversed(pieces):
+        if not piece.reason and piece.after < piece.until:
+            at = rule.last_at_or_before(piece.until)
+            if at is not None and at > piece.after:
+                return at
+    return None
+
+
+def _cut(rule: Recurrence, classes: Sequence[tuple[list[Member], list[_Span]]], horizon: DueTime) -> DueTime:
+    """Return the last due time up to which all that is looked at singly is at most BURST rows, `horizon` if all fits."""
+
+    def times(size: int, spans: Sequence[_Span]) -> Iterator[tuple[DueTime, int]]:
+        for span in spans:
+            if not span.reason:
+                for at in rule.due_times(span.after, span.until):
+                    yield at, size
+
+    total, newest = 0, None
+    for at, size in heapq.merge(*(times(len(same), spans) for same, spans in classes)):
+        if newest is not None and at != newest and total + size > BURST:
+            return newest
+        total, newest = total + size, at
+    return horizon
+
+
+def _sends(rule: Recurrence, same: Sequence[Member], span: _Span, now: Instant) -> Iterator[PlannedRow]:
+    policy = same[0].policy
+    for due_at in rule.due_times(span.after, span.until):
+        for member in same:
+            send_at = send_time(rule, member.name, due_at, policy.jitter)
+            late = now - send_at > PUNCTUAL
+            if policy.grace is not None and send_at + policy.grace < now:
+                yield _skip(member.eno, due_at, Reason.TOO_LATE)
+            elif late and policy.catch_up is CatchUp.NONE:
+                yield _skip(member.eno, due_at, Reason.MISSED)
+            else:
+                cause, lane = (Cause.CATCH_UP, Lane.CATCH_UP) if late else (Cause.SCHEDULE, Lane.LIVE)
+                yield PlannedRow(eno=member.eno, due_at=due_at, send_at=send_at, lane=lane, cause=cause)
+
+
+def _skip(eno: int, due_at: DueTime, reason: Reason) -> PlannedRow:
+    return PlannedRow(eno=eno, due_at=due_at, send_at=due_at, reason=reason)
+
+
+def _next_due(rule: Recurrence, members: Sequence[Member], until: DueTime) -> DueTime | None:
+    """Return the first due time after `until` that may count for some member."""
+    going_on = [member for member in members if member.last is None or member.last > until]
+    if not going_on:
+        return None
+    at = rule.next_after(max(until, min(member.first for member in going_on) - 1))
+    return at if at is not None and any(member.last is None or at <= member.last for member in going_on) else None

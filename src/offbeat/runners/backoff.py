@@ -1,0 +1,62 @@
+"""When to try again: per queue, and for the broker as a whole, with one probe at a time.
+
+Kept in memory only: a runner that starts anew tries once.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+FIRST, LONGEST = 1.0, 60.0  # seconds
+
+
+@dataclass(slots=True)
+class _Closed:
+    failures: int
+    until: float  # monotonic
+
+
+@dataclass(slots=True)
+class Backoff:
+    """What is closed, and until when. All instants are monotonic seconds."""
+
+    error: str = ""  # the broker's words when it went down, "" while it is up
+    _down: _Closed | None = None
+    _queues: dict[str, _Closed] = field(default_factory=dict)
+
+    def closed_queues(self, now: float) -> frozenset[str]:
+        """Return the queues that must not be tried yet."""
+        return frozenset(queue for queue, closed in self._queues.items() if closed.until > now)
+
+    def is_down(self) -> bool:
+        """Return whether the broker did not answer the last time."""
+        return self._down is not None
+
+    def may_probe(self, now: float) -> bool:
+        """Return whether a broker that is down may be tried again, with one message."""
+        return self._down is not None and self._down.until <= now
+
+    def went_down(self, error: str, now: float) -> bool:
+        """Note that the broker is out of reach; return whether that is news."""
+        news, failures = self._down is None, self._down.failures + 1 if self._down else 1
+        self._down, self.error = _Closed(failures, now + delay(failures)), error
+        return news
+
+    def came_back(self) -> bool:
+        """Note that the broker took a message; return whether that is news."""
+        news, self._down, self.error = self._down is not None, None, ""
+        return news
+
+    def close_queue(self, queue: str, now: float) -> None:
+        """Note that a queue did not take its message."""
+        failures = self._queues[queue].failures + 1 if queue in self._queues else 1
+        self._queues[queue] = _Closed(failures, now + delay(failures))
+
+    def open_queue(self, queue: str) -> None:
+        """Note that a queue took its message."""
+        self._queues.pop(queue, None)
+
+
+def delay(failures: int) -> float:
+    """Return the seconds to wait after so many failures in a row: 1, 2, 4 ... 60."""
+    return min(FIRST * 2.0 ** min(failures - 1, 10), LONGEST)

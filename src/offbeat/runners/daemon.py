@@ -1,0 +1,126 @@
+"""The resident runner: one thread, one pass at a time, asleep until the next due time.
+
+A signal only sets a flag and wakes the clock; the batch in hand is finished first. Nothing here decides anything.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from offbeat.core.events import Event
+from offbeat.errors import LedgerError, OffbeatError
+from offbeat.ports import files
+from offbeat.runners.backoff import delay
+from offbeat.runners.dispatch import Dispatcher
+from offbeat.runners.tick import PRUNE, report_sync, work
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from offbeat.errors import Problem
+    from offbeat.runners.site import Site
+
+POLL = 0.5  # seconds between two looks at the tree's stamp: with the time it must hold still, a change counts within 2 s
+LOOK = 1.0  # seconds between two looks at the ledger at most: others may have put rows there (ledger rule 14)
+PASS = 30.0  # seconds that one pass may take before the tree and the signals are looked at again
+log = logging.getLogger("offbeat")
+
+
+@dataclass(slots=True)
+class Stop:
+    """Set by a signal; looked at between steps."""
+
+    is_set: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Daemon:
+    """A resident runner. `step` does one thing and says when to wake; `run` only loops."""
+
+    site: Site
+    stop: Stop
+    tell: Callable[[tuple[Problem, ...]], None]  # prints problems, once a change
+    dispatcher: Dispatcher = field(init=False)
+    _stamp: str = field(default="", init=False)
+    _wake_at: float = field(default=0.0, init=False)
+    _look_at: float = field(default=0.0, init=False)
+    _failures: int = field(default=0, init=False)
+
+    def __post_init__(self) -> None:
+        self.dispatcher = Dispatcher(site=self.site, runner=self.site.runner("run"))
+
+    def run(self) -> None:
+        """Step until told to stop. Raises OffbeatError only when there is no schedule to start with."""
+        site = self.site
+        self._sync()
+        _event(logging.INFO, Event.STARTED, runner=self.dispatcher.runner.id, tree=str(site.tree), ledger=site.ledger_address)
+        while not self.stop.is_set:
+            site.clock.sleep_until(self.step())
+        _event(logging.INFO, Event.STOPPED, runner=self.dispatcher.runner.id, **self._counts())
+        site.close()
+
+    def step(self) -> float:
+        """Compile a changed tree, do what is due, and return the instant to wake at. Never raises OffbeatError."""
+        now = self.site.clock.now()
+        try:
+            changed = self._sync_if_changed()
+            if changed or now >= min(self._wake_at, self._look_at):
+                self._pass()
+            if self._failures:
+                self._failures = 0
+                _event(logging.WARNING, Event.LEDGER_BACK)
+        except LedgerError as error:
+            self._failures += 1
+            if self._failures == 1:
+                self.tell(error.problems)
+                _event(logging.ERROR, Event.LEDGER_ERROR, error=error.problems[0].what if error.problems else str(error))
+            self.site.close()
+            return now + delay(self._failures)
+        return min(max(self._wake_at, now), self._look_at, self.site.clock.now() + POLL)
+
+    def _pass(self) -> None:
+        site, dispatcher = self.site, self.dispatcher
+        outlook = site.ledger.look(dispatcher.runner)
+        if outlook.due and outlook.believed:
+            work(dispatcher, site.clock.monotonic() + PASS)
+            site.ledger.prune(PRUNE)
+            outlook = site.ledger.look(dispatcher.runner)
+        now = site.clock.now()
+        self._wake_at = outlook.wake_at if outlook.believed else outlook.believe_at
+        if outlook.due:  # still due: what is left waits for the broker, or for somebody else
+            self._wake_at = now + POLL
+        self._look_at = now + LOOK
+
+    def _sync_if_changed(self) -> bool:
+        try:
+            stamp = files.stamp(self.site.tree).text
+            if stamp == self._stamp:
+                return False
+            return self._sync()
+        except LedgerError:
+            raise
+        except OffbeatError as error:  # the tree is away or unreadable: the last good schedule stays in force
+            if self._stamp != (mark := str(error)):
+                self._stamp = mark
+                self.tell(error.problems)
+            return False
+
+    def _sync(self) -> bool:
+        synced = self.site.sync(patience=0.0)
+        if not synced.settled:
+            return False
+        self._stamp = synced.stamp
+        report_sync(synced)
+        if synced.problems:
+            self.tell(synced.problems)
+        return synced.changed
+
+    def _counts(self) -> dict[str, int]:
+        tally = self.dispatcher.tally
+        return {"dispatched": tally.dispatched, "skipped": tally.skipped, "retried": tally.retried, "undelivered": tally.undelivered}
+
+
+def _event(level: int, event: Event, **fields: object) -> None:
+    log.log(level, event, extra={"event": event, "fields": fields})

@@ -1,0 +1,205 @@
+"""A site: one tree on this host, with its ledger, its broker and its commands, each opened when it is first needed.
+
+Holds no rule. Where things are (state folder, project, addresses) is decided here and nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from offbeat.errors import OffbeatError, Problem
+from offbeat.ports import files
+from offbeat.ports.clock import Clock
+from offbeat.ports.ledger import Runner
+from offbeat.ports.ledger_open import open_ledger
+
+if TYPE_CHECKING:
+    from offbeat.core.model import Schedule
+    from offbeat.core.tree import TreeFiles
+    from offbeat.ports.broker import Broker
+    from offbeat.ports.command import Commands
+    from offbeat.ports.ledger import Ledger
+
+NOTES = "tree.json"  # beside the ledger: what the newest tree was, so that an unchanged one is not parsed again
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Synced:
+    """What `Site.sync` found.
+
+    stamp: of the tree that is compiled now. changed: a tree was read. settled: it held still long enough to be read.
+    problems: of that tree, empty when they were told before. refused: the tree was refused whole.
+    """
+
+    stamp: str = ""
+    changed: bool = False
+    settled: bool = True
+    revision: int = 0
+    problems: tuple[Problem, ...] = ()
+    refused: bool = False
+
+
+@dataclass(slots=True, kw_only=True)
+class Site:
+    """One tree on this host. Close it when done; every part is opened at its first use."""
+
+    tree: Path
+    root: Path
+    environ: Mapping[str, str]
+    clock: Clock
+    adopt: bool = False
+    _ledger: Ledger | None = field(default=None, init=False)
+    _broker: Broker | None = field(default=None, init=False)
+    _project: str = field(default="", init=False)
+
+    @property
+    def state(self) -> Path:
+        """The folder of this tree's ledger and notes: below the XDG state folder, or OPENSHIFT_DATA_DIR."""
+        place = self.environ.get("OPENSHIFT_DATA_DIR") or self.environ.get("XDG_STATE_HOME")
+        base = Path(place) if place else Path(self.environ.get("HOME") or Path.home()) / ".local" / "state"
+        where = os.fsencode(self.tree.resolve())
+        return base / "offbeat" / f"{self.root.resolve().name}-{zlib.crc32(where):08x}"
+
+    @property
+    def owner(self) -> str:
+        """Which tree on which host a ledger file belongs to."""
+        return f"{os.uname().nodename}:{self.tree.resolve()}"
+
+    @property
+    def project(self) -> str:
+        """The project's name: from the notes of the last tree that was read, else from the files."""
+        if not self._project:
+            self._project = self._notes().get("project", "") or self._parse(files.read_tree(self.tree))[0].project
+        return self._project
+
+    @property
+    def ledger_address(self) -> str:
+        """$OFFBEAT_LEDGER, or SQLite in the state folder."""
+        return self.environ.get("OFFBEAT_LEDGER") or f"sqlite:///{self.state / _file_name(self.project)}"
+
+    @property
+    def ledger(self) -> Ledger:
+        if self._ledger is None:
+            self._ledger = open_ledger(
+                self.ledger_address, clock=self.clock, project=self.project, owner=self.owner, adopt=self.adopt
+            )
+        return self._ledger
+
+    def broker(self) -> Broker:
+        """Return the broker, its address looked up now. Raises ConfigError when there is no address."""
+        if self._broker is None:
+            from offbeat.ports.broker_address import broker_url
+            from offbeat.ports.broker_kombu import BrokerKombu
+
+            settings = self.ledger.broker_settings()
+            if settings is None:
+                raise OffbeatError("no schedule is in force yet")
+            url = broker_url(self.environ, settings, self.root)
+            self._broker = BrokerKombu(url, settings, clock=self.clock, root=self.root)
+        return self._broker
+
+    def commands(self) -> Commands:
+        """Return who runs commands on this host."""
+        from offbeat.ports.command_start import CommandsDetached
+
+        return CommandsDetached(
+            address=self.ledger_address, project=self.project, owner=self.owner, tree=self.tree, root=self.root, environ=self.environ
+        )
+
+    def runner(self, role: str) -> Runner:
+        """Return what this process calls itself in the ledger."""
+        host, pid = os.uname().nodename, os.getpid()
+        return Runner(id=f"{host}:{pid}:{role}", host=host, pid=pid, role=role)
+
+    def read(self) -> tuple[Schedule | None, tuple[Problem, ...]]:
+        """Parse the files as they are now; no ledger is touched."""
+        from offbeat.core.parse import parse
+
+        return parse(files.read_tree(self.tree), self.environ)
+
+    def sync(self, known: str | None = None, *, patience: float = files.PATIENCE) -> Synced:
+        """Compile the tree into the ledger if its stamp is another than the ledger knows.
+
+        known: the stamp of the newest look, asked for when None. patience: seconds to wait for a tree that is being written.
+        Raises OffbeatError with all problems when there is no schedule at all: none in the files and none in the ledger.
+        """
+        stamp = files.stamp(self.tree)
+        if self._notes().get("stamp") == stamp.text:
+            known = self.ledger.look(self.runner("sync")).stamp if known is None else known
+            if known == stamp.text:
+                return Synced(stamp=stamp.text)
+        accepted = files.accept(self.tree, self.clock, patience=patience)
+        if accepted is None:
+            return Synced(settled=False)
+        tree_files, stamp = accepted
+        return self._compile(tree_files, stamp.text)
+
+    def close(self) -> None:
+        """Release the ledger and the broker. Safe to call twice."""
+        for part in (self._ledger, self._broker):
+            if part is not None:
+                part.close()
+        self._ledger = self._broker = None
+
+    def _compile(self, tree_files: TreeFiles, stamp: str) -> Synced:
+        from offbeat.core.parse import format_problem_json, parse
+
+        schedule, problems = parse(tree_files, self.environ)
+        text = json.dumps([format_problem_json(problem) for problem in problems]) if problems else ""
+        fresh = self._notes().get("stamp") != stamp
+        if schedule is None:
+            if not self._notes().get("project") and not self.environ.get("OFFBEAT_LEDGER"):
+                raise OffbeatError(*problems)
+            self.ledger.refuse(stamp, text)
+            self._note(stamp, self.project)
+            return Synced(stamp=stamp, changed=True, problems=problems if fresh else (), refused=True)
+        if schedule.project != self._project:
+            self.close()
+            self._project = schedule.project
+        revision = self.ledger.activate(schedule, stamp, text)
+        self._note(stamp, schedule.project)
+        if self._broker is not None:
+            self._broker.close()
+            self._broker = None
+        return Synced(stamp=stamp, changed=True, revision=revision, problems=problems if fresh else ())
+
+    def _parse(self, tree_files: TreeFiles) -> tuple[Schedule, tuple[Problem, ...]]:
+        from offbeat.core.parse import parse
+
+        schedule, problems = parse(tree_files, self.environ)
+        if schedule is None:
+            raise OffbeatError(*problems)
+        return schedule, problems
+
+    def _notes(self) -> dict[str, str]:
+        try:
+            notes = json.loads((self.state / NOTES).read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
+        return notes if isinstance(notes, dict) else {}
+
+    def _note(self, stamp: str, project: str) -> None:
+        self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+        draft = self.state / f"{NOTES}.{os.getpid()}"
+        draft.write_text(json.dumps({"stamp": stamp, "project": project}), "utf-8")
+        draft.replace(self.state / NOTES)
+
+
+def open_site(
+    *, start: Path, tree: str | None, environ: Mapping[str, str], clock: Clock, adopt: bool = False
+) -> Site:
+    """Return the site whose tree is found from `start`, or given. Raises ConfigError when there is none."""
+    found = files.find_tree(start, tree, environ)
+    return Site(tree=found, root=files.repository(found), environ=environ, clock=clock, adopt=adopt)
+
+
+def _file_name(project: str) -> str:
+    """Return a file name for any project name: what is not plain becomes %XX."""
+    plain = "".join(c if c.isalnum() and c.isascii() or c in "-_." else f"%{ord(c):02X}" for c in project)
+    return f"{plain.lstrip('.') or 'default'}.db"
