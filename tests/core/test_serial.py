@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from offbeat.core import serial
 from offbeat.core.model import BrokerSettings, CatchUp, CommandCall, Entry, Json, Policy, Schedule, TaskCall, Timing
 
-names = st.text(st.characters(exclude_categories=("Cs",)), max_size=8)
+names = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 values: st.SearchStrategy[Json] = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False) | names,
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(names, inner, max_size=2),
