@@ -33,8 +33,11 @@ from offbeat.core.model import (
     Timing,
 )
 from offbeat.core.plan import Portion, Window
+from offbeat.errors import ConfigError, LedgerError, Problem
 
 LEASE = 10.0  # seconds that a claim holds
+SEEN_LATELY = 86_400.0  # seconds for which status names a runner after its last sign of life
+SETTLES = (State.PENDING, State.DISPATCHED, State.SKIPPED, State.UNDELIVERED)  # what an outcome may say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -182,6 +185,39 @@ class LedgerStatus:
     runners: tuple[tuple[str, str, str, Instant], ...]
     refused: str  # JSON of the problems of the newest tree, "" when it was accepted whole
     refused_whole: bool  # True when that tree was refused whole and an older revision is in force
+
+
+def newest_first(row: HistoryRow) -> tuple[int, str, str, DueTime, Instant, str]:
+    """Return what history is sorted by: newest due time first (a gap counts from its last one), then by name and kind."""
+    newest = row.due_at if row.until is None else row.until
+    return (-newest, row.entry, row.kind, row.due_at, row.recorded_at or 0.0, row.task_id)
+
+
+def unknown_entry(name: str, where: str) -> ConfigError:
+    """Return the error for a name that the ledger does not know as an entry."""
+    return ConfigError(
+        Problem(
+            code="C301",
+            file=where,
+            entry=name,
+            what=f'entry "{name}" is not in the active schedule',
+            why="nothing was recorded and nothing is sent",
+            fix="use a name that `offbeat list` prints",
+        )
+    )
+
+
+def clock_not_believed(where: str) -> LedgerError:
+    """Return the error for a change that would count from an instant which nobody has confirmed."""
+    return LedgerError(
+        Problem(
+            code="L301",
+            file=where,
+            what="the clock went forward by more than an hour since it was last looked at",
+            why="the schedule is not changed before a second look, 5 seconds later, has confirmed the new time",
+            fix="wait 5 seconds and do the same again; if the clock is wrong, set it right first",
+        )
+    )
 
 
 class Planning(Protocol):

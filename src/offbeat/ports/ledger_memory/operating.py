@@ -1,0 +1,152 @@
+"""The ledger in memory, for people and for the compile step."""
+
+from __future__ import annotations
+
+from math import floor
+
+from offbeat.core.model import PUNCTUAL, SHARD, Cause, CommandCall, Entry, Instant, Key, Kind, Schedule, State, TaskCall
+from offbeat.core.transitions import boundary, compare, just_passed, next_due
+from offbeat.ports.ledger import Runner, Slot, clock_not_believed, unknown_entry
+from offbeat.ports.ledger_memory.shelves import Pause, Row, Shard, Shelves, Version
+
+
+class OperatingMemory(Shelves):
+    """activate, refuse, fire, slot, pause, resume."""
+
+    def activate(self, schedule: Schedule, stamp: str, problems: str = "") -> int:
+        now = self.clock.now()
+        if not self.belief.holds(now):
+            raise clock_not_believed(self.where)
+        self.stamp, self.problems, self.refused_whole = stamp, problems, False
+        if self.active is not None and schedule.digest and self.active.digest == schedule.digest:
+            return self.revision
+        present = {self.names[eno]: v for eno in sorted(self.versions) if (v := self.open_version(eno)) is not None}
+        changes = compare({name: version.entry.timing for name, version in present.items()}, schedule.entries)
+        touched: set[int] = set()
+        for name in changes.removed:
+            touched |= self._close(present[name], now)
+        for entry in changes.kept:
+            present[entry.name].entry = entry
+        for entry in changes.opened:
+            touched |= self._open(entry, present.get(entry.name), now)
+            if self.revision:
+                self._record_passed(entry, now)
+        for gid in touched:
+            self.groups[gid].version += 1
+        self.active, self.activated_at, self.revision = schedule, now, self.revision + 1
+        return self.revision
+
+    def _close(self, version: Version, now: Instant) -> set[int]:
+        cursor = self.groups[version.gid].cursor if version.gid else None
+        version.valid_until = boundary(now, cursor, version.valid_from - 1)
+        if not version.gid:
+            return set()
+        self.groups[version.gid].open -= 1
+        return {version.gid}
+
+    def _open(self, entry: Entry, old: Version | None, now: Instant) -> set[int]:
+        touched = self._close(old, now) if old else set()
+        eno = self.number_of(entry.name)
+        group = self._group_with_room(entry, now)
+        ended = [v.valid_until - 1 for v in self.versions_of(eno) if v.valid_until is not None]
+        valid_from = boundary(now, group.cursor if group else None, *ended)
+        if old:
+            old.valid_until = valid_from
+        version = Version(eno=eno, entry=entry, gid=group.gid if group else None, valid_from=valid_from)
+        self.versions.setdefault(eno, []).append(version)
+        if group:
+            group.open += 1
+            group.versions.append(version)
+            soonest = next_due([version.span], valid_from - 1)
+            group.next_due = min((due for due in (group.next_due, soonest) if due is not None), default=None)
+            touched.add(group.gid)
+        return touched
+
+    def _group_with_room(self, entry: Entry, now: Instant) -> Shard | None:
+        if not entry.timing.enabled:
+            return None
+        recurrence, zone = entry.timing.recurrence, entry.timing.zone
+        shards = self.shards.setdefault((recurrence, zone), [])
+        for group in shards:
+            if group.open < SHARD:
+                if group.next_due is None or group.next_due > now:
+                    group.cursor = max(group.cursor, floor(now))  # nothing is due in between
+                return group
+        shards.append(Shard(gid=len(self.groups) + 1, recurrence=recurrence, zone=zone, cursor=floor(now)))
+        self.groups[shards[-1].gid] = shards[-1]
+        return shards[-1]
+
+    def _record_passed(self, entry: Entry, now: Instant) -> None:
+        eno = self.number_of(entry.name)
+        for due_at in just_passed(entry.timing, now):
+            key = Key(eno=eno, due_at=due_at)
+            if key not in self.rows and self.decided_in_gap(eno, due_at) is None:
+                self.rows[key] = Row(key=key, send_at=due_at, cause=Cause.SCHEDULE, recorded_at=now, next_try_at=float(due_at))
+                self.last_due[eno] = max(due_at, self.last_due.get(eno, due_at))
+
+    def refuse(self, stamp: str, problems: str) -> None:
+        self.stamp, self.problems, self.refused_whole = stamp, problems, True
+
+    def fire(self, runner: Runner, name: str, token: str, call: TaskCall | CommandCall | None = None) -> Slot:
+        now = self.clock.now()
+        if call is None and self.open_version(self.enos.get(name)) is None:
+            raise unknown_entry(name, self.where)
+        eno = self.number_of(name)
+        known = [r for r in self.rows.values() if (r.key.eno, r.key.kind, r.key.kind_id) == (eno, Kind.MANUAL, token)]
+        if known:
+            return self._known(known[0], runner, now)
+        key = Key(eno=eno, due_at=floor(now), kind=Kind.MANUAL, kind_id=token)
+        return self._born(Row(key=key, send_at=key.due_at, cause=Cause.MANUAL, recorded_at=now, call=call), runner, now)
+
+    def slot(self, runner: Runner, name: str, due_at: int) -> Slot:
+        now = self.clock.now()
+        eno = self.enos.get(name)
+        if eno is None or self.open_version(eno) is None:
+            raise unknown_entry(name, self.where)
+        key = Key(eno=eno, due_at=due_at)
+        if key in self.rows:
+            return self._known(self.rows[key], runner, now)
+        if gap := self.decided_in_gap(eno, due_at):
+            return Slot(key=key, claim=None, state=State.SKIPPED, reason=gap.reason)
+        if due_at <= self.last_due.get(eno, due_at - 1):
+            return Slot(key=key, claim=None, state=State.DISPATCHED)
+        self.last_due[eno] = due_at
+        cause = Cause.CATCH_UP if now - due_at > PUNCTUAL else Cause.SCHEDULE
+        return self._born(Row(key=key, send_at=min(due_at, floor(now)), cause=cause, recorded_at=now), runner, now)
+
+    def _known(self, row: Row, runner: Runner, now: Instant) -> Slot:
+        held = self.claims(self.held_by(runner, [row.key], now), now)
+        return Slot(
+            key=row.key,
+            claim=held[0] if held else None,
+            state=row.state,
+            reason=row.reason,
+            dispatched_at=row.dispatched_at,
+        )
+
+    def _born(self, row: Row, runner: Runner, now: Instant) -> Slot:
+        row.next_try_at = float(row.send_at)
+        self.rows[row.key] = row
+        self.seq += 1
+        return Slot(key=row.key, claim=self.claims([self.hold(row, runner, now)], now)[0], state=row.state)
+
+    def pause(self, name: str, who: str, note: str, until: Instant | None = None) -> None:
+        now = self.clock.now()
+        eno = self._whom(name)
+        for pause in self.pauses:
+            if pause.eno == eno and pause.holds(now):
+                pause.until_at, pause.who, pause.note = until, who, note
+                return
+        self.pauses.append(Pause(eno=eno, from_at=now, until_at=until, who=who, note=note))
+
+    def resume(self, name: str) -> None:
+        now = self.clock.now()
+        eno = self._whom(name)
+        for pause in self.pauses:
+            if pause.eno == eno and pause.holds(now):
+                pause.until_at = now
+
+    def _whom(self, name: str) -> int | None:
+        if name and name not in self.enos:
+            raise unknown_entry(name, self.where)
+        return self.enos[name] if name else None

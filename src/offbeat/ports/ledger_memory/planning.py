@@ -1,0 +1,140 @@
+"""The ledger in memory, for runners: from due groups to recorded decisions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import inf
+
+from offbeat.core.model import Instant, Key, Lane, Reason, State
+from offbeat.core.plan import Group, Heir, Member, PlannedRow, Portion, Window
+from offbeat.core.transitions import HEARTBEAT, look_at_clock
+from offbeat.ports.ledger import LEASE, Claim, Outlook, Runner
+from offbeat.ports.ledger_memory.shelves import KeptGap, Row, Shard, Shelves, Version
+
+RUNNING = (State.DISPATCHED, State.STARTED, State.RETRYING)
+
+
+class PlanningMemory(Shelves):
+    """look, take, record."""
+
+    def look(self, runner: Runner) -> Outlook:
+        now = self.clock.now()
+        self.belief = look_at_clock(self.belief, now)
+        self.beat(runner, now)
+        believed = self.belief.holds(now)
+        if believed:
+            self._give_up_the_dead(now)
+        wake_at = self._wake_at(now)
+        return Outlook(
+            now=now,
+            revision=self.revision,
+            stamp=self.stamp,
+            wake_at=wake_at,
+            due=believed and wake_at <= now,
+            believed=believed,
+            believe_at=self.belief.believe_at,
+        )
+
+    def _give_up_the_dead(self, now: Instant) -> None:
+        for row in self.rows.values():
+            if row.is_command and row.state in RUNNING:
+                seen = self.seen.get(row.owner)
+                alive_at = max(seen.seen_at if seen else 0.0, row.dispatched_at or 0.0, row.started_at or 0.0)
+                if now - alive_at > HEARTBEAT:
+                    row.state, row.reason, row.finished_at = State.FAILED, Reason.RUNNER_DIED, now
+
+    def _wake_at(self, now: Instant) -> Instant:
+        instants: list[Instant] = [group.next_due for group in self.groups.values() if group.next_due is not None]
+        for row in self.rows.values():
+            if row.state is State.PENDING:
+                instants.append(row.next_try_at)
+            elif row.state is State.CLAIMED:
+                instants.append(row.lease_until if row.lease_until <= now + 2 * LEASE else now)
+        return min(instants, default=inf)
+
+    def take(self, limit: int) -> Portion:
+        now = self.clock.now()
+        due: list[tuple[int, int]] = []
+        if self.belief.holds(now):
+            due = sorted((g.next_due, g.gid) for g in self.groups.values() if g.next_due is not None and g.next_due <= now)
+        groups = [self.groups[gid] for _, gid in due[:limit]]
+        return Portion(now=now, revision=self.revision, groups=tuple((self._group(g), self._members(g)) for g in groups))
+
+    def _group(self, shard: Shard) -> Group:
+        return Group(gid=shard.gid, recurrence=shard.recurrence, zone=shard.zone, cursor=shard.cursor, version=shard.version)
+
+    def _members(self, shard: Shard) -> tuple[Member, ...]:
+        versions = [v for v in shard.versions if v.yields]
+        undecided = [v for v in versions if v.span.last is None or v.span.last > shard.cursor]
+        return tuple(self._member(v, shard) for v in sorted(undecided, key=lambda v: v.eno))
+
+    def _member(self, version: Version, shard: Shard) -> Member:
+        later = self.versions_of(version.eno)
+        later = later[later.index(version) + 1 :]
+        heirs = [v.span for v in later if v.yields]
+        pauses = [p for p in self.pauses if p.eno in (None, version.eno) and (p.until_at is None or p.until_at > shard.cursor)]
+        return Member(
+            eno=version.eno,
+            name=self.names[version.eno],
+            first=version.span.first,
+            last=version.span.last,
+            policy=(self.open_version(version.eno) or version).entry.policy,
+            gone=self._gone(version.eno),
+            pauses=tuple((pause.from_at, pause.until_at) for pause in pauses),
+            heirs=tuple(Heir(recurrence=s.recurrence, zone=s.zone, first=s.first, last=s.last) for s in heirs),
+        )
+
+    def _gone(self, eno: int) -> Reason:
+        version = self.open_version(eno)
+        if version is None:
+            return Reason.REMOVED
+        return Reason.NONE if version.entry.timing.enabled else Reason.DISABLED
+
+    def record(self, runner: Runner, windows: Sequence[Window], revision: int) -> Sequence[Claim]:
+        now = self.clock.now()
+        rows: list[Row] = []
+        for window in windows:
+            if revision == self.revision and self.belief.holds(now) and self._moved(window, now):
+                self.seq += 1
+                rows.extend(self._written(runner, window, now))
+            else:
+                rows.extend(self.held_by(runner, (Key(eno=row.eno, due_at=row.due_at) for row in window.rows), now))
+        return self.claims(rows, now)
+
+    def _moved(self, window: Window, now: Instant) -> bool:
+        group = self.groups.get(window.gid)
+        if group is None or (group.cursor, group.version) != (window.after, window.version):
+            return False
+        if not window.after <= window.until <= now:
+            return False
+        group.cursor, group.next_due = window.until, window.next_due
+        return True
+
+    def _written(self, runner: Runner, window: Window, now: Instant) -> list[Row]:
+        for gap in window.gaps:
+            self.gaps.append(
+                KeptGap(gid=window.gid, eno=gap.eno, after=gap.after, until=gap.until, reason=gap.reason, recorded_at=now)
+            )
+        claimed = []
+        for planned in window.rows:
+            self.last_due[planned.eno] = max(planned.due_at, self.last_due.get(planned.eno, planned.due_at))
+            row = self._row(planned, now)
+            if row.key in self.rows:
+                continue
+            self.rows[row.key] = row
+            if row.state is State.PENDING and row.send_at <= now and row.lane is Lane.LIVE:
+                claimed.append(self.hold(row, runner, now))
+        return claimed
+
+    def _row(self, planned: PlannedRow, now: Instant) -> Row:
+        skipped = planned.reason is not Reason.NONE
+        return Row(
+            key=Key(eno=planned.eno, due_at=planned.due_at),
+            send_at=planned.send_at,
+            cause=planned.cause,
+            recorded_at=now,
+            state=State.SKIPPED if skipped else State.PENDING,
+            reason=planned.reason,
+            lane=planned.lane,
+            next_try_at=float(planned.send_at),
+        )

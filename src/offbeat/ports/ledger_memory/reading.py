@@ -1,0 +1,105 @@
+"""The ledger in memory, for pages and commands. Changes nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from offbeat.core.model import BrokerSettings, Cause, DueTime, Entry, Key, Kind, Schedule, State
+from offbeat.core.plan import Portion
+from offbeat.core.transitions import tally
+from offbeat.ports.ledger import SEEN_LATELY, Claim, HistoryRow, LedgerStatus, newest_first
+from offbeat.ports.ledger_memory.dispatching import DispatchingMemory
+from offbeat.ports.ledger_memory.planning import PlanningMemory
+from offbeat.ports.ledger_memory.shelves import UNSETTLED, KeptGap, Row
+
+
+class ReadingMemory(PlanningMemory, DispatchingMemory):
+    """status, schedule, broker_settings, entries, history, peek, output."""
+
+    def status(self) -> LedgerStatus:
+        now = self.clock.now()
+        lately = [seen for seen in self.seen.values() if seen.seen_at > now - SEEN_LATELY]
+        lately.sort(key=lambda seen: (-seen.seen_at, seen.runner.id))
+        states = [row.state for row in self.rows.values()]
+        return LedgerStatus(
+            where=self.where,
+            project=self.project,
+            owner=self.owner,
+            schema=0,
+            revision=self.revision,
+            digest=self.active.digest if self.active else "",
+            activated_at=self.activated_at,
+            now=now,
+            next_due=self.soonest_due(),
+            pending=states.count(State.PENDING),
+            claimed=states.count(State.CLAIMED),
+            undelivered=states.count(State.UNDELIVERED),
+            runners=tuple((seen.runner.id, seen.runner.role, seen.runner.host, seen.seen_at) for seen in lately),
+            refused=self.problems,
+            refused_whole=self.refused_whole,
+        )
+
+    def schedule(self) -> Schedule | None:
+        return self.active
+
+    def broker_settings(self) -> BrokerSettings | None:
+        return self.active.broker if self.active else None
+
+    def entries(self) -> Sequence[tuple[Entry, DueTime | None]]:
+        present = [version for eno in self.versions if (version := self.open_version(eno)) is not None]
+        versions = sorted(present, key=lambda version: version.entry.name)
+        return [(version.entry, self.last_due.get(version.eno)) for version in versions]
+
+    def history(self, name: str = "", limit: int = 100, since: DueTime | None = None) -> Sequence[HistoryRow]:
+        rows = [self._line(row) for row in self.rows.values()]
+        for gap in self.gaps:
+            rows.extend(self._lines(gap))
+        mine = [row for row in rows if name in ("", row.entry)]
+        recent = [row for row in mine if since is None or (row.due_at if row.until is None else row.until) >= since]
+        return sorted(recent, key=newest_first)[:limit]
+
+    def _line(self, row: Row) -> HistoryRow:
+        return HistoryRow(
+            entry=self.names[row.key.eno],
+            due_at=row.key.due_at,
+            kind=row.key.kind,
+            state=row.state,
+            reason=row.reason,
+            cause=row.cause,
+            attempt=row.attempt,
+            task_id=row.task_id,
+            recorded_at=row.recorded_at,
+            dispatched_at=row.dispatched_at,
+            started_at=row.started_at,
+            finished_at=row.finished_at,
+            note=row.note,
+            exit_status=row.exit_status,
+            next_try_at=row.next_try_at if row.state is State.PENDING else None,
+            send_at=row.send_at,
+        )
+
+    def _lines(self, gap: KeptGap) -> Iterator[HistoryRow]:
+        for version in self.groups[gap.gid].versions:
+            if gap.eno not in (None, version.eno):
+                continue
+            if (counted := tally(version.span, gap.after, gap.until)) is not None:
+                yield HistoryRow(
+                    entry=self.names[version.eno],
+                    due_at=counted.first,
+                    kind=Kind.SCHEDULE,
+                    state=State.SKIPPED,
+                    reason=gap.reason,
+                    cause=Cause.SCHEDULE,
+                    attempt=0,
+                    recorded_at=gap.recorded_at,
+                    until=counted.last,
+                    count=counted.count,
+                )
+
+    def peek(self, limit: int) -> tuple[Portion, Sequence[Claim]]:
+        now = self.clock.now()
+        return self.take(limit), self.claims(self.claimable(limit, (), now), now)
+
+    def output(self, key: Key) -> bytes | None:
+        row = self.rows.get(key)
+        return row.output if row is not None and row.state not in UNSETTLED else None
