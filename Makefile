@@ -48,8 +48,8 @@ coverage: $(READY) ## every test once more, with the lines and branches that non
 	$(BIN)/coverage run -m pytest $(TESTS) $(ARGS)
 	@$(BIN)/coverage combine -q && $(BIN)/coverage report
 
-docs: $(READY) ## write the generated pages anew (docs/reference/commands.md)
-	$(BIN)/python scripts/write-docs
+docs: $(READY) ## write the generated pages anew (docs/reference/cli.md)
+	$(BIN)/python scripts/write_docs.py
 
 format: $(READY) ## format and sort imports
 	$(BIN)/ruff format .

@@ -12,7 +12,7 @@ from pathlib import Path
 
 MOST_LINES_OF_A_FILE = 400
 MOST_LINES_OF_A_FUNCTION = 50  # its docstring aside
-MOST_PARAMETERS = 5  # self and cls aside
+MOST_PARAMETERS = 5  # by position, self and cls aside
 NAMELESS = {"utils", "util", "common", "helpers", "helper", "base", "misc", "types", "manager", "handlers"}
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -54,10 +54,10 @@ def of_function(function: Function) -> Iterator[str]:
         lines = (function.end_lineno or 0) - function.lineno + 1
     if lines > MOST_LINES_OF_A_FUNCTION:
         yield f'"{function.name}" has {lines} lines, {MOST_LINES_OF_A_FUNCTION} are the most: split it'
-    names = [parameter.arg for parameter in (*function.args.posonlyargs, *function.args.args, *function.args.kwonlyargs)]
+    names = [parameter.arg for parameter in (*function.args.posonlyargs, *function.args.args)]
     count = len([name for name in names if name not in ("self", "cls")])
     if count > MOST_PARAMETERS and not is_command(function):
-        yield f'"{function.name}" takes {count} parameters, {MOST_PARAMETERS} are the most: group what belongs together'
+        yield f'"{function.name}" takes {count} parameters by position, {MOST_PARAMETERS} are the most: name them, or group them'
 
 
 def is_command(function: Function) -> bool:

@@ -123,7 +123,7 @@ def test_ruff_catches(tree: Path, file: str, text: str, code: str) -> None:
     [
         pytest.param("core/long.py", "x = 1\n" * 400, "400 are the most", id="a long file"),
         pytest.param("core/long.py", "def f() -> None:\n" + "    x = 1\n" * 50, '"f" has 51 lines', id="a long function"),
-        pytest.param("core/wide.py", "def f(a: int, b: int, *, c: int, d: int, e: int, g: int) -> None: ...", "takes 6", id="parameters"),
+        pytest.param("core/wide.py", "def f(a: int, b: int, c: int, d: int, e: int, g: int) -> None: ...", "takes 6", id="parameters"),
         pytest.param("core/helpers.py", "", "says nothing", id="a file called helpers"),
         pytest.param("core/bare.py", "", "no header", id="a file without a header"),
     ],
