@@ -164,6 +164,7 @@ class HistoryRow:
     count: int = 1  # occurrences that a gap stands for
     next_try_at: Instant | None = None
     send_at: DueTime | None = None
+    key: Key | None = None  # of the row, for `output`; None for a gap
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
