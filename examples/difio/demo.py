@@ -175,7 +175,7 @@ def open_stage(signals: Signals) -> Iterator[Stage]:
         yield stage
     finally:
         for program in reversed(stage.programs):
-            program.stop(3.0)
+            program.stop(5)
         shutil.rmtree(folder, ignore_errors=True)
 
 
