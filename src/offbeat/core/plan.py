@@ -110,16 +110,16 @@ class Window:
     gaps: tuple[Gap, ...]
 
 
-def plan(portion: Portion) -> tuple[Window, ...]:
+def plan(portion: Portion, *, burst: int = BURST) -> tuple[Window, ...]:
     """Return one window for each group: every due time in (cursor, until] of every member, in exactly one row or gap.
 
-    until is the last whole second <= now, or earlier where a window would grow beyond BURST rows: the rest is for the next
+    until is the last whole second <= now, or earlier where a window would grow beyond `burst` rows: the rest is for the next
     pass. Pure: equal portions give equal windows.
     """
-    return tuple(plan_group(group, members, portion.now) for group, members in portion.groups)
+    return tuple(plan_group(group, members, portion.now, burst=burst) for group, members in portion.groups)
 
 
-def plan_group(group: Group, members: Sequence[Member], now: Instant) -> Window:
+def plan_group(group: Group, members: Sequence[Member], now: Instant, *, burst: int = BURST) -> Window:
     """Return the window of one group; members alike in everything but their name are decided together."""
     rule = compile_recurrence(group.recurrence, group.zone)
     alike: dict[tuple[object, ...], list[Member]] = {}
@@ -127,7 +127,7 @@ def plan_group(group: Group, members: Sequence[Member], now: Instant) -> Window:
         likeness = (member.first, member.last, member.policy, member.gone, member.pauses, member.heirs)
         alike.setdefault(likeness, []).append(member)
     classes = [(same, _spans(rule, same[0], group.cursor, now)) for same in alike.values()]
-    until = _cut(rule, classes, floor(now))
+    until = _cut(rule, classes, floor(now), burst)
     classes = [(same, [span.upto(until) for span in spans if span.after < until]) for same, spans in classes]
     rows: list[PlannedRow] = []
     gaps: list[Gap] = []
@@ -275,8 +275,8 @@ def _newest(rule: Recurrence, pieces: Sequence[_Span]) -> DueTime | None:
     return None
 
 
-def _cut(rule: Recurrence, classes: Sequence[tuple[list[Member], list[_Span]]], horizon: DueTime) -> DueTime:
-    """Return the last due time up to which all that is looked at singly is at most BURST rows, `horizon` if all fits."""
+def _cut(rule: Recurrence, classes: Sequence[tuple[list[Member], list[_Span]]], horizon: DueTime, burst: int) -> DueTime:
+    """Return the last due time up to which all that is looked at singly is at most `burst` rows, `horizon` if all fits."""
 
     def times(size: int, spans: Sequence[_Span]) -> Iterator[tuple[DueTime, int]]:
         for span in spans:
@@ -286,7 +286,7 @@ def _cut(rule: Recurrence, classes: Sequence[tuple[list[Member], list[_Span]]], 
 
     total, newest = 0, None
     for at, size in heapq.merge(*(times(len(same), spans) for same, spans in classes)):
-        if newest is not None and at != newest and total + size > BURST:
+        if newest is not None and at != newest and total + size > burst:
             return newest
         total, newest = total + size, at
     return horizon

@@ -54,7 +54,9 @@ class Daemon:
     def run(self) -> None:
         """Step until told to stop. Raises OffbeatError only when there is no schedule to start with."""
         site = self.site
-        self._sync()
+        report_sync(synced := site.sync(self.dispatcher.runner))
+        self.tell(synced.problems)
+        self._stamp = synced.stamp
         _event(logging.INFO, Event.STARTED, runner=self.dispatcher.runner.id, tree=str(site.tree), ledger=site.ledger_address)
         while not self.stop.is_set:
             site.clock.sleep_until(self.step())
@@ -108,7 +110,7 @@ class Daemon:
             return False
 
     def _sync(self) -> bool:
-        synced = self.site.sync(patience=0.0)
+        synced = self.site.sync(self.dispatcher.runner, patience=0.0)
         if not synced.settled:
             return False
         self._stamp = synced.stamp

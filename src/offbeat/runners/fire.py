@@ -69,7 +69,7 @@ def fire(site: Site, name: str, changes: Changes | None = None) -> Fired:
     Raises ConfigError for a name that is neither, LedgerError when the ledger is out of reach.
     """
     changes = changes or Changes()
-    site.sync()
+    site.sync(site.runner("fire"))
     call = None
     known = {entry.name: entry for entry, _ in site.ledger.entries()} if changes else {}
     if name in known:
@@ -94,7 +94,7 @@ def send_slot(site: Site, directory: str, name: str) -> Fired:
     from offbeat.core.recurrence import compile_recurrence
     from offbeat.core.tree import due_in_period, period
 
-    site.sync()
+    site.sync(site.runner("fire"))
     entry = _linked(site.ledger.schedule(), directory, name)
     now = int(site.ledger.status().now)
     rule = compile_recurrence(entry.timing.recurrence, entry.timing.zone)

@@ -21,10 +21,10 @@ from offbeat.ports.ledger_open import open_ledger
 
 if TYPE_CHECKING:
     from offbeat.core.model import Schedule
-    from offbeat.core.tree import TreeFiles
+    from offbeat.core.listing import TreeFiles
     from offbeat.ports.broker import Broker
     from offbeat.ports.command import Commands
-    from offbeat.ports.ledger import Ledger
+    from offbeat.ports.ledger import Ledger, Outlook
 
 NOTES = "tree.json"  # beside the ledger: what the newest tree was, so that an unchanged one is not parsed again
 
@@ -34,7 +34,8 @@ class Synced:
     """What `Site.sync` found.
 
     stamp: of the tree that is compiled now. changed: a tree was read. settled: it held still long enough to be read.
-    problems: of that tree, empty when they were told before. refused: the tree was refused whole.
+    problems: of that tree, empty when they were told before. refused: the tree was refused whole. outlook: of the look that
+    found the ledger up to date, None when the tree was read.
     """
 
     stamp: str = ""
@@ -43,6 +44,7 @@ class Synced:
     revision: int = 0
     problems: tuple[Problem, ...] = ()
     refused: bool = False
+    outlook: Outlook | None = None
 
 
 @dataclass(slots=True, kw_only=True)
@@ -123,22 +125,35 @@ class Site:
 
         return parse(files.read_tree(self.tree), self.environ)
 
-    def sync(self, known: str | None = None, *, patience: float = files.PATIENCE) -> Synced:
+    def sync(self, runner: Runner, *, patience: float = files.PATIENCE) -> Synced:
         """Compile the tree into the ledger if its stamp is another than the ledger knows.
 
-        known: the stamp of the newest look, asked for when None. patience: seconds to wait for a tree that is being written.
-        Raises OffbeatError with all problems when there is no schedule at all: none in the files and none in the ledger.
+        patience: seconds to wait for a tree that is being written. Raises OffbeatError with all problems when there is no
+        schedule at all: none in the files and none in the ledger.
         """
         stamp = files.stamp(self.tree)
-        if self._notes().get("stamp") == stamp.text:
-            known = self.ledger.look(self.runner("sync")).stamp if known is None else known
-            if known == stamp.text:
-                return Synced(stamp=stamp.text)
+        if self._notes().get("stamp") == stamp.text and self._notes().get("project"):
+            outlook = self.ledger.look(runner)
+            if outlook.stamp == stamp.text:
+                return Synced(stamp=stamp.text, revision=outlook.revision, outlook=outlook)
         accepted = files.accept(self.tree, self.clock, patience=patience)
         if accepted is None:
             return Synced(settled=False)
-        tree_files, stamp = accepted
-        return self._compile(tree_files, stamp.text)
+        return self._compile(accepted.files, accepted.stamp.text)
+
+    def is_news(self, topic: str, text: str) -> bool:
+        """Return whether `text` differs from what was told of `topic` last, and remember it; "" when there is nothing to tell.
+
+        Keeps a crontab line from mailing the same trouble every minute. Where nothing can be remembered, all is news.
+        """
+        notes = self._notes()
+        if notes.get(topic, "") == text:
+            return False
+        try:
+            self._note(**{topic: text})
+        except OSError:
+            return True
+        return True
 
     def close(self) -> None:
         """Release the ledger and the broker. Safe to call twice."""
@@ -157,13 +172,13 @@ class Site:
             if not self._notes().get("project") and not self.environ.get("OFFBEAT_LEDGER"):
                 raise OffbeatError(*problems)
             self.ledger.refuse(stamp, text)
-            self._note(stamp, self.project)
+            self._note(stamp=stamp, project=self.project)
             return Synced(stamp=stamp, changed=True, problems=problems if fresh else (), refused=True)
         if schedule.project != self._project:
             self.close()
             self._project = schedule.project
         revision = self.ledger.activate(schedule, stamp, text)
-        self._note(stamp, schedule.project)
+        self._note(stamp=stamp, project=schedule.project)
         if self._broker is not None:
             self._broker.close()
             self._broker = None
@@ -184,10 +199,10 @@ class Site:
             return {}
         return notes if isinstance(notes, dict) else {}
 
-    def _note(self, stamp: str, project: str) -> None:
+    def _note(self, **notes: str) -> None:
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = self.state / f"{NOTES}.{os.getpid()}"
-        draft.write_text(json.dumps({"stamp": stamp, "project": project}), "utf-8")
+        draft.write_text(json.dumps({**self._notes(), **notes}), "utf-8")
         draft.replace(self.state / NOTES)
 
 
@@ -196,7 +211,7 @@ def open_site(
 ) -> Site:
     """Return the site whose tree is found from `start`, or given. Raises ConfigError when there is none."""
     found = files.find_tree(start, tree, environ)
-    return Site(tree=found, root=files.repository(found), environ=environ, clock=clock, adopt=adopt)
+    return Site(tree=found, root=files.repository_of(found), environ=environ, clock=clock, adopt=adopt)
 
 
 def _file_name(project: str) -> str:

@@ -11,18 +11,22 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, TypeVar
 
+from offbeat.core.identity import format_due_at, occurrence_id
 from offbeat.core.model import Reason, State
 from offbeat.errors import LedgerError, OffbeatError
 from offbeat.ports.clock import Clock
 from offbeat.ports.command import Order, Step
 from offbeat.ports.command_process import CommandProcess, Ended, NotStarted, Signals, bare_environment, start_words
 from offbeat.ports.command_start import Errand, parse_errand
-from offbeat.ports.ledger import Dispatching, Outcome, Planning, Report, Reporting, Runner
+from offbeat.ports.ledger import Dispatching, Outcome, Planning, Reading, Report, Reporting, Runner
 
 HOLD = 60.0  # seconds that a slot stays taken after the last heartbeat
 TRIES = 60  # how often, a second apart, a ledger that does not answer is asked again
+
+
+T = TypeVar("T")
 
 
 class Books(Planning, Dispatching, Reporting, Protocol):
@@ -102,7 +106,13 @@ class Supervisor:
         )
         return step.key in self._ask(lambda: self.ledger.report(self.runner, [report]))
 
-    def _ask[T](self, question: Callable[[], T]) -> T:
+    def _ask(self, question: Callable[[], T]) -> T:
+        """Return the ledger's answer; ask again while it is out of reach, at most TRIES times, a second apart."""
+        for _ in range(TRIES - 1):
+            try:
+                return question()
+            except LedgerError:
+                self.clock.sleep_until(self.clock.now() + 1.0)
         return question()
 
 
@@ -110,3 +120,88 @@ def owner(order: Order) -> str:
     """Return who holds the slot: the occurrence of the order, so that a takeover of it does not skip itself."""
     key = order.steps[0].key
     return f"{order.slot} {key.due_at} {key.kind} {key.kind_id}".rstrip()
+
+
+def environment(environ: Mapping[str, str], errand: Errand, step: Step) -> dict[str, str]:
+    """Return what a command finds in its environment: the runner's, what cron left out, and which occurrence it is.
+
+    Addresses and their passwords stay in it: the team's scripts need them. They are taken out of the kept output instead.
+    """
+    key = step.key
+    return {
+        **bare_environment(environ),
+        "OFFBEAT_ENTRY": step.name,
+        "OFFBEAT_DUE_AT": format_due_at(key.due_at),
+        "OFFBEAT_OCCURRENCE": occurrence_id(errand.project, step.name, key.due_at, key.kind, key.kind_id),
+    }
+
+
+def with_env_file(environ: Mapping[str, str], errand: Errand, ledger: Reading) -> dict[str, str]:
+    """Return the environment with what env_file adds to it; what is set already stays. An unreadable one adds nothing."""
+    settings = ledger.broker_settings()
+    if settings is None or not settings.env_file:
+        return dict(environ)
+    from offbeat.core.envfile import parse_env
+
+    try:
+        with open(os.path.join(errand.root, settings.env_file), encoding="utf-8") as file:  # noqa: PTH123 - one import less
+            added = parse_env(file.read())
+    except (OSError, UnicodeDecodeError):
+        return dict(environ)
+    return {**added, **{name: text for name, text in environ.items() if text or name not in added}}
+
+
+def run_step(step: Step, errand: Errand, *, process: CommandProcess, environ: Mapping[str, str]) -> Ended:
+    """Start the step's command where the schedule says, and return when it has ended."""
+    env = environment(environ, errand, step)
+    try:
+        argv = start_words(step.call, errand.tree)
+    except NotStarted as exc:
+        return Ended(reason=Reason.NOT_STARTED, note=str(exc))
+    cwd = os.path.normpath(os.path.join(errand.root, step.call.cwd))
+    return process.run(argv, cwd, env=env, time_limit=step.call.time_limit)
+
+
+def carry_out(errand: Errand, *, ledger: Books, clock: Clock, environ: Mapping[str, str]) -> None:
+    """Carry out one errand in this process, which must be the supervisor's own: it takes its signals."""
+    host, pid = os.uname().nodename, os.getpid()
+    runner = Runner(id=f"{host}:{pid}:supervisor", host=host, pid=pid, role="supervisor")
+    with Signals() as signals:
+
+        def run(step: Step) -> Ended:
+            process = CommandProcess(clock=clock, signals=signals, beat=supervisor.beat)
+            return run_step(step, errand, process=process, environ=environ)
+
+        supervisor = Supervisor(ledger=ledger, runner=runner, clock=clock, run=run, stopping=lambda: signals.stopping)
+        supervisor.supervise(errand.order)
+
+
+def main() -> int:
+    """Be the supervisor: read the errand from standard input, carry it out, return the exit status."""
+    detach()
+    errand = parse_errand(sys.stdin.buffer.read())
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    from offbeat.ports.clock import SystemClock
+    from offbeat.ports.ledger_open import open_ledger
+
+    clock = SystemClock()
+    try:
+        with closing(open_ledger(errand.address, clock=clock, project=errand.project, owner=errand.owner)) as ledger:
+            carry_out(errand, ledger=ledger, clock=clock, environ=with_env_file(os.environ, errand, ledger))
+    except OffbeatError as exc:
+        sys.stderr.write(f"{exc}\n")
+        return exc.exit_code
+    return 0
+
+
+def detach() -> None:
+    """Leave the session, the terminal and the open files of whoever started us."""
+    try:
+        os.setsid()
+    except PermissionError:
+        pass  # we lead a group already, as when a shell started us
+    os.closerange(3, 1024)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

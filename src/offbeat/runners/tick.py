@@ -10,10 +10,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from offbeat.core.events import Event
-from offbeat.errors import Problem
+from offbeat.errors import BrokerError, OffbeatError, Problem, Severity
 
 if TYPE_CHECKING:
-    from offbeat.ports.ledger import Outlook
     from offbeat.runners.dispatch import Dispatcher, Tally
     from offbeat.runners.site import Site, Synced
 
@@ -24,7 +23,7 @@ log = logging.getLogger("offbeat")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ticked:
-    """What a tick did. problems: to be told now, each once a change. wake_at: when there is something to do again."""
+    """What a tick did. problems: to be told now. exit_code: 0, 1 problems in the files, 3 ledger or broker out of reach."""
 
     dispatched: int = 0
     skipped: int = 0
@@ -32,30 +31,47 @@ class Ticked:
     undelivered: int = 0
     started: int = 0
     problems: tuple[Problem, ...] = ()
-    error: str = ""
+    exit_code: int = 0
     wake_at: float = 0.0
 
 
-def tick(site: Site, *, seconds: float = 50.0) -> Ticked:
-    """Do one pass for a crontab line, within `seconds`. Raises LedgerError or ConfigError when nothing could be done at all."""
+def tick(site: Site, *, seconds: float = 50.0, again: bool = False) -> Ticked:
+    """Do one pass for a crontab line, within `seconds`. Never raises OffbeatError: its problems are in the answer.
+
+    The same trouble is told once, until it changes, so that cron does not mail it every minute; `again` tells it each time.
+    """
+    try:
+        done = _tick(site, seconds)
+    except OffbeatError as error:
+        told = again or site.is_news("trouble", str(error))
+        problems = error.problems or (_unknown(str(error)),)
+        return Ticked(problems=problems if told else (), exit_code=error.exit_code)
+    site.is_news("trouble", "")
+    if not done.dispatched and not done.exit_code:
+        return done
+    told = site.is_news("broker", "\n".join(map(str, done.problems)) if done.exit_code == BrokerError.exit_code else "")
+    return done if told or again or done.exit_code != BrokerError.exit_code else replace(done, problems=())
+
+
+def _tick(site: Site, seconds: float) -> Ticked:
     deadline = site.clock.monotonic() + seconds
     runner = site.runner("tick")
-    synced = site.sync()
+    synced = site.sync(runner)
     report_sync(synced)
-    outlook = site.ledger.look(runner)
+    outlook = synced.outlook or site.ledger.look(runner)
     if not outlook.believed:
         log.warning("clock_doubted", extra={"event": Event.CLOCK_DOUBTED, "fields": {"believe_at": outlook.believe_at}})
         site.clock.sleep_until(outlook.believe_at)
         outlook = site.ledger.look(runner)
+    exit_code = int(any(problem.severity is Severity.ERROR for problem in synced.problems))
     if not outlook.due:
-        return Ticked(problems=synced.problems, wake_at=outlook.wake_at)
+        return Ticked(problems=synced.problems, exit_code=exit_code, wake_at=outlook.wake_at)
     from offbeat.runners.dispatch import Dispatcher
 
     dispatcher = Dispatcher(site=site, runner=runner)
     work(dispatcher, deadline)
     site.ledger.prune(PRUNE)
-    done = _ticked(dispatcher.tally, site.ledger.look(runner))
-    return replace(done, problems=synced.problems)
+    return _ticked(dispatcher.tally, synced.problems, exit_code, site.ledger.look(runner).wake_at)
 
 
 def work(dispatcher: Dispatcher, deadline: float) -> None:
@@ -90,15 +106,30 @@ def report_sync(synced: Synced) -> None:
     log.log(level, event, extra={"event": event, "fields": {"revision": synced.revision, "problems": len(synced.problems)}})
 
 
-def _ticked(tally: Tally, outlook: Outlook) -> Ticked:
+def _ticked(tally: Tally, problems: tuple[Problem, ...], exit_code: int, wake_at: float) -> Ticked:
+    if tally.error:
+        problems += tally.problems or (_unsent(tally),)
+        exit_code = BrokerError.exit_code
     return Ticked(
         dispatched=tally.dispatched,
         skipped=tally.skipped,
         retried=tally.retried,
         undelivered=tally.undelivered,
         started=tally.started,
-        error=tally.error,
-        wake_at=outlook.wake_at,
+        problems=problems,
+        exit_code=exit_code,
+        wake_at=wake_at,
     )
 
 
+def _unsent(tally: Tally) -> Problem:
+    return Problem(
+        code="B210",
+        what=f"not everything could be sent: {tally.error}",
+        why="what was not sent waits in the ledger and is tried again by every tick, until its grace ends",
+        fix="offbeat history --failed",
+    )
+
+
+def _unknown(text: str) -> Problem:
+    return Problem(code="C199", what=text, why="this tick did nothing", fix="offbeat check")
