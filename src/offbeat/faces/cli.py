@@ -66,7 +66,9 @@ class Offbeat(click.Group):
         if args and args[0] not in COMMANDS and not args[0].startswith("-"):
             from offbeat.faces.words import did_you_mean, printable
 
-            raise click.UsageError(f'there is no command "{printable(args[0])}"{did_you_mean(args[0], self.list_commands(ctx))}', ctx)
+            raise click.UsageError(
+                f'there is no command "{printable(args[0])}"{did_you_mean(args[0], self.list_commands(ctx))}', ctx
+            )
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -166,6 +168,8 @@ cli = Offbeat(
     context_settings={"help_option_names": ["-h", "--help"]},
     params=[
         *global_options(),
-        click.Option(["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."),
+        click.Option(
+            ["--version"], is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version."
+        ),
     ],
 )

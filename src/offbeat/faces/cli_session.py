@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from offbeat.runners.site import Site
 
 JSON_VERSION = 1  # of what --json prints; docs/reference/json.md says what each version holds
-LOG_WARNING, LOG_INFO = 30, 20  # logging's numbers, so that logging waits until it is needed
+LOG_CRITICAL, LOG_WARNING, LOG_INFO = 50, 30, 20  # logging's numbers, so that logging waits until it is needed
 F = TypeVar("F", bound=Callable[..., Any])
 
 
@@ -58,7 +58,9 @@ class Session:
 def global_options() -> list[click.Parameter]:
     """Return the options that every command takes, before or after its name."""
     return [
-        click.Option(["--tree"], metavar="DIR", expose_value=False, callback=_keep_tree, help="The cron tree, instead of looking for it."),
+        click.Option(
+            ["--tree"], metavar="DIR", expose_value=False, callback=_keep_tree, help="The cron tree, instead of looking for it."
+        ),
         click.Option(["-v", "--verbose"], count=True, expose_value=False, callback=_add_verbose, help="Say more; repeatable."),
         click.Option(["-q", "--quiet"], count=True, expose_value=False, callback=_add_quiet, help="Say less; repeatable."),
         click.Option(

@@ -58,7 +58,11 @@ class JsonFormatter(EventFormatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """Return one line."""
-        line: dict[str, object] = {"at": format_utc(record.created), "level": record.levelname.lower(), "event": self.event(record)}
+        line: dict[str, object] = {
+            "at": format_utc(record.created),
+            "level": record.levelname.lower(),
+            "event": self.event(record),
+        }
         line.update({key: value for key, value in self.fields(record).items() if key not in line})
         if traceback := self.traceback(record):
             line["traceback"] = traceback

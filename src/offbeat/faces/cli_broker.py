@@ -1,0 +1,25 @@
+"""The broker's part of `offbeat check --broker`: connects, is let in or not, and sends nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from offbeat.errors import BrokerError
+from offbeat.ports.broker_address import TIMEOUT, broker_url
+from offbeat.ports.broker_faults import broker_problem
+from offbeat.ports.broker_kombu import BrokerKombu
+
+if TYPE_CHECKING:
+    from offbeat.core.model import BrokerSettings
+    from offbeat.runners.site import Site
+
+
+def look_at_broker(site: Site, settings: BrokerSettings) -> None:
+    """Connect as a runner would. Raises ConfigError without an address, BrokerError when the broker does not let us in."""
+    broker = BrokerKombu(broker_url(site.environ, settings, site.root), settings, clock=site.clock, root=site.root)
+    try:
+        answer = broker.reach(TIMEOUT)
+        if not answer.taken:
+            raise BrokerError(broker_problem(answer, f"broker {broker.where}"))
+    finally:
+        broker.close()

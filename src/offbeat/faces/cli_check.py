@@ -1,0 +1,81 @@
+"""`offbeat check`: every problem of the tree at once. Touches no ledger; the broker only when asked to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import click
+
+from offbeat.errors import OffbeatError, Problem, Severity
+from offbeat.faces.cli_session import Command, Session, by_place, errors_in, json_option, print_json, print_problems
+from offbeat.faces.words import conceal, count_of
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "offbeat check",
+        "offbeat check --strict        for a commit hook or a pipeline",
+        "offbeat check --broker --json",
+    ),
+)
+@click.option("--strict", is_flag=True, help="Warnings are problems too: exit 1.")
+@click.option("--broker", is_flag=True, help="Also connect to the broker.")
+@json_option
+@click.pass_context
+def check(ctx: click.Context, strict: bool, broker: bool, as_json: bool) -> None:
+    """Show every problem of the tree at once, file:line first.
+
+    Exit 0: none, or warnings only. 1: problems (with --strict: or warnings). 3: the broker is out of reach.
+    """
+    session: Session = ctx.obj
+    entries, found, code = _look(session, broker)
+    problems = by_place(found)
+    errors = len(errors_in(problems))
+    if as_json:
+        print_json(problem_row(problem) for problem in problems)
+    else:
+        print_problems(problems, err=False)
+        if not session.quiet:
+            click.echo(", ".join(_summary(entries, errors, len(problems) - errors)))
+    ctx.exit(code or int(bool(errors or (strict and problems))))
+
+
+def problem_row(problem: Problem) -> Mapping[str, object]:
+    """Return a problem as --json shows it; line is null where none is known."""
+    return {
+        "file": problem.file,
+        "line": problem.line or None,
+        "code": problem.code,
+        "severity": str(problem.severity),
+        "what": conceal(problem.what),
+        "why": conceal(problem.why),
+        "fix": conceal(problem.fix),
+        "entry": problem.entry,
+    }
+
+
+def _look(session: Session, broker: bool) -> tuple[int, list[Problem], int]:
+    """Return how many entries are good, all problems, and an exit code of its own (0: the problems decide)."""
+    found: list[Problem] = []
+    entries = 0
+    try:
+        site = session.open_site()
+        schedule, problems = site.read()
+        found += problems
+        entries = len(schedule.entries) if schedule else 0
+        if broker and schedule is not None:
+            from offbeat.faces.cli_broker import look_at_broker
+
+            look_at_broker(site, schedule.broker)
+    except OffbeatError as exc:
+        if not exc.problems:
+            raise
+        found += [problem for problem in exc.problems if problem not in found]
+        return entries, found, exc.exit_code
+    return entries, found, 0
+
+
+def _summary(entries: int, errors: int, warnings: int) -> list[str]:
+    parts = [count_of(entries, "entry", "entries"), count_of(errors, "problem") if errors else "no problems"]
+    return [*parts, count_of(warnings, Severity.WARNING)] if warnings else parts

@@ -1,0 +1,126 @@
+"""`offbeat fire`: a person sends one entry or task now, or runs its task in this process."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from offbeat.core.model import Json, State
+from offbeat.faces.cli_session import LOG_CRITICAL, Command, Session, complete_entries
+from offbeat.faces.words import conceal, did_you_mean, printable
+
+if TYPE_CHECKING:
+    from offbeat.runners.fire import Fired
+    from offbeat.runners.site import Site
+
+
+class JsonText(click.ParamType):  # type: ignore[type-arg,unused-ignore] - generic in newer clicks only
+    """JSON of one type."""
+
+    def __init__(self, wanted: type, name: str, example: str) -> None:
+        self.wanted, self.name, self.example = wanted, name, example
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return the parsed value."""
+        if isinstance(value, self.wanted):
+            return value
+        try:
+            parsed = json.loads(str(value))
+        except ValueError as exc:
+            self.fail(f"{value!r} is no JSON: {exc}; write it like '{self.example}'", param, ctx)
+        if not isinstance(parsed, self.wanted):
+            self.fail(f"{value!r} is not {self.name}; write it like '{self.example}'", param, ctx)
+        return parsed
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "offbeat fire weekly_report",
+        'offbeat fire search_dates full=true names=\'["a", "b"]\' --queue slow',
+        "offbeat fire difio.tasks.search_dates        a task that no entry names",
+        "offbeat fire weekly_report --here -A proj    run it in this process, with its traceback and pdb",
+    ),
+)
+@click.argument("name", shell_complete=complete_entries)
+@click.argument("pairs", nargs=-1, metavar="[KEY=VALUE]...")
+@click.option(
+    "--args", "positional", type=JsonText(list, "a JSON array", '[1, "a"]'), metavar="JSON", help="Instead of the entry's args."
+)
+@click.option(
+    "--kwargs",
+    "keywords",
+    type=JsonText(dict, "a JSON object", '{"a": 1}'),
+    metavar="JSON",
+    help="Instead of the entry's kwargs.",
+)
+@click.option("--queue", help="Instead of the entry's queue.")
+@click.option("--here", is_flag=True, help="Run the task in this process; the ledger and the broker stay untouched.")
+@click.option("-A", "--app", metavar="APP", help="The Celery app for --here, as for `celery -A`.")
+@click.pass_context
+def fire(ctx: click.Context, /, name: str, pairs: tuple[str, ...], **options: Any) -> None:
+    """Send NAME now, out of band; print the task's id.
+
+    NAME is an entry, a task without task_prefix, or a task's full name. KEY=VALUE are keyword arguments; VALUE is read as
+    JSON where it is JSON, as text else.
+    """
+    session: Session = ctx.obj
+    keywords = options["keywords"]
+    if pairs:
+        keywords = {**(keywords or {}), **dict(parse_pair(pair) for pair in pairs)}
+    if options["app"] and not options["here"]:
+        raise click.UsageError("-A is for --here only; without it no task code is imported")
+    if options["here"]:
+        if not options["app"]:
+            raise click.UsageError("--here needs the Celery app: -A proj")
+        from offbeat.faces.cli_here import run_here
+
+        ctx.exit(run_here(session, name, app=options["app"], args=options["positional"], kwargs=keywords))
+    from offbeat.runners.fire import Changes
+    from offbeat.runners.fire import fire as do_fire
+
+    site = session.open_site(base=LOG_CRITICAL)  # what hinders it is told below
+    fired = do_fire(site, name, Changes(args=options["positional"], kwargs=keywords, queue=options["queue"]))
+    if not session.quiet:
+        _note_unlisted(site, name)
+    ctx.exit(tell_fired(fired))
+
+
+def parse_pair(pair: str) -> tuple[str, Json]:
+    """Return (key, value) of KEY=VALUE."""
+    key, equals, text = pair.partition("=")
+    if not equals or not key.isidentifier():
+        raise click.UsageError(f'"{printable(pair)}" is not KEY=VALUE')
+    try:
+        value: Json = json.loads(text)
+    except ValueError:
+        value = text
+    return key, value
+
+
+def tell_fired(fired: Fired) -> int:
+    """Print the id, and on stderr what hinders it; return the exit code."""
+    from offbeat.faces.cli_session import errors_in, print_problems
+
+    print_problems(fired.problems)
+    if fired.state in {State.SKIPPED, State.UNDELIVERED, State.FAILED}:
+        click.echo(f"not sent: {fired.state}, {fired.reason or fired.error}", err=True)
+        return 1
+    click.echo(fired.occurrence)
+    if fired.state in {State.PENDING, State.WAITING, State.CLAIMED}:
+        words = f": {conceal(fired.error)}" if fired.error else ""
+        click.echo(f"not sent yet{words}; it is recorded, and the next tick sends it", err=True)
+        return 1 if errors_in(fired.problems) else 3
+    return 0
+
+
+def _note_unlisted(site: Site, name: str) -> None:
+    schedule = site.ledger.schedule()
+    known: Sequence[str] = [entry.name for entry in schedule.entries] if schedule else []
+    if "." not in name and name not in known:
+        click.echo(
+            f'"{printable(name)}" is not an entry{did_you_mean(name, known)} It went out as a task of that name.', err=True
+        )

@@ -1,0 +1,154 @@
+"""`offbeat history`: what became of the occurrences, from the ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from offbeat.core.model import Reason, State
+from offbeat.faces.cli_session import Command, Session, complete_entries, json_option, print_json, print_table
+from offbeat.faces.words import conceal, did_you_mean, format_duration, format_utc, parse_instant, parse_span, printable
+
+if TYPE_CHECKING:
+    from offbeat.ports.ledger import HistoryRow, Ledger
+    from offbeat.runners.site import Site
+
+BAD = frozenset({State.FAILED, State.UNDELIVERED, State.REVOKED})
+MOST = 1_000_000
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "offbeat history -n 20",
+        "offbeat history weekly_report --since 7d",
+        "offbeat history --failed --json",
+        "offbeat history hourly/rotate-logs.sh --output -n 1    what it wrote",
+    ),
+)
+@click.argument("name", required=False, default="", shell_complete=complete_entries)
+@click.option("-n", "limit", type=click.IntRange(1, MOST), default=50, show_default=True, help="The newest so many.")
+@click.option("--since", metavar="WHEN", help='Not before: an instant, or a span before now like "2h".')
+@click.option("--failed", is_flag=True, help="Only what failed or was never delivered.")
+@click.option("--output", is_flag=True, help="Also what commands wrote (its last 64 KiB).")
+@json_option
+@click.pass_obj
+def history(session: Session, name: str, limit: int, since: str | None, failed: bool, output: bool, as_json: bool) -> None:
+    """Show what became of the occurrences of NAME, or of all; the newest last."""
+    site = session.open_site()
+    start = _instant(session, since)
+    ledger = open_existing(site)
+    rows = list(reversed(_rows(ledger, name, limit, start, failed))) if ledger else []
+    if not rows and name:
+        _require_entry(site, name)
+    if as_json:
+        print_json(_row(row, _output(ledger, row) if output else None) for row in rows)
+    elif output:
+        _print_outputs(ledger, rows)
+    else:
+        print_table(("DUE", "ENTRY", "STATE", "WHY", "SENT", "NOTE"), [_cells(row) for row in rows])
+        if not rows and not session.quiet:
+            click.echo("nothing yet" if ledger else "nothing yet: no ledger; the first `offbeat tick` makes one", err=True)
+
+
+def open_existing(site: Site) -> Ledger | None:
+    """Return the ledger; None where its file is not there yet, so that reading creates none."""
+    address = site.ledger_address
+    if address.startswith("sqlite:///"):
+        from pathlib import Path
+
+        file = address.removeprefix("sqlite:///").partition("?")[0]
+        if not (site.root / file).exists() and not Path(file).exists():
+            return None
+    return site.ledger
+
+
+def _instant(session: Session, since: str | None) -> int | None:
+    if since is None:
+        return None
+    now = session.clock.now()
+    span = parse_span(since)
+    instant = parse_instant(since, now) if span is None else int(now) - span
+    if instant is None:
+        raise click.BadParameter(
+            f'"{since}" is no instant and no span; write it like 2026-03-01T02:30:00Z or 2h', param_hint="--since"
+        )
+    return instant
+
+
+def _rows(ledger: Ledger, name: str, limit: int, since: int | None, failed: bool) -> Sequence[HistoryRow]:
+    if not failed:
+        return ledger.history(name, limit, since)
+    asked = limit
+    while True:
+        rows = ledger.history(name, asked, since)
+        bad = [row for row in rows if row.state in BAD]
+        if len(bad) >= limit or len(rows) < asked or asked >= MOST:
+            return bad[:limit]
+        asked *= 10
+
+
+def _require_entry(site: Site, name: str) -> None:
+    """Say which entry was probably meant, when there is none of that name."""
+    schedule, _ = site.read()
+    known = [entry.name for entry in schedule.entries] if schedule else []
+    if schedule and name not in known:
+        raise click.UsageError(f'there is no entry "{printable(name)}", and no history of one{did_you_mean(name, known)}')
+
+
+def _row(row: HistoryRow, output: bytes | None) -> Mapping[str, object]:
+    shown: dict[str, object] = {
+        "entry": row.entry,
+        "due_at": format_utc(row.due_at),
+        "state": str(row.state),
+        "reason": str(row.reason),
+        "cause": str(row.cause),
+        "task_id": row.task_id,
+        "dispatched_at": format_utc(row.dispatched_at) or None,
+        "kind": str(row.kind),
+        "attempt": row.attempt,
+        "started_at": format_utc(row.started_at) or None,
+        "finished_at": format_utc(row.finished_at) or None,
+        "exit_status": row.exit_status,
+        "note": conceal(row.note),
+    }
+    if row.until is not None:
+        shown |= {"until": format_utc(row.until), "count": row.count}
+    if output is not None:
+        shown["output"] = output.decode("utf-8", "replace")
+    return shown
+
+
+def _cells(row: HistoryRow) -> tuple[str, str, str, str, str, str]:
+    due = format_utc(row.due_at)
+    if row.until is not None:
+        return due, row.entry or "(all)", f"{row.state} x {row.count}", str(row.reason), "", f"until {format_utc(row.until)}"
+    notes = [conceal(row.note)] if row.note else []
+    if row.exit_status is not None:
+        notes.insert(0, f"exit {row.exit_status}")
+    if row.started_at is not None and row.finished_at is not None:
+        notes.append(f"took {format_duration(row.finished_at - row.started_at)}")
+    if row.next_try_at is not None and row.state is State.PENDING:
+        notes.append(f"next try {format_utc(row.next_try_at)}")
+    why = str(row.reason) if row.reason is not Reason.NONE else str(row.cause)
+    return due, row.entry, str(row.state), why, format_utc(row.dispatched_at), ", ".join(notes)
+
+
+def _output(ledger: Ledger | None, row: HistoryRow) -> bytes | None:
+    return ledger.output(row.key) if ledger and row.key else None
+
+
+def _print_outputs(ledger: Ledger | None, rows: Sequence[HistoryRow]) -> None:
+    """Print what each command wrote, as it wrote it, after a line that says which one it was."""
+    shown = 0
+    for row in rows:
+        wrote = _output(ledger, row)
+        if wrote is None:
+            continue
+        shown += 1
+        click.echo(f"==> {'  '.join(printable(cell) for cell in _cells(row) if cell)}")
+        click.echo(wrote.decode("utf-8", "replace"), nl=not wrote.endswith(b"\n"))
+    if not shown:
+        click.echo("no output is kept for these occurrences; only commands have one", err=True)

@@ -1,0 +1,95 @@
+"""`offbeat next`: when each entry is due next, from the files as they are now. Touches no ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import click
+
+from offbeat.faces.cli_session import (
+    Command,
+    Session,
+    complete_entries,
+    json_option,
+    print_json,
+    print_table,
+    read_schedule,
+    require_known,
+)
+from offbeat.faces.words import format_local, format_local_words, format_relative, format_utc, parse_instant
+
+if TYPE_CHECKING:
+    from offbeat.core.model import DueTime, Entry
+
+
+@click.command(
+    "next",
+    cls=Command,
+    examples=(
+        "offbeat next                                   every entry's next due times",
+        "offbeat next -n 10 weekly_report",
+        "offbeat next --from 2026-03-29T00:00 --json    over a change of the clocks",
+    ),
+)
+@click.argument("names", nargs=-1, metavar="[NAME]...", shell_complete=complete_entries)
+@click.option("-n", "count", type=click.IntRange(1, 10_000), default=3, show_default=True, help="Due times of each entry.")
+@click.option("--from", "start", metavar="INSTANT", help="Instead of now: ISO 8601 (in the tree's zone without an offset).")
+@json_option
+@click.pass_obj
+def next_(session: Session, names: tuple[str, ...], count: int, start: str | None, as_json: bool) -> None:
+    """Show when each entry is due next, the soonest first."""
+    schedule = read_schedule(session.open_site())
+    require_known(names, (entry.name for entry in schedule.entries))
+    now = session.clock.now()
+    after = int(now)
+    if start is not None:
+        begin = parse_instant(start, now, schedule.timezone)
+        if begin is None:
+            raise click.BadParameter(f'"{start}" is no instant; write it like 2026-03-01T02:30:00Z', param_hint="--from")
+        after = begin - 1
+    chosen = [entry for entry in schedule.entries if not names or entry.name in names]
+    rows = sorted(((due, send, entry) for entry in chosen for due, send in coming(entry, after, count)), key=_order)
+    if as_json:
+        print_json(_row(due, send, entry) for due, send, entry in rows)
+        return
+    print_table(("ENTRY", "DUE", "", "SENT"), [_cells(due, send, entry, now) for due, send, entry in rows])
+    never = [entry for entry in chosen if not any(row[2] is entry for row in rows)] if len(rows) < count * len(chosen) else []
+    for entry in never:
+        click.echo(f"{entry.name}: {'disabled' if not entry.timing.enabled else 'never due again'}", err=True)
+
+
+def coming(entry: Entry, after: DueTime, count: int) -> Iterator[tuple[DueTime, DueTime]]:
+    """Yield (due time, send time) of an entry's first `count` due times > after; none of a disabled one."""
+    from offbeat.core.plan import next_usable, send_time
+    from offbeat.core.recurrence import compile_recurrence
+
+    if not entry.timing.enabled:
+        return
+    rule = compile_recurrence(entry.timing.recurrence, entry.timing.zone)
+    first = after + 1 if entry.timing.starts_at is None else entry.timing.starts_at
+    for _ in range(count):
+        due = next_usable([(rule, first, entry.timing.ends_at)], after)
+        if due is None:
+            return
+        yield due, send_time(rule, entry.name, due, entry.policy.jitter)
+        after = due
+
+
+def _order(row: tuple[DueTime, DueTime, Entry]) -> tuple[DueTime, str]:
+    return row[0], row[2].name
+
+
+def _row(due: DueTime, send: DueTime, entry: Entry) -> Mapping[str, object]:
+    return {
+        "entry": entry.name,
+        "due_at": format_utc(due),
+        "send_at": format_utc(send),
+        "local": format_local(due, entry.timing.zone),
+        "zone": entry.timing.zone,
+    }
+
+
+def _cells(due: DueTime, send: DueTime, entry: Entry, now: float) -> tuple[str, str, str, str]:
+    later = f"+{send - due} s" if send != due else ""
+    return entry.name, format_local_words(due, entry.timing.zone), format_relative(due, now), later

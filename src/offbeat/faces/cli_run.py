@@ -1,0 +1,96 @@
+"""`offbeat tick` and `offbeat run`: the two runners, started by cron or by whatever keeps services alive."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterable
+from types import FrameType
+
+import click
+
+from offbeat.errors import Problem, Severity
+from offbeat.faces.cli_session import LOG_INFO, LOG_WARNING, Command, Session, by_place, print_problems
+from offbeat.faces.words import parse_span
+
+
+class Span(click.ParamType):  # type: ignore[type-arg,unused-ignore] - generic in newer clicks only
+    """A span of time: "50s", "2m"; a bare number is seconds."""
+
+    name = "SPAN"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Return seconds."""
+        if isinstance(value, int | float):
+            return float(value)
+        text = str(value)
+        seconds = parse_span(f"{text}s" if text.isdecimal() else text)
+        if not seconds:
+            self.fail(f'"{text}" is no span of time; write it like 50s or 2m', param, ctx)
+        return float(seconds)
+
+
+@click.command(
+    cls=Command,
+    examples=(
+        "* * * * * cd /srv/app && venv/bin/offbeat tick        the line of a crontab",
+        "offbeat tick -v        and say what was sent",
+    ),
+)
+@click.option("--max-time", type=Span(), default="50s", show_default=True, help="Stop in good time before the next one starts.")
+@click.pass_context
+def tick(ctx: click.Context, max_time: float) -> None:
+    """Send what is due, once, and end. Prints nothing when all is well, so that cron mails only what matters.
+
+    Safe to start twice in the same second. A problem of the tree is told once for each change of it.
+    """
+    from offbeat.runners.tick import tick as do_tick
+
+    session: Session = ctx.obj
+    site = session.open_site(base=LOG_WARNING)
+    done = do_tick(site, seconds=max_time, again=session.verbose > 0)
+    if done.problems:
+        tell(session, done.problems)
+    ctx.exit(done.exit_code)
+
+
+@click.command(cls=Command, examples=("offbeat run", "offbeat run --log-format json -v"))
+@click.pass_obj
+def run(session: Session) -> None:
+    """Stay and send what is due, to the second; log lines go to stderr.
+
+    Picks up a changed tree by itself. SIGTERM or Ctrl-C: finishes its batch and ends.
+    """
+    from offbeat.runners.daemon import Daemon, Stop
+
+    site = session.open_site(base=LOG_INFO)
+    stop = Stop()
+
+    def ask_to_stop(number: int, _: FrameType | None) -> None:
+        if stop.is_set and number == signal.SIGINT:
+            raise KeyboardInterrupt
+        stop.is_set = True
+        site.clock.wake()
+
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, ask_to_stop)
+    Daemon(site=site, stop=stop, tell=log_problems).run()
+
+
+def tell(session: Session, problems: Iterable[Problem]) -> None:
+    """Print problems for people; as log lines where those are JSON, so that stderr has one form only."""
+    if session.log_format == "json":
+        log_problems(tuple(problems))
+    else:
+        print_problems(by_place(problems))
+
+
+def log_problems(problems: tuple[Problem, ...]) -> None:
+    """Log each problem as an event of its own."""
+    import logging
+
+    from offbeat.core.events import Event
+
+    for problem in by_place(problems):
+        level = logging.WARNING if problem.severity is Severity.WARNING else logging.ERROR
+        fields = {"code": problem.code, "where": problem.where, "what": problem.what, "why": problem.why, "fix": problem.fix}
+        logging.getLogger("offbeat").log(level, "problem", extra={"event": Event.PROBLEM, "fields": fields})
