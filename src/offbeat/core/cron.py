@@ -107,10 +107,18 @@ def _days_of(days: int, months: int, weekdays: int, *, either: bool, leap: bool,
     return dates | (week * _WEEKS & shown) if either else dates & week * _WEEKS
 
 
+def _block_after(block: int, known: int, found: int) -> int:
+    """Return the next block worth looking at, when the first match at or after local time `known` is local time `found`."""
+    following = block + 1
+    if known + 2 * DAY > following << BLOCK_BITS:  # the clock may go back over what is before `known`
+        return following
+    return max(following, (found - 2 * DAY) >> BLOCK_BITS)
+
+
 class CronRecurrence:
     """A Recurrence: what a five-field expression names in one zone."""
 
-    __slots__ = ("_daily", "_fields", "_hour_bits", "_hours", "_minutes", "_timeline", "_year")
+    __slots__ = ("_daily", "_fields", "_hour_bits", "_hours", "_is_rare", "_minutes", "_timeline", "_year")
 
     def __init__(self, fields: CronFields, zone: Zone) -> None:
         self._fields = fields
@@ -121,13 +129,16 @@ class CronRecurrence:
         all_days, all_weekdays = fields.days == 0xFFFFFFFE, fields.weekdays == 0b1111111
         matches = all_days or all_weekdays if fields.either else all_days and all_weekdays
         self._daily = matches and fields.months == 0b1111111111110
+        dates = fields.days.bit_count() * fields.months.bit_count()
+        self._is_rare = all_weekdays and not fields.either and dates * len(self._minutes) * len(self._hours) <= 4  # in a year
         self._year = (0, 0, 0)  # first day, day after the last, matching days as bits: of the year last looked at
 
     def next_after(self, after: int) -> int | None:
         """Return the first due time > after, None when there is none within a hundred years."""
         known, found = 1, 0  # `found` is the first match at or after local time `known`
-        opening = max(after >> BLOCK_BITS, _FIRST_BLOCK)
-        for block in range(opening, min(opening + HORIZON, _LAST_BLOCK) + 1):
+        block = max(after >> BLOCK_BITS, _FIRST_BLOCK)
+        last_block = min(block + HORIZON, _LAST_BLOCK)
+        while block <= last_block:
             for _, end, offset, first, end_local, missed in self._timeline[block]:
                 if after >= end:
                     continue
@@ -139,11 +150,15 @@ class CronRecurrence:
                         return None
                 if found < end_local:
                     return (found if found > first else first) - offset
+            block = _block_after(block, known, found)
         return None
 
     def due_times(self, after: int, until: int) -> Iterator[int]:
         """Yield the due times in (after, until], strictly increasing."""
         after, until = max(after, FIRST - 1), min(until, END - 1)
+        if self._is_rare:
+            yield from self._one_by_one(after, until)
+            return
         for block in range(after >> BLOCK_BITS, (until >> BLOCK_BITS) + 1):
             for start, end, offset, first, end_local, missed in self._timeline[block]:
                 if after >= end or until < start:
@@ -156,6 +171,12 @@ class CronRecurrence:
                         wanted += 1
                 yield from self._matches(wanted, min(end_local, until + offset + 1), offset)
                 after = end - 1
+
+    def _one_by_one(self, after: int, until: int) -> Iterator[int]:
+        due = self.next_after(after)
+        while due is not None and due <= until:
+            yield due
+            due = self.next_after(due)
 
     def last_at_or_before(self, instant: int) -> int | None:
         """Return the last due time <= instant, None when there is none within a hundred years."""

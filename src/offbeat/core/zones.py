@@ -6,7 +6,7 @@ Never reads the clock. Its authority is the zone database that zoneinfo finds: t
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta, tzinfo
+from datetime import datetime, tzinfo
 from functools import lru_cache
 from typing import TypeAlias
 
@@ -20,8 +20,9 @@ LEAD = 2 * DAY  # how much of the time before its start a block also covers
 FIRST = -62_135_596_800  # 0001-01-01T00:00:00Z, where datetimes begin
 END = 253_402_300_800  # 10000-01-01T00:00:00Z, where they have ended
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _PROBE = 2 * DAY  # the shortest segment in the zone database lasts 4 days (Freetown, 1939)
+_RULE_PROBE = 14 * DAY  # where only a zone's yearly rule is left, segments last months
+_RULES_ONLY = 3_786_912_000  # 2090-01-01; Morocco's table of Ramadans ends in 2087
 _LONGEST_NAME = 64
 _NOT_ZONES = ("localtime", "posixrules", "Factory")  # files beside the zones; their content differs between hosts
 _LETTERS = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_+-/")
@@ -47,7 +48,7 @@ class Zone:
         if self._tz is None:
             return 0
         inside = min(max(instant, FIRST + LEAD), END - LEAD)
-        offset = (_EPOCH + timedelta(seconds=inside)).astimezone(self._tz).utcoffset()
+        offset = datetime.fromtimestamp(inside, self._tz).utcoffset()
         return 0 if offset is None else offset.days * DAY + offset.seconds
 
     def segments(self, block: int) -> tuple[Segment, ...]:
@@ -79,7 +80,7 @@ class Zone:
     def _probe(self, start: int, until: int) -> Iterator[Segment]:
         position, offset = start, self.offset_at(start)
         while position < until:
-            ahead = min(position + _PROBE, until)
+            ahead = min(position + (_PROBE if position < _RULES_ONLY else _RULE_PROBE), until)
             if self.offset_at(ahead) == offset:
                 position = ahead
                 continue
