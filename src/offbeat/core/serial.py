@@ -20,6 +20,7 @@ from offbeat.core.model import (
     TaskCall,
     Timing,
 )
+from offbeat.errors import Problem
 
 Fields: TypeAlias = "Mapping[str, object]"
 
@@ -248,3 +249,16 @@ def schedule_from_json(text: str) -> Schedule:
 def canonical_text(schedule: Schedule) -> str:
     """Return what the digest is taken of: everything in the schedule except where it is written and the digest itself."""
     return _text(_schedule_out(schedule, place=False))
+
+
+def format_problem_json(problem: Problem) -> dict[str, str | int]:
+    """Return a problem as `offbeat check --json` prints it."""
+    return {
+        "file": problem.file,
+        "line": problem.line,
+        "code": problem.code,
+        "severity": problem.severity.value,
+        "what": problem.what,
+        "why": problem.why,
+        "fix": problem.fix,
+    }

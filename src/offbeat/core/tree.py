@@ -10,7 +10,10 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from offbeat.core.listing import DIRECTORIES, SCRIPT, Directory, Found, Kind, Text, TreeFiles
+from offbeat.core.period import due_in_period, period
 from offbeat.errors import Problem, Severity
+
+__all__ = ["Piece", "due_in_period", "is_celery_link", "listed", "odd_kind", "period", "pieces", "shown_name"]
 
 LEFTOVERS = (".rpmsave", ".rpmorig", ".rpmnew", ".swp", ".cfsaved", ",v", "~", ",")  # of editors and packagers
 _DEBIAN = re.compile(r"[A-Za-z0-9_-]+\Z")

@@ -8,11 +8,11 @@ from __future__ import annotations
 import errno
 import os
 import stat as modes
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, cast
 
+from offbeat.core.identity import fingerprint
 from offbeat.core.listing import DIRECTORIES, SCRIPT, Directory, Found, Kind, Text, TreeFiles
 from offbeat.errors import ConfigError, Problem
 from offbeat.ports.clock import Clock
@@ -118,15 +118,6 @@ def shown(tree: Path) -> str:
     return os.path.relpath(tree, repository_of(tree)).replace(os.sep, "/")
 
 
-def _blake2() -> Callable[..., Any]:
-    """Return blake2b without loading OpenSSL: this is on the path of a tick that has nothing to do."""
-    try:
-        from _blake2 import blake2b
-    except ImportError:  # an interpreter built without it
-        from hashlib import blake2b
-    return cast("Callable[..., Any]", blake2b)
-
-
 def _scan(folder: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
@@ -163,8 +154,7 @@ def stamp(tree: Path) -> Stamp:
         if not modes.S_ISDIR(seen.st_mode):
             facts += [seen.st_size, seen.st_mtime_ns]
         lines.append(f"{name}\0{link}\0{facts}")
-    text = "\n".join(lines).encode("utf-8", "surrogateescape")
-    return Stamp(text=_blake2()(text, digest_size=12).hexdigest(), newest=newest)
+    return Stamp(text=fingerprint("\n".join(lines).encode("utf-8", "surrogateescape")), newest=newest)
 
 
 def _stat(path: str) -> os.stat_result | None:
@@ -188,13 +178,13 @@ def _readlink(path: str) -> str:
         return ""
 
 
-def accept(tree: Path, clock: Clock) -> Accepted | None:
-    """Read the tree once it holds still; None when it would not for PATIENCE seconds (somebody is checking it out).
+def accept(tree: Path, clock: Clock, *, patience: float = PATIENCE) -> Accepted | None:
+    """Read the tree once it holds still; None when it would not for `patience` seconds (somebody is checking it out).
 
     It holds still when its stamp is equal before and after reading, nothing in it changed in the last QUIET seconds, and no
     git is at work in its repository. A change in the future (a file server's clock) is not waited for.
     """
-    give_up = clock.monotonic() + PATIENCE
+    give_up = clock.monotonic() + patience
     while True:
         now = clock.now()
         before = stamp(tree)

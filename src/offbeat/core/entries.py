@@ -1,0 +1,266 @@
+"""Entries: what a table of [entries.NAME], or a file of a directory, is due by, sends and puts up with.
+
+Never stops at the first problem, and a wrong entry never stops another. [defaults] holds keys of entries for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from offbeat.core.model import CatchUp, CommandCall, Entry, Json, Policy, TaskCall, Timing
+from offbeat.core.recurrence import at_text, every_text, parse_instant
+from offbeat.core.routes import queue_of
+from offbeat.core.settings import TIME_LIMIT, Directory, Settings, read_cron, read_zone
+from offbeat.core.table import Table, as_json
+from offbeat.core.tree import Piece
+
+RECURRENCES = ("cron", "every", "at")
+COMMON = ("timezone", "enabled", "grace", "catch_up", "jitter", "starts_at", "ends_at", "overlap")
+OF_TASKS = ("kwargs", "queue", "exchange", "routing_key", "priority", "expires", "headers", "serializer")
+OF_COMMANDS = ("time_limit",)
+DEFAULTS = (*COMMON, *OF_TASKS, *OF_COMMANDS)
+KEYS = (*DEFAULTS, *RECURRENCES, "offset", "task", "command", "args", "description")
+LATER_RECURRENCES = ("solar", "rrule")
+LATER = (
+    *LATER_RECURRENCES,
+    *("except", "workday", "max_runtime", "calendar", "calendars", "holidays", "after_restore", "after", "seed", "exclude"),
+)
+_HINTS = {"schedule": "use cron, every or at", "options": "write its keys (queue, expires, ...) into the entry itself"}
+HEADERS = frozenset(  # that Celery's protocol 2 uses itself
+    (
+        *("lang", "task", "id", "shadow", "eta", "expires", "group", "group_index", "retries", "timelimit", "root_id"),
+        *("parent_id", "argsrepr", "kwargsrepr", "origin", "ignore_result", "stamped_headers", "stamps", "compression"),
+        *("replaced_task_nesting", "meth", "periodic_task_name", "delivery_info", "redelivered", "reply_to", "correlation_id"),
+    )
+)
+SERIALIZERS = ("json",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """What entries are read with. shared: everybody may write schedule.toml, so its commands are refused."""
+
+    settings: Settings
+    shared: bool = False
+
+
+def check_defaults(table: Table | None) -> Mapping[str, object]:
+    """Return the keys of [defaults] that are right; those that are wrong count for nothing."""
+    if table is None:
+        return {}
+    table.check_keys(DEFAULTS, LATER)
+    zone = read_zone(table)
+    _policy(table)
+    _span(table, zone)
+    _task_options(table, "", routes=(), default_queue="celery")
+    table.get("enabled", bool)
+    table.seconds("time_limit", 1)
+    return {key: value for key, value in table.values.items() if key in DEFAULTS and key not in table.bad}
+
+
+def read_entry(table: Table, name: str, source: Source) -> Entry | None:
+    """Return the entry that a table of schedule.toml says; None, with problems, when anything in it is wrong."""
+    table.check_keys(KEYS, LATER, _HINTS)
+    _check_name(table, name)
+    own, table.values = table.values, {**source.settings.defaults, **table.values}
+    zone = _zone(table, source.settings)
+    recurrence = _recurrence(table, zone)
+    starts_at, ends_at = _span(table, zone)
+    enabled = table.get("enabled", bool)
+    policy = _policy(table)
+    call = _command(table, own, source) if "command" in own else _task(table, own, name, source.settings)
+    description = table.text("description") or ""
+    if table.bad or recurrence is None or call is None:
+        return None
+    timing = Timing(
+        recurrence=recurrence, zone=zone, starts_at=starts_at, ends_at=ends_at, enabled=True if enabled is None else enabled
+    )
+    return Entry(name=name, timing=timing, call=call, policy=policy, description=description, file=table.file, line=table.line)
+
+
+def tree_entry(piece: Piece, directory: Directory, settings: Settings) -> Entry | None:
+    """Return the entry of a file of a directory: its directory's time in the tree's zone, the rest from [defaults].
+
+    None when the tree's zone is unknown. Commands of a directory go out together, so a default jitter is for tasks only.
+    """
+    if settings.timezone is None:
+        return None
+    table = Table(settings.defaults, ("defaults",), file="", lines={}, problems=[])
+    starts_at, ends_at = _span(table, read_zone(table) if "timezone" in table.values else settings.timezone)
+    timing = Timing(
+        recurrence=directory.recurrence,
+        zone=settings.timezone,
+        starts_at=starts_at,
+        ends_at=ends_at,
+        enabled=table.get("enabled", bool) is not False,
+    )
+    policy = _policy(table)
+    if piece.task:
+        call: TaskCall | CommandCall = _task_options(
+            table, settings.task_prefix + piece.file, routes=settings.routes, default_queue=settings.default_queue
+        )
+    else:
+        call = CommandCall(argv=(piece.name,), directory=piece.directory, time_limit=directory.time_limit)
+        policy = Policy(catch_up=policy.catch_up, grace=policy.grace)
+    return Entry(name=piece.name, timing=timing, call=call, policy=policy, file=piece.path)
+
+
+def _check_name(table: Table, name: str) -> None:
+    if not name.strip() or not name.isprintable():
+        table.fail("", "the name is empty or has control characters in it", code="S132", fix="[entries.weekly_report]")
+    elif "/" in name:
+        fix = f'[entries.{name.rpartition("/")[2] or "NAME"}]'
+        table.fail("", "a name with a slash in it is a file's of the five directories", code="S132", fix=fix)
+
+
+def _zone(table: Table, settings: Settings) -> str:
+    if "timezone" in table.values:
+        return read_zone(table)
+    if settings.timezone is None and ("cron" in table.values or "at" in table.values):
+        what = 'it has no "timezone" of its own, and the one at the top of the file is no zone'
+        table.fail("timezone", what, fix="mend timezone at the top of schedule.toml")
+    return settings.timezone or "UTC"
+
+
+def _recurrence(table: Table, zone: str) -> str | None:
+    kinds = [key for key in RECURRENCES if key in table.values]
+    if len(kinds) > 1:
+        what = f"it has {' and '.join(kinds)}, two recurrences" if len(kinds) == 2 else "it has cron, every and at"
+        table.fail(kinds[1], what, code="S147", fix=f"keep one of them, and make another entry of the rest: remove {kinds[1]}")
+    elif not kinds and not any(key in table.values for key in LATER_RECURRENCES):
+        fix = 'add one of: cron = "30 4 * * mon", every = "45m", at = "2026-03-01T04:30:00"'
+        table.fail("", "it has no recurrence: no cron, every or at", code="S147", fix=fix)
+    if "offset" in table.values and "every" not in table.values:
+        fix = 'add every = "45m", or remove offset'
+        table.fail("offset", '"offset" belongs to "every", which is not there', code="S133", fix=fix)
+    results = [text for key in kinds if (text := _READERS[key](table, zone)) is not None]
+    return results[0] if len(results) == 1 else None
+
+
+def _every(table: Table, zone: str) -> str | None:
+    seconds = table.seconds("every", 1)
+    offset = table.seconds("offset") or 0
+    return table.attempt("every", lambda: every_text(seconds, offset)) if seconds is not None else None
+
+
+def _at(table: Table, zone: str) -> str | None:
+    value = table.values["at"]
+    written = value if isinstance(value, list) else [value]
+    instants = [_instant(table, "at", each, zone) for each in written]
+    if None in instants:
+        return None
+    return table.attempt("at", lambda: at_text([instant for instant in instants if instant is not None]))
+
+
+_READERS = {"cron": lambda table, zone: read_cron(table, "cron", zone), "every": _every, "at": _at}
+
+
+def _instant(table: Table, key: str, value: object, zone: str) -> int | None:
+    from datetime import date
+
+    if not isinstance(value, str | date):
+        table.fail(key, f'"{key}" is not a date and time', code="S144", fix=f'{key} = "2026-03-01T04:30:00"')
+        return None
+    return table.attempt(key, lambda: parse_instant(value, zone), named=True)
+
+
+def _span(table: Table, zone: str) -> tuple[int | None, int | None]:
+    ends = [_instant(table, key, table.values[key], zone) if key in table.values else None for key in ("starts_at", "ends_at")]
+    starts_at, ends_at = ends
+    if starts_at is not None and ends_at is not None and ends_at < starts_at:
+        table.fail("ends_at", '"ends_at" is before "starts_at", so it would never be due', fix="swap them")
+    return starts_at, ends_at
+
+
+def _policy(table: Table) -> Policy:
+    catch_up = table.get("catch_up", str)
+    if catch_up is not None and catch_up not in tuple(CatchUp):
+        table.fail("catch_up", '"catch_up" is not latest, all or none', fix='catch_up = "latest"')
+        catch_up = None
+    overlap = table.get("overlap", str)
+    if overlap in ("skip", "wait"):
+        table.not_yet("overlap", f'overlap = "{overlap}" is not yet supported', fix='overlap = "allow", or leave it out')
+    elif overlap not in (None, "allow"):
+        table.fail("overlap", '"overlap" is not allow', fix='overlap = "allow"')
+    return Policy(
+        catch_up=CatchUp(catch_up or "latest"), grace=table.seconds("grace"), jitter=table.seconds("jitter") or 0
+    )
+
+
+def _task(table: Table, own: Mapping[str, object], name: str, settings: Settings) -> TaskCall | None:
+    if "time_limit" in own:
+        table.fail("time_limit", '"time_limit" is for commands, and this is a task', code="S133", fix="set it in the worker")
+    task = table.get("task", str)
+    if "task" not in own:
+        task = settings.task_prefix + name
+    if task is None:
+        return None
+    if not task or not task.isprintable() or any(c.isspace() for c in task):
+        what = "is empty" if not task else "has white space or control characters in it"
+        shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in task)
+        table.fail("task", f'the task name "{shown}" {what}', code="S148", fix='task = "PACKAGE.tasks.NAME"')
+    return _task_options(table, task, routes=settings.routes, default_queue=settings.default_queue)
+
+
+def _task_options(table: Table, task: str, *, routes: Sequence[tuple[str, str]], default_queue: str) -> TaskCall:
+    args, kwargs, headers = table.json("args", list), table.json("kwargs", dict), table.json("headers", dict)
+    _check_headers(table, headers or {})
+    serializer = table.text("serializer")
+    if serializer not in (None, *SERIALIZERS):
+        table.not_yet("serializer", f'serializer "{serializer}" is not yet supported', fix='serializer = "json"')
+    return TaskCall(
+        task=task,
+        args=tuple(as_json(each) for each in args or ()),
+        kwargs=_json(kwargs),
+        queue=table.text("queue") or queue_of(task, routes, default_queue),
+        exchange=table.text("exchange") or "",
+        routing_key=table.text("routing_key") or "",
+        priority=table.whole("priority", 0, 255),
+        expires=table.seconds("expires", 1),
+        headers=_json(headers),
+        serializer="json",
+    )
+
+
+def _json(values: Mapping[str, object] | None) -> Mapping[str, Json]:
+    return {key: as_json(value) for key, value in (values or {}).items()}
+
+
+def _check_headers(table: Table, headers: Mapping[str, object]) -> None:
+    for key in headers:
+        if key.lower().startswith("offbeat_") or key.lower() in HEADERS:
+            owner = "offbeat" if key.lower().startswith("offbeat_") else "Celery"
+            table.fail("headers", f'the header "{key}" is {owner}\'s own', code="S131", fix=f"rename it: x_{key}")
+
+
+def _command(table: Table, own: Mapping[str, object], source: Source) -> CommandCall | None:
+    for key in own:
+        if key in (*OF_TASKS, "args", "task"):
+            fix = f"remove {key}, or remove command"
+            table.fail(key, f'"{key}" is for tasks, and this is a command', code="S133", fix=fix)
+    limit = table.seconds("time_limit", 1) or TIME_LIMIT
+    if source.shared:
+        table.fail(
+            "command",
+            "everybody on this machine may write schedule.toml or its folder",
+            code="S211",
+            why="anybody could have it run what they like, so this command is refused, as cron does; Celery tasks go on",
+            fix=f"chmod o-w {table.file} {table.file.rpartition('/')[0]}",
+        )
+    argv = _argv(table)
+    return None if argv is None else CommandCall(argv=argv, time_limit=limit)
+
+
+def _argv(table: Table) -> tuple[str, ...] | None:
+    """Return the words of a command: a text is for the shell, a list is run as it is."""
+    value = table.values["command"]
+    written = value if isinstance(value, list) else [value]
+    words = [word for word in written if isinstance(word, str)]
+    if len(words) < len(written):
+        table.wrong_type("command", "text or a list of texts", 'command = "make report"')
+        return None
+    if not words or not words[0].strip() or any("\0" in word for word in words):
+        table.fail("command", '"command" is empty or has a NUL in it', fix='command = "make report"')
+        return None
+    return tuple(words) if isinstance(value, list) else ("sh", "-c", words[0])
