@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from offbeat.core.identity import format_due_at, occurrence_id
-from offbeat.core.model import Reason, State
+from offbeat.core.model import Key, Reason, State
 from offbeat.errors import LedgerError, OffbeatError
 from offbeat.ports.clock import Clock
 from offbeat.ports.command import Order, Step
@@ -54,10 +54,12 @@ class Supervisor:
         self._slot, self._owner = order.slot, owner(order)
         self._ask(lambda: self.ledger.look(self.runner))
         if not self._ask(self._occupy):
-            self._settle(order.steps, State.SKIPPED, Reason.OVERLAP)
+            self._skip(order.steps)
             return
-        # Before anything is run; those of a newer attempt are left to whoever has it, and so is the slot.
-        steps = self._settle(order.steps, State.DISPATCHED)
+        # Before anything is run: they are ours now, and live by our heartbeat. Those of a newer attempt are left to whoever
+        # has it, and so is the slot.
+        taken = self._report([Report(key=step.key, attempt=step.attempt, state=State.DISPATCHED) for step in order.steps])
+        steps = [step for step in order.steps if step.key in taken]
         if not steps:
             return
         for step in steps:
@@ -75,36 +77,37 @@ class Supervisor:
 
     def _carry_out(self, step: Step) -> None:
         if name := self.stopping():
-            self._report(step, State.FAILED, Ended(reason=Reason.RUNNER_DIED, note=f"not run: its supervisor got {name}"))
+            self._end(step, Ended(reason=Reason.RUNNER_DIED, note=f"not run: its supervisor got {name}"))
             return
         if not self._ask(self._occupy):
             note = "not run: its supervisor was away for so long that the slot went to the next one"
-            self._report(step, State.FAILED, Ended(reason=Reason.OVERLAP, note=note))
+            self._end(step, Ended(reason=Reason.OVERLAP, note=note))
             return
-        if not self._report(step, State.STARTED, Ended()):
-            return
-        ended = self.run(step)
-        self._report(step, State.FAILED if ended.reason else State.SUCCEEDED, ended)
+        if step.key in self._report([Report(key=step.key, attempt=step.attempt, state=State.STARTED)]):
+            self._end(step, self.run(step))
 
-    def _occupy(self) -> bool:
-        return not self._slot or self.ledger.occupy(self._slot, self._owner, HOLD)
-
-    def _settle(self, steps: Sequence[Step], state: State, reason: Reason = Reason.NONE) -> list[Step]:
-        outcomes = [Outcome(key=step.key, attempt=step.attempt, state=state, reason=reason) for step in steps]
-        accepted = set(self._ask(lambda: self.ledger.settle(self.runner, outcomes)))
-        return [step for step in steps if step.key in accepted]
-
-    def _report(self, step: Step, state: State, ended: Ended) -> bool:
+    def _end(self, step: Step, ended: Ended) -> None:
         report = Report(
             key=step.key,
             attempt=step.attempt,
-            state=state,
+            state=State.FAILED if ended.reason else State.SUCCEEDED,
             reason=ended.reason,
             note=ended.note,
             exit_status=ended.exit_status,
             output=ended.output,
         )
-        return step.key in self._ask(lambda: self.ledger.report(self.runner, [report]))
+        self._report([report])
+
+    def _occupy(self) -> bool:
+        return not self._slot or self.ledger.occupy(self._slot, self._owner, HOLD)
+
+    def _skip(self, steps: Sequence[Step]) -> None:
+        reason = Reason.OVERLAP
+        outcomes = [Outcome(key=step.key, attempt=step.attempt, state=State.SKIPPED, reason=reason) for step in steps]
+        self._ask(lambda: self.ledger.settle(self.runner, outcomes))
+
+    def _report(self, reports: Sequence[Report]) -> Collection[Key]:
+        return set(self._ask(lambda: self.ledger.report(self.runner, reports)))
 
     def _ask(self, question: Callable[[], T]) -> T:
         """Return the ledger's answer; ask again while it is out of reach, at most TRIES times, a second apart."""
