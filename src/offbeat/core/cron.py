@@ -272,12 +272,11 @@ class CronRecurrence:
             if earlier:
                 return local - second + self._hours[earlier - 1] + minutes[-1]
         for _ in range(_RAREST):
-            opens, _, bits = self._year_with(day)
+            opens, _, bits = self._year_with(day - 1)
             bits &= (1 << day - opens) - 1
             if bits:
                 return (opens + bits.bit_length() - 1) * DAY + self._hours[-1] + self._minutes[-1]
             day = opens
-            opens, _, bits = self._year_with(day - 1)
         return _NEVER
 
     def _year_with(self, day: int) -> tuple[int, int, int]:
