@@ -14,7 +14,9 @@ from pathlib import Path
 
 import pytest
 
+from offbeat.core import entries, settings
 from offbeat.core.events import Event
+from offbeat.core.listing import DIRECTORIES
 from offbeat.core.model import CatchUp, Cause, Reason, State, TaskCall
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -75,6 +77,16 @@ def test_every_variable_is_listed() -> None:
     text = (REFERENCE / "environment.md").read_text(encoding="utf-8")
 
     assert [name for name in sorted(variables) if f"`{name}`" not in text] == []
+
+
+def test_every_key_of_the_schedule_file_is_explained_and_those_for_defaults_are_starred() -> None:
+    text = (REFERENCE / "schedule-toml.md").read_text(encoding="utf-8")
+    cells = re.findall(r"^\| (`.+?) \|", text, re.MULTILINE)
+    told = {word for cell in cells for word in re.findall(r"`(\w+)`", cell)}
+    starred = {word for cell in cells for word in re.findall(r"`(\w+)` \*", cell)}
+
+    assert told == {*settings.TOP, *settings.BROKER, *DIRECTORIES, *entries.KEYS}
+    assert starred == set(entries.DEFAULTS)
 
 
 def test_the_glossary_has_every_word_of_the_closed_lists() -> None:
