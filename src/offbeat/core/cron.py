@@ -115,6 +115,13 @@ def _block_after(block: int, known: int, found: int) -> int:
     return max(following, (found - 2 * DAY) >> BLOCK_BITS)
 
 
+def _block_before(block: int, known: int, found: int) -> int:
+    """Return the next block worth looking at, going back, when `found` is the last match at or before local time `known`."""
+    if known - 2 * DAY < block << BLOCK_BITS:
+        return block - 1
+    return min(block - 1, (found + 2 * DAY) >> BLOCK_BITS)
+
+
 class CronRecurrence:
     """A Recurrence: what a five-field expression names in one zone."""
 
@@ -181,17 +188,20 @@ class CronRecurrence:
     def last_at_or_before(self, instant: int) -> int | None:
         """Return the last due time <= instant, None when there is none within a hundred years."""
         instant = min(instant, END - 1)
-        closing = instant >> BLOCK_BITS
-        for block in range(closing, max(closing - HORIZON, _FIRST_BLOCK) - 1, -1):
+        known = found = _NEVER  # `found` is the last match at or before local time `known`
+        block = instant >> BLOCK_BITS
+        last_block = max(block - HORIZON, _FIRST_BLOCK)
+        while block >= last_block:
             for _, _, offset, first, end_local, missed in reversed(self._timeline[block]):
                 local = min(instant + offset, end_local - 1)
                 if local < first:
                     continue
-                found = self._at_or_before(local)
+                known, found = local, self._at_or_before(local)
                 if found == _NEVER:
                     return None
                 if found >= missed:
                     return max(found, first) - offset
+            block = _block_before(block, known, found)
         return None
 
     def _matches(self, begin: int, end: int, offset: int) -> Iterator[int]:

@@ -1,0 +1,220 @@
+"""Laws that cron keeps in every zone, aimed at the hours in which clocks change; and cronsim as a second opinion."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from itertools import islice, pairwise
+from zoneinfo import ZoneInfo, available_timezones
+
+import cronsim
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from offbeat.core.cron import HORIZON, CronRecurrence
+from offbeat.core.cronfields import FIELDS, Field, parse_cron
+from offbeat.core.zones import BLOCK_BITS, DAY, find_zone, is_zone
+from offbeat.errors import ScheduleError
+
+ZONES = sorted(name for name in available_timezones() if is_zone(name))
+PLAIN_ZONES = [
+    "UTC",
+    "America/New_York",
+    "Europe/Berlin",
+    "Europe/Sofia",
+    "Australia/Sydney",
+    "Asia/Tokyo",
+    "America/Sao_Paulo",
+]
+
+
+@st.composite
+def items(draw: st.DrawFn, field: Field) -> str:
+    """Return one item of a list: a number, a name, a range, a step."""
+    kind = draw(st.sampled_from(["number", "number", "range", "star", "step", "range-step", "name"]))
+    first = draw(st.integers(field.low, field.high))
+    last = draw(st.integers(first, field.high))
+    step = draw(st.integers(1, field.high + 2))
+    if kind == "name" and field.names:
+        return draw(st.sampled_from(field.names)).upper()
+    forms = {"range": f"{first}-{last}", "star": "*", "step": f"*/{step}", "range-step": f"{first}-{last}/{step}"}
+    return forms.get(kind, str(first))
+
+
+@st.composite
+def expressions(draw: st.DrawFn) -> str:
+    """Return a valid expression; each field is `*` half of the time."""
+    parts = []
+    for field in FIELDS:
+        bare = draw(st.booleans())
+        parts.append("*" if bare else ",".join(draw(st.lists(items(field), min_size=1, max_size=3))))
+    return " ".join(parts)
+
+
+@st.composite
+def starts(draw: st.DrawFn, zone: str) -> int:
+    """Return an instant, near a change of the clock where the zone has one in that year."""
+    block = draw(st.integers(0, 70))
+    changes = [start for start, _, _ in find_zone(zone).segments(block)][1:]
+    middle = draw(st.sampled_from(changes)) if changes else block << BLOCK_BITS
+    return middle + draw(st.integers(-2 * DAY, 2 * DAY))
+
+
+RULES = st.tuples(expressions(), st.sampled_from(ZONES))
+
+
+@settings(max_examples=250, deadline=None)
+@given(RULES, st.data())
+def test_due_times_rise_and_every_way_of_asking_gives_the_same(rule: tuple[str, str], drawn: st.DataObject) -> None:
+    expression, zone = rule
+    recurrence = CronRecurrence(parse_cron(expression), find_zone(zone))
+    after = drawn.draw(starts(zone))
+    until = after + drawn.draw(st.integers(0, 3 * DAY))
+    cut = drawn.draw(st.integers(after, until))
+
+    due = list(recurrence.due_times(after, until))
+
+    assert all(earlier < later for earlier, later in pairwise(due))
+    assert all(after < each <= until for each in due)
+    assert due == [*recurrence.due_times(after, cut), *recurrence.due_times(cut, until)]
+    following = recurrence.next_after(after)
+    assert following == due[0] if due else following is None or following > until
+    last = recurrence.last_at_or_before(until)
+    assert last == due[-1] if due else last is None or last <= after
+
+
+@settings(max_examples=150, deadline=None)
+@given(RULES, st.data())
+def test_next_and_last_are_each_others_inverse(rule: tuple[str, str], drawn: st.DataObject) -> None:
+    expression, zone = rule
+    recurrence = CronRecurrence(parse_cron(expression), find_zone(zone))
+    after = drawn.draw(starts(zone))
+
+    due = recurrence.next_after(after)
+
+    if due is not None:
+        assert due > after
+        assert recurrence.last_at_or_before(due) == due
+        assert recurrence.last_at_or_before(due - 1) in (None, recurrence.last_at_or_before(after))
+        last = recurrence.last_at_or_before(after)
+        assert last is None or recurrence.next_after(last) == due
+
+
+@settings(max_examples=300, deadline=None)
+@given(expressions())
+def test_the_canonical_text_means_the_same_and_is_its_own_canonical_text(expression: str) -> None:
+    fields = parse_cron(expression)
+
+    assert parse_cron(fields.text) == fields
+    assert [part[0] == "*" for part in fields.text.split()] == [part[0] == "*" for part in expression.split()]
+
+
+@settings(max_examples=300, deadline=None)
+@given(expressions(), st.sampled_from(PLAIN_ZONES), st.integers(0, 60), st.integers(2, 26))
+def test_cronsim_agrees_where_it_is_defined(expression: str, zone: str, year: int, day: int) -> None:
+    """Zones that change by whole hours, starts in no repeated hour. cronsim reads `1-1/2` as `1-31/2`: left out."""
+    assume(not re.search(r"\b(\d+)-\1/", expression))
+    start = datetime(1996 + year, 1, day, 12, 30, tzinfo=UTC)
+    recurrence = CronRecurrence(parse_cron(expression), find_zone(zone))
+    try:
+        expected = [int(due.timestamp()) for due in islice(cronsim.CronSim(expression, start.astimezone(ZoneInfo(zone))), 40)]
+    except cronsim.CronSimError:
+        assert recurrence.next_after(int(start.timestamp())) is None
+        return
+    found: list[int] = []
+    while len(found) < len(expected):
+        due = recurrence.next_after(found[-1] if found else int(start.timestamp()))
+        assert due is not None
+        found.append(due)
+
+    assert found == expected
+    assert list(recurrence.due_times(int(start.timestamp()), expected[-1])) == expected if expected else True
+
+
+class Counted(dict[int, tuple[tuple[int, int, int, int, int, int], ...]]):
+    """A timeline that counts how often it is asked."""
+
+    def __init__(self, timeline: dict[int, tuple[tuple[int, int, int, int, int, int], ...]]) -> None:
+        self.timeline = timeline
+        self.asked = 0
+
+    def __missing__(self, block: int) -> tuple[tuple[int, int, int, int, int, int], ...]:
+        self.asked += 1
+        return self.timeline[block]
+
+
+def counted(expression: str, zone: str) -> tuple[CronRecurrence, Counted]:
+    """Return a recurrence and the count of the blocks that its searches look at."""
+    recurrence = CronRecurrence(parse_cron(expression), find_zone(zone))
+    count = Counted(recurrence._timeline)
+    recurrence._timeline = count  # type: ignore[assignment]
+    return recurrence, count
+
+
+def test_a_date_that_never_comes_ends_the_search_at_once() -> None:
+    recurrence, count = counted("0 0 31 2 *", "America/New_York")
+
+    assert recurrence.next_after(1_767_225_600) is None
+    assert recurrence.last_at_or_before(1_767_225_600) is None
+    assert count.asked == 2
+
+
+def test_a_wildcard_that_the_clock_always_skips_ends_the_search_too() -> None:
+    """The second Sunday of March at 2 in New York is in the gap of every year from 2007 on."""
+    recurrence, count = counted("*/5 2 8-14 3 */7", "America/New_York")
+    before = int(datetime(2006, 3, 12, 7, 55, tzinfo=UTC).timestamp())
+
+    assert recurrence.next_after(1_767_225_600) is None
+    assert count.asked <= HORIZON + 1
+    assert recurrence.last_at_or_before(1_767_225_600) == before
+
+
+def test_the_rarest_date_is_found_over_the_missing_leap_year_of_2100() -> None:
+    recurrence, count = counted("0 0 29 2 */7", "Europe/Sofia")
+    here = ZoneInfo("Europe/Sofia")
+    before, after = (int(datetime(year, 2, 29, tzinfo=here).timestamp()) for year in (2088, 2128))
+
+    assert recurrence.next_after(before) == after
+    assert recurrence.last_at_or_before(after - 1) == before
+    assert count.asked < 10  # the years between are not walked through
+    assert list(recurrence.due_times(before, after)) == [after]
+
+
+def test_time_has_an_end_and_a_beginning() -> None:
+    for zone in ("UTC", "America/New_York", "Asia/Tokyo"):
+        recurrence = CronRecurrence(parse_cron("0 0 * * *"), find_zone(zone))
+        assert recurrence.next_after(253_402_300_799) is None
+        assert recurrence.next_after(10**15) is None
+        assert recurrence.last_at_or_before(-(10**15)) is None
+        first, last = recurrence.next_after(-(10**15)), recurrence.last_at_or_before(10**15)
+        assert first is not None
+        assert last is not None
+        assert datetime.fromtimestamp(first, UTC).year == 1
+        assert datetime.fromtimestamp(last, UTC).year == 9999
+        assert list(recurrence.due_times(last - 1, 10**15)) == [last]
+
+
+HOSTILE = st.one_of(
+    st.text(max_size=4096),
+    st.text(alphabet="0123456789*/,-LW#?HFRIJAN~+@ \t", max_size=4096),
+    st.builds(
+        lambda item, times: f"{','.join([item] * times)} * * * *",
+        st.sampled_from(["*", "59-0/2", "0-59", "1", ""]),
+        st.integers(0, 1000),
+    ),
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(HOSTILE)
+def test_any_text_is_read_or_refused_with_a_fix(text: str) -> None:
+    try:
+        parse_cron(text)
+    except ScheduleError as refused:
+        assert refused.problems
+        for problem in refused.problems:
+            assert problem.code in ("S101", "S102", "S103", "S120")
+            assert len(problem.what) < 200
+            assert len(problem.fix) < 300
+            assert str(problem).count("\n") == 2
+            assert str(problem).isascii()
