@@ -57,7 +57,7 @@ def of_function(function: Function) -> Iterator[str]:
     names = [parameter.arg for parameter in (*function.args.posonlyargs, *function.args.args)]
     count = len([name for name in names if name not in ("self", "cls")])
     if count > MOST_PARAMETERS and not is_command(function):
-        yield f'"{function.name}" takes {count} parameters by position, {MOST_PARAMETERS} are the most: name them, or group them'
+        yield f'"{function.name}" takes {count} parameters by position, {MOST_PARAMETERS} are the most: name them'
 
 
 def is_command(function: Function) -> bool:

@@ -22,8 +22,8 @@ HEAD = """# Commands
 
 Written by `make docs` from `offbeat COMMAND --help`; do not edit.
 
-Every command takes the global options too, before or after its name. Exit codes are in [environment](environment.md#exit-codes), what
-`--json` prints is in [json](json.md).
+Every command takes the global options too, before or after its name. Exit codes are in
+[environment](environment.md#exit-codes), what `--json` prints is in [json](json.md).
 """
 
 

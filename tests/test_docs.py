@@ -1,9 +1,10 @@
-"""The documents are true: every code, reason, event, header, variable and command is in them, and the commands that they show run."""
+"""The documents are true: every code, reason, event, header, variable and command is in them, and what they show runs."""
 
 from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import os
 import re
 import shlex
@@ -65,7 +66,7 @@ def test_every_message_header_is_listed() -> None:
     from offbeat.core.message import build
 
     message = build(
-        call=TaskCall(task="a"), entry="e", occurrence="o", due_at=0, cause=Cause.SCHEDULE, attempt=1, origin="", expires_at=None
+        call=TaskCall(task="a"), entry="e", occurrence="o", due_at=0, cause=Cause.MANUAL, attempt=1, origin="", expires_at=None
     )
     text = (REFERENCE / "headers.md").read_text(encoding="utf-8")
 
@@ -146,6 +147,25 @@ def test_the_commands_that_a_page_shows_do_what_it_says(page: Path, tmp_path: Pa
         assert shows(said, expected), f"{page.name}: $ {command}\n{said}\nis not like\n{expected}"
 
 
+def test_json_has_the_keys_that_its_page_lists(tmp_path: Path) -> None:
+    commands = ("next", "history", "check", "list", "plan", "status")
+    tree = tmp_path / "cron"
+    (tree / "hourly").mkdir(parents=True)
+    schedule = 'project = "p"\n[entries.a]\nevery = "1h"\n[entries.b]\ncron = "bad"\n'
+    (tree / "schedule.toml").write_text(schedule, encoding="utf-8")
+    before = ["export OFFBEAT_BROKER=filesystem://", "offbeat tick -qqq; offbeat fire a"]
+
+    results = play([*before, *(f"offbeat {command} --json 2>/dev/null" for command in commands)], tmp_path)
+
+    text = (REFERENCE / "json.md").read_text(encoding="utf-8")
+    for command, (_, said) in zip(commands, results[len(before) :], strict=True):
+        section = text.partition(f"\n## {command}\n")[2].partition("\n## ")[0]
+        told = {word for row in re.findall(r"^\| (`.+?) \|", section, re.MULTILINE) for word in re.findall(r"`([^`]+)`", row)}
+        rows = json.loads(said)
+        assert rows, command
+        assert {key for row in rows for key in row} == told - {"until", "count", "output"}, command
+
+
 def shown_commands(text: str) -> Iterator[tuple[str, str]]:
     """Yield each command of the blocks marked as runnable, with the output that is shown for it.
 
@@ -169,15 +189,28 @@ def play(commands: list[str], home: Path) -> list[tuple[int, str]]:
     if source := os.environ.get("PYTHONPATH"):
         env["PYTHONPATH"] = source
     done = subprocess.run(
-        ["bash"], input=script, cwd=home, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=120, check=False
+        ["bash"],
+        input=script,
+        cwd=home,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=120,
+        check=False,
     )
     parts = re.split(rf"^{mark} (\d+)\n", done.stdout, flags=re.MULTILINE)
     return [(int(status), said.strip("\n")) for said, status in zip(parts[0::2], parts[1::2], strict=False)]
 
 
 def shows(said: str, expected: str) -> bool:
-    """Return whether the output has the expected lines, in order. `...` stands for anything; how wide a gap is does not matter."""
+    """Return whether the output has the expected lines, in order, or is empty where none are shown.
+
+    `...` stands for anything; how wide a gap is does not matter.
+    """
     lines = [" ".join(line.split()) for line in said.splitlines()]
+    if not expected:
+        return not lines
     for line in expected.splitlines():
         pattern = ".*".join(map(re.escape, " ".join(line.split()).split("...")))
         while lines and not re.fullmatch(pattern, lines[0]):

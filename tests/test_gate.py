@@ -1,4 +1,4 @@
-"""The gate catches what it is there for: each violation is injected into a copy of the tree, and the tool's word is asserted."""
+"""The gate catches what it is there for: each violation is injected into a copy of the tree."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ def tree(tmp_path: Path) -> Path:
 def run(tree: Path, *command: str) -> tuple[int, str]:
     """Run a tool of this environment in the copy; return its status and all that it said."""
     environment = {**os.environ, "PYTHONPATH": str(tree / "src"), "NO_COLOR": "1"}
+    words = [sys.executable, *command]
     done = subprocess.run(
-        [sys.executable, *command], cwd=tree, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
+        words, cwd=tree, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False
     )
     return done.returncode, done.stdout
 
@@ -68,12 +69,12 @@ def test_an_unbroken_copy_passes_the_layers_and_the_sizes(tree: Path) -> None:
     ("file", "text", "contract"),
     [
         pytest.param("core/plan.py", "import offbeat.ports.clock", ARROW, id="core imports a port"),
-        pytest.param("core/plan.py", "def late() -> None:\n    import offbeat.ports.clock", ARROW, id="the same, in a function"),
+        pytest.param("core/plan.py", "def f() -> None:\n    import offbeat.ports.clock", ARROW, id="the same, in a function"),
         pytest.param("runners/extra.py", "import offbeat.faces", ARROW, id="a runner imports a face"),
         pytest.param("errors.py", "import offbeat.core.model", ARROW, id="errors import core"),
         pytest.param("utils/__init__.py", "", ARROW, id="a new folder"),
-        pytest.param("runners/extra.py", "import offbeat.worker", "runners do not know each other", id="a runner imports the guard"),
-        pytest.param("faces/extra.py", "import offbeat.worker", "faces do not know each other", id="a face imports the guard"),
+        pytest.param("runners/extra.py", "import offbeat.worker", "runners do not know", id="a runner imports the guard"),
+        pytest.param("faces/extra.py", "import offbeat.worker", "faces do not know", id="a face imports the guard"),
         pytest.param("core/model.py", "import offbeat.worker", ARROW, id="core imports the guard"),
         pytest.param("core/model.py", "import offbeat.core.plan", NO_CYCLES, id="two core modules import each other"),
         pytest.param("core/plan.py", "import sqlite3", PURE, id="core imports sqlite3"),
@@ -96,7 +97,7 @@ def test_import_linter_catches(tree: Path, file: str, text: str, contract: str) 
 @pytest.mark.parametrize(
     ("file", "text", "code"),
     [
-        pytest.param("core/extra.py", "import datetime\nNOW = datetime.datetime.now(datetime.UTC)", "TID251", id="a clock in core"),
+        pytest.param("core/extra.py", "import datetime as d\nNOW = d.datetime.now(d.UTC)", "TID251", id="a clock in core"),
         pytest.param("core/extra.py", "import datetime\nNOW = datetime.datetime.now()", "DTZ005", id="a naive clock"),
         pytest.param("core/extra.py", "import datetime\nDAY = datetime.date.today()", "DTZ011", id="today"),
         pytest.param("core/extra.py", "import datetime\nDAY = datetime.datetime(2026, 1, 1)", "DTZ001", id="a naive datetime"),
@@ -123,7 +124,7 @@ def test_ruff_catches(tree: Path, file: str, text: str, code: str) -> None:
     [
         pytest.param("core/long.py", "x = 1\n" * 400, "400 are the most", id="a long file"),
         pytest.param("core/long.py", "def f() -> None:\n" + "    x = 1\n" * 50, '"f" has 51 lines', id="a long function"),
-        pytest.param("core/wide.py", "def f(a: int, b: int, c: int, d: int, e: int, g: int) -> None: ...", "takes 6", id="parameters"),
+        pytest.param("core/wide.py", "def f(a: int, b: int, c: int, d: int, e: int, g: int): ...", "takes 6", id="parameters"),
         pytest.param("core/helpers.py", "", "says nothing", id="a file called helpers"),
         pytest.param("core/bare.py", "", "no header", id="a file without a header"),
     ],
@@ -150,6 +151,11 @@ def test_a_docstring_does_not_count_as_length(tree: Path) -> None:
 def test_every_store_and_every_broker_has_its_place_in_a_contract() -> None:
     contracts = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]["contracts"]
     named = {word.strip(" ()") for one in contracts if one["name"] in (STORES, BROKERS) for word in one["layers"][0].split("|")}
-    kinds = {path.stem for path in (ROOT / "src/offbeat/ports").iterdir() if re.match(r"(ledger|broker)_", path.name)}
+    ports = ROOT / "src" / "offbeat" / "ports"
+    adapters = {
+        file.relative_to(ports).parts[0].removesuffix(".py")
+        for file in ports.rglob("*.py")
+        if re.search(r"^class (Ledger|Broker)[A-Z]", file.read_text(encoding="utf-8"), re.MULTILINE)
+    }
 
-    assert kinds <= named
+    assert adapters - {"ledger", "broker"} <= named
