@@ -14,13 +14,14 @@ class Delivery:
     """What the broker said of one message. error: its words without any secret, "" when it took the message.
 
     retry: the same message may be taken later. down: the broker itself is out of reach, so others need not be tried.
-    unroutable: there is no such queue or exchange (RabbitMQ's return).
+    unroutable: there is no such queue or exchange (RabbitMQ's return). code: of docs/reference/errors.md, "" when taken.
     """
 
     error: str = ""
     retry: bool = True
     down: bool = False
     unroutable: bool = False
+    code: str = ""
 
     @property
     def taken(self) -> bool:

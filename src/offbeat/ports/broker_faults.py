@@ -1,0 +1,180 @@
+"""What goes wrong with a broker, in words for the ledger (Delivery) and for people (Problem).
+
+Never lets an address, a user name or a password through: `Words` is the only way from a library's exception to text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Final
+from urllib.parse import quote, unquote
+
+from offbeat.errors import Problem
+from offbeat.ports.broker import Delivery
+
+DOWN: Final = "B201"  # no connection, or it broke, or no answer in time
+LOGIN: Final = "B202"  # the server refuses user, password or their rights
+ADDRESS: Final = "B203"  # the address cannot be understood, or names a database or virtual host that is not there
+UNROUTABLE: Final = "B204"  # no such queue or exchange
+REFUSED: Final = "B205"  # this message cannot be serialized, or the broker refuses it
+PACKAGE: Final = "B206"  # the Python package for this kind of broker is not installed
+
+LONGEST = 300  # characters of a library's words that are kept
+SHORTEST = 4  # a shorter secret cannot be cut out without being given away, so the whole text is left out
+SECRET_NAMES = ("password", "passwd", "secret", "token", "access_key")
+
+
+def redact(url: str) -> str:
+    """Return a broker's address as it may be shown: scheme, host, port, path; never a user, a password or a query.
+
+    >>> redact("redis://:s3cret@cache.example:6379/0?ssl_cert_reqs=none")
+    'redis://***@cache.example:6379/0'
+    """
+    scheme, found, rest = url.partition("://")
+    if not found:
+        return "***" if any(mark in url for mark in "@:?") else url
+    users, at, place = rest.rpartition("@")
+    if any(mark in users for mark in "?#"):
+        return f"{scheme}://***"  # who can tell a password with "?" from a query with "@"
+    return f"{scheme}://{'***@' if at else ''}{place.partition('?')[0].partition('#')[0]}"
+
+
+class Words:
+    """Turns an exception into one line of text without any secret of this broker."""
+
+    def __init__(self, url: str, *settings: object) -> None:
+        found = {text for secret in (*_of_url(url), *_of_settings(settings)) for text in _spellings(secret)}
+        self._secrets = sorted(found, key=len, reverse=True)
+
+    def of(self, error: BaseException, otherwise: str) -> str:
+        """Return what `error` says; `otherwise`, which must be our own words, where it says nothing or gives a secret away."""
+        text = " ".join(str(error).split()) or type(error).__name__
+        for secret in self._secrets:
+            if secret in text and len(secret) < SHORTEST:
+                return otherwise
+            text = text.replace(secret, "***")
+        return text[:LONGEST]
+
+
+def _of_url(url: str) -> Iterator[str]:
+    for part in (url, *url.split(";")):
+        users, at, _ = part.partition("://")[2].rpartition("@")
+        if at:
+            user, _, password = users.partition(":")
+            yield from (part, users, user, password)
+        for pair in part.partition("?")[2].split("&"):
+            name, _, value = pair.partition("=")
+            if any(secret in name.lower() for secret in SECRET_NAMES):
+                yield value
+
+
+def _of_settings(settings: object, name: str = "") -> Iterator[str]:
+    if isinstance(settings, Mapping):
+        for key, value in settings.items():
+            yield from _of_settings(value, str(key).lower())
+    elif isinstance(settings, (list, tuple)):
+        for value in settings:
+            yield from _of_settings(value, name)
+    elif isinstance(settings, str) and any(secret in name for secret in SECRET_NAMES):
+        yield settings
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    for text in (secret, unquote(secret)):
+        for spelled in (text, quote(text, safe=""), quote(text), repr(text)[1:-1], repr(text.encode())[2:-1]):
+            if spelled:
+                yield spelled
+
+
+def down(words: str) -> Delivery:
+    """Return the answer for a broker that is out of reach."""
+    return Delivery(error=words, down=True, code=DOWN)
+
+
+def out_of_time() -> Delivery:
+    """Return the answer for a message that was not tried."""
+    return Delivery(error="not tried: out of time", code=DOWN)
+
+
+def unroutable(exchange: str, routing_key: str) -> Delivery:
+    """Return the answer for a message that no queue would have got."""
+    place = f'exchange "{exchange}" with routing key "{routing_key}"' if exchange else f'"{routing_key}"'
+    return Delivery(error=f"no queue for {place}: the broker returned the message", unroutable=True, code=UNROUTABLE)
+
+
+def refused(words: str, *, retry: bool) -> Delivery:
+    """Return the answer for one message that was not taken, for a reason of its own."""
+    return Delivery(error=words, retry=retry, code=REFUSED)
+
+
+def connecting(error: BaseException, words: Words) -> Delivery:
+    """Return what an exception says that was raised while connecting, or by a connection that broke."""
+    if isinstance(error, ImportError):
+        return Delivery(error=words.of(error, "a Python package is missing"), down=True, code=PACKAGE)
+    if _is_login(error):
+        return Delivery(error=words.of(error, "the broker refused user or password"), down=True, code=LOGIN)
+    if _is_address(error):
+        return Delivery(error=words.of(error, "the broker's address is not right"), down=True, code=ADDRESS)
+    return down(words.of(error, "the broker is out of reach"))
+
+
+def _is_login(error: BaseException) -> bool:
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    if kinds & {"AuthenticationError", "AuthorizationError", "NoPermissionError", "AccessRefused"}:
+        return True
+    code = getattr(error, "reply_code", None) or getattr(error, "code", None)
+    return code == 403 or (code == 530 and "refused" in str(error)) or str(error).startswith(("NOAUTH", "WRONGPASS"))
+
+
+def _is_address(error: BaseException) -> bool:
+    code = getattr(error, "reply_code", None) or getattr(error, "code", None)
+    return isinstance(error, (ValueError, KeyError)) or code == 530 or "DB index" in str(error)
+
+
+_EXPLAINED: Mapping[str, tuple[str, str, str]] = {
+    DOWN: (
+        "the broker is out of reach",
+        "nothing is lost: what is due waits in the ledger, and goes out once the broker is back, within its grace",
+        "start the broker, or set OFFBEAT_BROKER to where it listens",
+    ),
+    LOGIN: (
+        "the broker refuses user or password",
+        "nothing can be sent until it lets offbeat in; what is due waits in the ledger",
+        "set OFFBEAT_BROKER to the address with user and password that the workers use; "
+        "write @ : / ? # % in a password as %40 %3A %2F %3F %23 %25",
+    ),
+    ADDRESS: (
+        "the broker's address is not right",
+        "nothing can be sent until it is; what is due waits in the ledger",
+        "set OFFBEAT_BROKER to an address such as redis://127.0.0.1:6379/0 or amqp://user:password@127.0.0.1:5672//",
+    ),
+    UNROUTABLE: (
+        "no queue would get the message",
+        "this entry's messages wait until their grace ends; the others are sent",
+        "start a worker that listens there (celery worker -Q NAME), or mend queue, [routes] or exchange in schedule.toml",
+    ),
+    REFUSED: (
+        "the message was not taken",
+        "this message is not sent; the others are",
+        "mend args, kwargs, headers or serializer of the entry in schedule.toml, or what the broker complains of",
+    ),
+    PACKAGE: (
+        "the Python package for this kind of broker is missing",
+        "nothing can be sent until it is installed; what is due waits in the ledger",
+        "pip install 'offbeat[redis]'",
+    ),
+}
+
+
+def broker_problem(delivery: Delivery, where: str, entry: str = "") -> Problem:
+    """Return what to tell a person of a delivery that was not taken.
+
+    where: the broker's address as `redact` gives it. entry: the entry that it stops, "" when it stops all.
+    """
+    head, why, fix = _EXPLAINED.get(delivery.code, _EXPLAINED[DOWN])
+    if delivery.code == PACKAGE and not where.startswith(("redis", "sentinel", "valkey")):
+        fix = f'pip install the package that kombu needs for "{where.partition(":")[0]}"'
+    what = f"{head}: {delivery.error}"
+    if entry:
+        what = f'entry "{entry}": {what}'
+    return Problem(code=delivery.code or DOWN, what=what, why=why, fix=fix, file=where, entry=entry)

@@ -1,0 +1,70 @@
+"""A broker in memory, with faults on order; for tests. Nothing leaves the process."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from offbeat.core.message import Message
+from offbeat.ports import broker_faults as faults
+from offbeat.ports.broker import Delivery
+from offbeat.ports.clock import FakeClock
+
+
+class BrokerMemory:
+    """Keeps what it takes in `sent`, oldest first. Each fault stays until it is taken back.
+
+    down: nothing is taken. down_after: taken are this many messages more, then it is down. no_queue: routing keys without a
+    queue. refused: task names whose messages are refused for good. slow: seconds that each message takes, on the clock given.
+    lost: this many messages more are taken although the answer is that the broker went down (the confirm was lost). breaks:
+    raised before a message with this task id is taken, as a crash of the process would come.
+    """
+
+    def __init__(self, clock: FakeClock | None = None) -> None:
+        self.sent: list[Message] = []
+        self.down = False
+        self.down_after: int | None = None
+        self.no_queue: set[str] = set()
+        self.refused: set[str] = set()
+        self.slow = 0.0
+        self.lost = 0
+        self.breaks: dict[str, BaseException] = {}
+        self.calls = 0
+        self.closed = 0
+        self._clock = clock or FakeClock()
+
+    def publish(self, messages: Sequence[Message], seconds: float) -> Sequence[Delivery]:
+        self.calls += 1
+        until = self._clock.monotonic() + seconds
+        found: list[Delivery] = []
+        for message in messages:
+            if found and found[-1].down:
+                found.append(found[-1])
+            elif self._clock.monotonic() >= until:
+                found.append(faults.out_of_time())
+            else:
+                found.append(self._take(message))
+        return found
+
+    def reach(self, seconds: float) -> Delivery:
+        return faults.down("connection refused") if self.down or self.down_after == 0 else Delivery()
+
+    def close(self) -> None:
+        self.closed += 1
+
+    def _take(self, message: Message) -> Delivery:
+        if message.task_id in self.breaks:
+            raise self.breaks.pop(message.task_id)
+        self._clock.advance(self.slow)
+        if self.down or self.down_after == 0:
+            return faults.down("connection refused")
+        if message.routing_key in self.no_queue:
+            return faults.unroutable(message.exchange, message.routing_key)
+        if message.headers.get("task") in self.refused:
+            return faults.refused("refused by the test", retry=False)
+        self.sent.append(message)
+        if self.down_after is not None:
+            self.down_after -= 1
+        if self.lost:
+            self.lost -= 1
+            return faults.down("connection reset before the confirm came")
+        return Delivery()

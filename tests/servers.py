@@ -1,0 +1,221 @@
+"""Real servers for tests: a private Redis and a private RabbitMQ, once per test session, gone when the session is.
+
+A keeper process owns each server. Every test process that uses it holds a shared lock on one file; the kernel lets go of it
+when that process ends, however it ends, and the keeper stops the server when nobody holds the lock any more.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import IO
+from urllib.parse import quote
+
+import pytest
+
+PLACES = ("/usr/lib/rabbitmq/bin", "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin", "/opt/homebrew/bin", "/usr/local/bin")
+PASSWORD = "s3cr3t p@ss:w/rd#%41?&é"  # of every private server: each of its characters has broken somebody's address
+START = 60.0  # seconds; RabbitMQ needs about 4 when nothing else runs
+_held: list[IO[str]] = []
+
+
+def find(program: str) -> str | None:
+    """Return the path of a server's program, also where daemons live and a user's PATH does not lead.
+
+    RabbitMQ's own script comes before Debian's wrapper, which changes the user.
+    """
+    first = "/usr/lib/rabbitmq/bin/rabbitmq-server"
+    if program == "rabbitmq-server" and Path(first).exists():
+        return first
+    return shutil.which(program) or shutil.which(program, path=os.pathsep.join(PLACES))
+
+
+def need(program: str) -> str:
+    """Return the path of a program; without it skip the test on a laptop, and fail it when CI=true."""
+    path = find(program)
+    if path is not None:
+        return path
+    sentence = f"{program} is not installed: run scripts/install-test-servers"
+    if os.environ.get("CI") == "true":
+        pytest.fail(sentence)
+    pytest.skip(sentence)
+
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nobody has at the moment."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def wait_for(what: str, happened: Callable[[], bool], seconds: float = START) -> None:
+    """Return when `happened` is true; fail the test when it is not in time."""
+    until = time.monotonic() + seconds  # noqa: TID251 - real servers run on real time
+    while not happened():
+        if time.monotonic() > until:  # noqa: TID251
+            raise AssertionError(f"{what} did not happen within {seconds:.0f} s")
+        time.sleep(0.05)  # noqa: TID251
+
+
+def answers(port: int) -> bool:
+    """Return whether something listens on this port."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+def shared(kind: str, folder: Path) -> str:
+    """Return the address of the session's server of this kind, starting it if no other test process has."""
+    home = folder / f"server-{kind}"
+    home.mkdir(exist_ok=True)
+    with (home / "start.lock").open("w") as start:
+        fcntl.flock(start, fcntl.LOCK_EX)
+        users = (home / "users.lock").open("w")
+        fcntl.flock(users, fcntl.LOCK_SH)
+        _held.append(users)
+        address = home / "address"
+        if not address.exists():
+            _start_keeper(kind, home)
+        return address.read_text()
+
+
+def _start_keeper(kind: str, home: Path) -> None:
+    with (home / "keeper.log").open("w") as log:
+        keeper = subprocess.Popen(
+            [sys.executable, __file__, kind, str(home)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            env={"PATH": os.environ["PATH"], "LANG": "C.UTF-8"},
+        )
+    wait_for(f"{kind} server's start", lambda: (home / "address").exists() or keeper.poll() is not None)
+    if keeper.poll() is not None:
+        raise AssertionError(f"{kind} server did not start:\n{(home / 'keeper.log').read_text()[-4000:]}")
+    keeper.returncode = 0  # it outlives this process on purpose, so there is nobody to wait for it
+
+
+@contextlib.contextmanager
+def redis_server(folder: Path, port: int, password: str = "") -> Iterator[str]:
+    """Run a Redis without persistence; yield its address."""
+    program = find("redis-server")
+    assert program is not None
+    command = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "", "--appendonly", "no"]
+    with running([*command, *(["--requirepass", password] if password else [])], folder / "redis.log"):
+        wait_for("Redis' start", lambda: answers(port))
+        yield f"redis://:{quote(password, safe='')}@127.0.0.1:{port}" if password else f"redis://127.0.0.1:{port}"
+
+
+def empty_database(url: str) -> Iterator[str]:
+    """Yield a Redis database that must be empty, and empty it again."""
+    import redis
+
+    with redis.Redis.from_url(url) as client:
+        assert client.dbsize() == 0, "this database of the Redis for tests is not empty; give a server without anything in it"
+        yield url
+        client.flushdb()
+
+
+@contextlib.contextmanager
+def rabbitmq_server(folder: Path, port: int) -> Iterator[str]:
+    """Run a RabbitMQ of its own: node, cookie, ports, port mapper; yield its address."""
+    program, epmd = find("rabbitmq-server"), find("epmd")
+    assert program is not None
+    assert epmd is not None
+    mapper, distribution = free_port(), free_port()
+    config = folder / "rabbitmq.conf"
+    config.write_text(
+        f"listeners.tcp.1 = 127.0.0.1:{port}\nloopback_users = none\ndisk_free_limit.absolute = 1MB\n"
+        "default_user = offbeat\nlog.console = true\nlog.console.level = warning\n"
+    )
+    password = ",".join(str(byte) for byte in PASSWORD.encode())  # as Erlang bytes: rabbitmq.conf cannot quote it
+    (folder / "advanced.config").write_text(f"[{{rabbit, [{{default_pass, <<{password}>>}}]}}].\n")
+    (folder / "enabled_plugins").write_text("[].\n")
+    env = {
+        "PATH": os.environ["PATH"],
+        "HOME": str(folder),
+        "LANG": "C.UTF-8",
+        "ERL_EPMD_PORT": str(mapper),
+        "ERL_EPMD_ADDRESS": "127.0.0.1",
+        "RABBITMQ_NODENAME": f"offbeat{port}@localhost",
+        "RABBITMQ_NODE_PORT": str(port),
+        "RABBITMQ_DIST_PORT": str(distribution),
+        "RABBITMQ_BASE": str(folder),
+        "RABBITMQ_MNESIA_BASE": str(folder / "mnesia"),
+        "RABBITMQ_LOG_BASE": str(folder / "log"),
+        "RABBITMQ_LOGS": "-",
+        "RABBITMQ_CONFIG_FILE": str(config),
+        "RABBITMQ_CONF_ENV_FILE": "/dev/null",
+        "RABBITMQ_ADVANCED_CONFIG_FILE": str(folder / "advanced.config"),
+        "RABBITMQ_ENABLED_PLUGINS_FILE": str(folder / "enabled_plugins"),
+        "RABBITMQ_PID_FILE": str(folder / "pid"),
+        "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none",
+    }
+    with running([epmd, "-port", str(mapper), "-address", "127.0.0.1"], folder / "epmd.log", env):
+        wait_for("epmd's start", lambda: answers(mapper))
+        with running([program], folder / "rabbitmq.log", env):
+            wait_for("RabbitMQ's start", lambda: answers(port))
+            yield f"amqp://offbeat:{quote(PASSWORD, safe='')}@127.0.0.1:{port}//"
+
+
+@contextlib.contextmanager
+def running(command: list[str], log: Path, env: dict[str, str] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a program in a process group of its own; end the whole group at the end."""
+    with log.open("ab") as out:
+        program = subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=env, start_new_session=True, cwd=log.parent
+        )
+    try:
+        yield program
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(program.pid, signal.SIGTERM)
+        try:
+            program.wait(10)
+        except subprocess.TimeoutExpired:
+            pass
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(program.pid, signal.SIGKILL)
+        program.wait()
+
+
+def keep(kind: str, home: Path) -> None:
+    """Run the server until no test process holds the users' lock; the main function of a keeper."""
+    server = {"redis": redis_server, "rabbitmq": rabbitmq_server}[kind]
+    with (
+        server(home, free_port()) as address,
+        (home / "start.lock").open("w") as start,
+        (home / "users.lock").open("w") as users,
+    ):
+        draft = home / "address.new"
+        draft.write_text(address)
+        draft.rename(home / "address")
+        while not _alone(start, users, home / "address"):
+            time.sleep(0.2)  # noqa: TID251 - real servers run on real time
+
+
+def _alone(start: IO[str], users: IO[str], address: Path) -> bool:
+    """Return whether nobody uses the server; then nobody will, because its address is gone."""
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(start, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(users, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            address.unlink()
+            fcntl.flock(users, fcntl.LOCK_UN)
+            fcntl.flock(start, fcntl.LOCK_UN)
+            return True
+        fcntl.flock(start, fcntl.LOCK_UN)
+    return False
+
+
+if __name__ == "__main__":
+    keep(sys.argv[1], Path(sys.argv[2]))
