@@ -13,7 +13,7 @@ from offbeat.core.listing import DIRECTORIES, SCRIPT, Directory, Found, Kind, Te
 from offbeat.core.period import due_in_period, period
 from offbeat.errors import Problem, Severity
 
-__all__ = ["Piece", "due_in_period", "is_celery_link", "listed", "odd_kind", "period", "pieces", "shown_name"]
+__all__ = ["Piece", "due_in_period", "is_celery_link", "listed", "odd_kind", "period", "pieces", "refused_name", "shown_name"]
 
 LEFTOVERS = (".rpmsave", ".rpmorig", ".rpmnew", ".swp", ".cfsaved", ",v", "~", ",")  # of editors and packagers
 _DEBIAN = re.compile(r"[A-Za-z0-9_-]+\Z")
@@ -133,11 +133,10 @@ def _refusal(file: Found, path: str) -> list[Problem] | None:
     """Return why the file does not run, as problems (none where nobody would expect it to run); None when it runs."""
     if file.name.startswith("."):
         return []
-    leftover = file.name.endswith(LEFTOVERS)
-    if leftover and not is_celery_link(file):
+    if file.name.endswith(LEFTOVERS) and not is_celery_link(file):
         return []
-    if leftover or (odd := _odd_name(file.name)):
-        return [_skipped(file.name, path, "looks like a leftover of an editor or a packager" if leftover else odd)]
+    if odd := refused_name(file.name):
+        return [_skipped(file.name, path, odd)]
     why = "run-parts skips it, so it is not loaded; the other files are"
     if file.kind is Kind.DIRECTORY:
         what = f'"{file.name}" is a directory, where a file should be'
@@ -151,7 +150,16 @@ def _refusal(file: Found, path: str) -> list[Problem] | None:
     return None
 
 
-def _odd_name(name: str) -> str:
+def refused_name(name: str) -> str:
+    """Return why run-parts skips a file of this name, "" when it does not.
+
+    >>> refused_name("search_dates"), refused_name("a b")
+    ('', 'has white space in it')
+    """
+    if name.startswith("."):
+        return "starts with a dot"
+    if name.endswith(LEFTOVERS):
+        return "looks like a leftover of an editor or a packager"
     if any(c.isspace() for c in name):
         return "has white space in it"
     if any("\udc80" <= c <= "\udcff" for c in name):
