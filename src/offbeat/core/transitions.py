@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from offbeat.core.model import PUNCTUAL, RANK, CommandCall, DueTime, Entry, Instant, Reason, State, TaskCall, Timing
 
 if TYPE_CHECKING:
+    from offbeat.core.plan import Pauses
     from offbeat.core.recurrence import Recurrence
 
 STEP = 3600.0  # seconds; a clock that went forward by more is believed by a second look only
@@ -170,6 +171,13 @@ def next_due(spans: Iterable[Span], after: DueTime) -> DueTime | None:
             continue
         soonest = due if soonest is None else min(soonest, due)
     return soonest
+
+
+def usable_after(spans: Sequence[Span], after: DueTime, pauses: Pauses) -> DueTime | None:
+    """Return the first due time > after of an entry's versions (oldest first) that falls into no pause, None without."""
+    from offbeat.core.plan import next_usable
+
+    return next_usable(((compiled(span.recurrence, span.zone), span.first, span.last) for span in spans), after, pauses)
 
 
 def just_passed(timing: Timing, now: Instant) -> tuple[DueTime, ...]:

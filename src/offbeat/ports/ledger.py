@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from offbeat.core.model import (
     BrokerSettings,
@@ -32,8 +32,10 @@ from offbeat.core.model import (
     TaskCall,
     Timing,
 )
-from offbeat.core.plan import Portion, Window
 from offbeat.errors import ConfigError, LedgerError, Problem
+
+if TYPE_CHECKING:
+    from offbeat.core.plan import Portion, Window
 
 LEASE = 10.0  # seconds that a claim holds
 SEEN_LATELY = 86_400.0  # seconds for which status names a runner after its last sign of life

@@ -72,7 +72,6 @@ class PlanningMemory(Shelves):
         later = self.versions_of(version.eno)
         later = later[later.index(version) + 1 :]
         heirs = [v.span for v in later if v.yields]
-        pauses = [p for p in self.pauses if p.eno in (None, version.eno) and (p.until_at is None or p.until_at > shard.cursor)]
         return Member(
             eno=version.eno,
             name=self.names[version.eno],
@@ -80,7 +79,7 @@ class PlanningMemory(Shelves):
             last=version.span.last,
             policy=(self.open_version(version.eno) or version).entry.policy,
             gone=self._gone(version.eno),
-            pauses=tuple((pause.from_at, pause.until_at) for pause in pauses),
+            pauses=self.pauses_of(version.eno, shard.cursor),
             heirs=tuple(Heir(recurrence=s.recurrence, zone=s.zone, first=s.first, last=s.last) for s in heirs),
         )
 

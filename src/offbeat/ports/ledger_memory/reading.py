@@ -76,6 +76,7 @@ class ReadingMemory(PlanningMemory, DispatchingMemory):
             exit_status=row.exit_status,
             next_try_at=row.next_try_at if row.state is State.PENDING else None,
             send_at=row.send_at,
+            key=row.key,
         )
 
     def _lines(self, gap: KeptGap) -> Iterator[HistoryRow]:

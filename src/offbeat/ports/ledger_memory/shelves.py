@@ -20,7 +20,7 @@ from offbeat.core.model import (
     State,
     TaskCall,
 )
-from offbeat.core.transitions import Belief, Span, bounds, expiry, is_empty, next_due, queue_of
+from offbeat.core.transitions import Belief, Span, bounds, expiry, is_empty, queue_of, usable_after
 from offbeat.ports.clock import Clock
 from offbeat.ports.ledger import LEASE, Claim, Runner
 
@@ -186,6 +186,11 @@ class Shelves:
         """Return whether a pause of the entry, or of all, holds now."""
         return any(pause.holds(now) for pause in self.pauses if pause.eno in (None, eno))
 
+    def pauses_of(self, eno: int, after: DueTime) -> tuple[tuple[Instant, Instant | None], ...]:
+        """Return the pauses of the entry, and of all, that reach beyond `after`, in the order in which they were made."""
+        mine = [pause for pause in self.pauses if pause.eno in (None, eno)]
+        return tuple((p.from_at, p.until_at) for p in mine if p.until_at is None or p.until_at > after)
+
     def soonest_due(self) -> DueTime | None:
         """Return the smallest next_due of all groups."""
         return min((group.next_due for group in self.groups.values() if group.next_due is not None), default=None)
@@ -235,7 +240,8 @@ class Shelves:
     def _next_due(self, key: Key) -> DueTime | None:
         if key.kind is not Kind.SCHEDULE:
             return None
-        return next_due((version.span for version in self.versions_of(key.eno) if version.yields), key.due_at)
+        spans = [version.span for version in self.versions_of(key.eno) if version.yields]
+        return usable_after(spans, key.due_at, self.pauses_of(key.eno, key.due_at))
 
     def held_by(self, runner: Runner, keys: Iterable[Key], now: Instant) -> Iterator[Row]:
         """Yield the rows of these keys that the runner holds."""

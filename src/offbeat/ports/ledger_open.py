@@ -1,0 +1,53 @@
+"""Which store an address means. The only file that knows all of them; each is imported when it is asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from offbeat.errors import ConfigError, Problem
+from offbeat.ports.clock import Clock
+from offbeat.ports.ledger import Ledger
+
+LATER = ("postgresql", "postgres", "redis", "rediss", "unix", "redis+sentinel", "valkey", "valkeys")
+
+
+def open_ledger(
+    address: str, *, clock: Clock, project: str, owner: str, read_only: bool = False, adopt: bool = False
+) -> Ledger:
+    """Open the ledger at `address`: sqlite:////absolute/path, sqlite:///relative/path or memory:.
+
+    owner: the tree and host that use it; a ledger of another one is refused unless `adopt`. read_only: nothing is made or
+    written; where there is no file yet, the answer is an empty ledger.
+    Raises: ConfigError for an address of no known form, LedgerError when the store cannot be used.
+    """
+    if address == "memory:":
+        from offbeat.ports.ledger_memory import LedgerMemory
+
+        return LedgerMemory(clock=clock, project=project, owner=owner)
+    path = address.removeprefix("sqlite:///")
+    if path == address or not path:
+        raise _unsupported(address)
+    if read_only and not Path(path).exists():
+        from offbeat.ports.ledger_memory import LedgerMemory
+
+        return LedgerMemory(clock=clock, project=project, owner=owner, where=f"sqlite:///{Path(path).absolute()}")
+    from offbeat.ports.ledger_sqlite import LedgerSqlite, Place
+
+    place = Place(path=path, project=project, owner=owner, read_only=read_only, adopt=adopt)
+    return LedgerSqlite(place, clock=clock)
+
+
+def _unsupported(address: str) -> ConfigError:
+    """Return the error; of the address only its scheme is shown, since there may be a password in the rest."""
+    scheme = address.partition(":")[0].lower()
+    later = scheme in LATER
+    known = f'"{scheme}:" as a ledger is not yet supported' if later else f'the ledger\'s address begins with "{scheme[:40]}"'
+    return ConfigError(
+        Problem(
+            code="C302",
+            file="OFFBEAT_LEDGER",
+            what=known if later else f"{known}, which no store answers to",
+            why="there is nowhere to record occurrences, so nothing is recorded and nothing is sent",
+            fix="OFFBEAT_LEDGER=sqlite:////var/lib/offbeat/ledger.sqlite3",
+        )
+    )

@@ -1,0 +1,197 @@
+"""Rows on their way: held under a lease, handed out as claims, moved to history. Shared by the operations of this store."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Iterable, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from offbeat.core.model import (
+    CatchUp,
+    Cause,
+    CommandCall,
+    DueTime,
+    Entry,
+    Instant,
+    Key,
+    Kind,
+    Lane,
+    Policy,
+    TaskCall,
+    Timing,
+)
+from offbeat.core.transitions import Belief, Span, shares
+from offbeat.ports.ledger import LEASE, Claim, Runner
+
+if TYPE_CHECKING:
+    from offbeat.core.plan import Pauses
+
+KeyTuple: TypeAlias = tuple[int, int, str, str]
+PauseRow: TypeAlias = tuple[int | None, Instant, Instant | None]  # whose (None: all), from, until
+
+THIS = "eno = ? AND due_at = ? AND kind = ? AND kind_id = ?"
+
+META = "SELECT active_rev, last_seen, suspect_at FROM meta"
+
+HOLD = f"""
+UPDATE outbox SET state = 'claimed', owner = ?, attempt = attempt + 1, lease_until = ?,
+  expires_at = coalesce(expires_at, ? + CASE WHEN call IS NOT NULL THEN expires ELSE
+    (SELECT v.expires FROM versions v WHERE v.eno = outbox.eno AND v.valid_until IS NULL) END),
+  command = CASE WHEN call IS NOT NULL THEN command ELSE
+    coalesce((SELECT v.command FROM versions v WHERE v.eno = outbox.eno AND v.valid_until IS NULL), command) END
+WHERE {THIS}"""
+
+CLAIM = """
+SELECT e.name, o.send_at, o.lane, o.cause, o.attempt, o.lease_until, o.expires_at, o.last_error, o.call,
+  v.definition, v.recurrence, v.zone, v.starts_at, v.ends_at, v.enabled, v.catch_up, v.grace, v.jitter
+FROM outbox o JOIN entries e ON e.eno = o.eno LEFT JOIN versions v ON v.eno = o.eno AND v.valid_until IS NULL
+WHERE o.eno = ? AND o.due_at = ? AND o.kind = ? AND o.kind_id = ?"""
+
+HELD = f"SELECT 1 FROM outbox WHERE {THIS} AND state = 'claimed' AND owner = ? AND lease_until > ?"
+
+SPANS = """
+SELECT recurrence, zone, first, last FROM versions
+WHERE eno = ? AND gid IS NOT NULL AND (last IS NULL OR (last >= first AND last > ?)) ORDER BY vno"""
+
+CLAIMABLE = """
+SELECT o.next_try_at, o.eno, o.due_at, o.kind, o.kind_id
+FROM outbox o LEFT JOIN versions v ON v.eno = o.eno AND v.valid_until IS NULL
+WHERE {which} AND o.lane = ? AND coalesce(CASE WHEN o.call IS NOT NULL THEN o.queue ELSE v.queue END, '') NOT IN ({closed})
+ORDER BY o.next_try_at, o.eno, o.due_at, o.kind, o.kind_id LIMIT ?"""
+WAITING = "o.state = 'pending' AND o.next_try_at <= ?"
+LAPSED = "o.state = 'claimed' AND (o.lease_until <= ? OR o.lease_until > ?)"
+
+MOVE = f"""
+INSERT INTO history (eno, due_at, kind, kind_id, send_at, cause, state, reason, attempt, recorded_rev, rev, recorded_at,
+  owner, command, note)
+SELECT eno, due_at, kind, kind_id, send_at, cause, state, '', attempt, recorded_rev, (SELECT active_rev FROM meta),
+  recorded_at, owner, command, last_error
+FROM outbox WHERE {THIS}"""
+LEAVE = f"DELETE FROM outbox WHERE {THIS}"
+
+
+def key_tuple(key: Key) -> KeyTuple:
+    """Return the key as SQL takes it."""
+    return (key.eno, key.due_at, str(key.kind), key.kind_id)
+
+
+def key_of(values: Sequence[Any]) -> Key:
+    """Return the key that a row's first four values are."""
+    eno, due_at, kind, kind_id = values[:4]
+    return Key(eno=eno, due_at=due_at, kind=Kind(kind), kind_id=kind_id)
+
+
+def belief_of(meta: Sequence[Instant | None]) -> Belief:
+    """Return what META says of the clock."""
+    return Belief(newest=meta[1], suspect_at=meta[2])
+
+
+@lru_cache(maxsize=256)
+def policy_of(catch_up: str, grace: int | None, jitter: int) -> Policy:
+    """Return the policy of a version's columns."""
+    return Policy(catch_up=CatchUp(catch_up), grace=grace, jitter=jitter)
+
+
+@lru_cache(maxsize=512)
+def entry_of(definition: str) -> Entry:
+    """Return the entry that a definition tells."""
+    from offbeat.core.serial import entry_from_json
+
+    return entry_from_json(definition)
+
+
+def hold(db: sqlite3.Connection, runner: Runner, keys: Iterable[Key], now: Instant) -> None:
+    """Give the rows to the runner: a new attempt, a new lease."""
+    db.executemany(HOLD, [(runner.id, now + LEASE, now, *key_tuple(key)) for key in keys])
+
+
+def held_by(db: sqlite3.Connection, runner: Runner, keys: Iterable[Key], now: Instant) -> list[Key]:
+    """Return those of the keys that the runner holds."""
+    return [key for key in keys if db.execute(HELD, (*key_tuple(key), runner.id, now)).fetchone()]
+
+
+def all_pauses(db: sqlite3.Connection) -> list[PauseRow]:
+    """Return all pauses, in the order in which they were made."""
+    return list(db.execute("SELECT eno, from_at, until_at FROM pauses ORDER BY id"))
+
+
+def pauses_of(pauses: Iterable[PauseRow], eno: int, after: DueTime) -> Pauses:
+    """Return those of the entry, and of all, that reach beyond `after`."""
+    return tuple((start, end) for whose, start, end in pauses if whose in (None, eno) and (end is None or end > after))
+
+
+def claims(db: sqlite3.Connection, keys: Iterable[Key], revision: int, now: Instant) -> list[Claim]:
+    """Return the rows as claims, with the definition that applies now."""
+    pauses = all_pauses(db)
+    return [_claim(db, key, revision, pauses, now) for key in keys]
+
+
+def _claim(
+    db: sqlite3.Connection,
+    key: Key,
+    revision: int,
+    pauses: list[PauseRow],
+    now: Instant,
+) -> Claim:
+    row = db.execute(CLAIM, key_tuple(key)).fetchone()
+    name, send_at, lane, cause, attempt, lease_until, expires_at, last_error, call = row[:9]
+    definition, recurrence, zone, starts_at, ends_at, enabled, *policy = row[9:]
+    present = definition is not None
+    return Claim(
+        key=key,
+        name=name,
+        send_at=send_at,
+        lane=Lane(lane),
+        cause=Cause(cause),
+        attempt=attempt,
+        lease_until=lease_until,
+        revision=revision,
+        call=_call(call, definition),
+        timing=Timing(recurrence=recurrence, zone=zone, starts_at=starts_at, ends_at=ends_at, enabled=bool(enabled))
+        if present
+        else None,
+        policy=policy_of(*policy) if present else Policy(),
+        next_due=_next_due(db, key, pauses) if present else None,
+        expires_at=expires_at,
+        last_error=last_error,
+        paused=any(start <= now and (end is None or now < end) for start, end in pauses_of(pauses, key.eno, 0)),
+    )
+
+
+def _call(call: str | None, definition: str | None) -> TaskCall | CommandCall | None:
+    if call is not None:
+        from offbeat.core.serial import call_from_json
+
+        return call_from_json(call)
+    return entry_of(definition).call if definition is not None else None
+
+
+def _next_due(db: sqlite3.Connection, key: Key, pauses: list[PauseRow]) -> DueTime | None:
+    if key.kind is not Kind.SCHEDULE:
+        return None
+    from offbeat.core.transitions import usable_after
+
+    spans = [Span(recurrence=r, zone=z, first=f, last=x) for r, z, f, x in db.execute(SPANS, (key.eno, key.due_at))]
+    return usable_after(spans, key.due_at, pauses_of(pauses, key.eno, key.due_at))
+
+
+def claimable(db: sqlite3.Connection, limit: int, closed_queues: Collection[str], now: Instant) -> list[Key]:
+    """Return what would be claimed now, lane by lane."""
+    closed = [queue for queue in closed_queues if queue]
+    marks = ",".join("?" * len(closed))
+    lanes: list[list[Key]] = []
+    for lane in Lane:
+        rows: list[tuple[float, int, int, str, str]] = []
+        for which, instants in ((WAITING, (now,)), (LAPSED, (now, now + 2 * LEASE))):
+            question = CLAIMABLE.format(which=which, closed=marks)
+            rows.extend(db.execute(question, (*instants, int(lane), *closed, limit)))
+        lanes.append([key_of(row[1:]) for row in sorted(rows)])
+    given = shares(limit, [len(keys) for keys in lanes])
+    return [key for keys, count in zip(lanes, given, strict=True) for key in keys[:count]]
+
+
+def move(db: sqlite3.Connection, key: Key) -> None:
+    """Move a row from the outbox to history; its new state is the caller's to write."""
+    db.execute(MOVE, key_tuple(key))
+    db.execute(LEAVE, key_tuple(key))

@@ -1,0 +1,203 @@
+"""The file itself: opened, made, checked and migrated; read and written in short transactions.
+
+Its authority is the ledger's design: WAL, synchronous FULL, always BEGIN IMMEDIATE behind the queue of writers.
+"""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import quote
+
+from offbeat.ports.clock import Clock
+from offbeat.ports.ledger_sqlite.mounts import NETWORK, file_system_of
+from offbeat.ports.ledger_sqlite.problems import FOREIGN, LOCKED, refuse, told
+from offbeat.ports.ledger_sqlite.schema import APPLICATION_ID, SCHEMA, migrate
+from offbeat.ports.ledger_sqlite.turnstile import Turnstile, TurnTimeout
+
+MOST_ROWS = 5000  # of occurrences in one transaction
+MOUNTINFO = "/proc/self/mountinfo"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Which file, and for whom. owner: the tree and host that it belongs to, "" to ask no question. patience: seconds."""
+
+    path: str
+    project: str
+    owner: str = ""
+    read_only: bool = False
+    adopt: bool = False
+    patience: float = 10.0
+
+
+class Store:
+    """An open file. Every public operation of the stores built on this is one `reading` or `writing` block."""
+
+    def __init__(self, place: Place, *, clock: Clock) -> None:
+        self.clock = clock
+        self.place = place
+        self.path = str(Path(place.path).absolute())
+        self._db: sqlite3.Connection | None = None
+        self._turnstile: Turnstile | None = None
+        try:
+            with told(self.path):
+                self._refuse_bad_places()
+                self._open()
+        except BaseException:
+            self.close()
+            raise
+
+    @property
+    def where(self) -> str:
+        """Return the address, as a person would write it."""
+        return f"sqlite:///{self.path}"
+
+    def close(self) -> None:
+        """Release the file and the queue. Safe to call twice."""
+        db, self._db = self._db, None
+        turnstile, self._turnstile = self._turnstile, None
+        if db is not None:
+            db.close()
+        if turnstile is not None:
+            turnstile.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[sqlite3.Connection]:
+        """Give one consistent view for the block."""
+        db = self._open_db()
+        with told(self.path):
+            db.execute("BEGIN")
+            try:
+                yield db
+            finally:
+                _leave(db)
+
+    @contextmanager
+    def writing(self) -> Iterator[sqlite3.Connection]:
+        """Give the one writer's transaction for the block: it is on disk when the block ends, or nothing of it is."""
+        db = self._open_db()
+        with told(self.path), self._turn():
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                yield db
+                db.execute("COMMIT")
+            except BaseException:
+                _leave(db)
+                raise
+
+    def _open_db(self) -> sqlite3.Connection:
+        assert self._db is not None, "the ledger was closed"
+        return self._db
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        if self._turnstile is None:
+            self._turnstile = Turnstile(self.path, patience=self.place.patience)
+        try:
+            with self._turnstile.turn():
+                yield
+        except TurnTimeout as error:
+            code, what, fix = LOCKED
+            raise refuse(self.path, code, f"{what}: no turn within {self.place.patience:g} s", fix) from error
+
+    def _refuse_bad_places(self) -> None:
+        if Path(self.path).is_dir():
+            raise refuse(
+                self.path,
+                "L208",
+                "the ledger is to be a file, but this is a folder",
+                f"use sqlite:///{self.path}/ledger.sqlite3",
+            )
+        try:
+            mounts = Path(MOUNTINFO).read_text(encoding="utf-8", errors="surrogateescape")
+        except OSError:
+            return  # not Linux
+        kind = file_system_of(os.path.realpath(self.path), mounts)
+        if kind in NETWORK:
+            raise refuse(
+                self.path,
+                "L211",
+                f"the ledger is on a network file system ({kind})",
+                "set OFFBEAT_LEDGER to a file on a disk of this host",
+                why="SQLite's locks do not hold there: two runners would send the same occurrence, so the ledger is not used",
+            )
+
+    def _open(self) -> None:
+        if not self.place.read_only:
+            Path(self.path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+        mode = "ro" if self.place.read_only else "rw"
+        address = f"file:{quote(self.path)}?mode={mode}"
+        self._db = sqlite3.connect(address, uri=True, isolation_level=None, timeout=self.place.patience)
+        self._db.execute("PRAGMA synchronous = FULL")
+        if self._version(self._db) < SCHEMA:
+            self._bring_up_to_date(self._db)
+        self._refuse_strangers(self._db)
+
+    def _version(self, db: sqlite3.Connection) -> int:
+        version = int(db.execute("PRAGMA user_version").fetchone()[0])
+        mark = int(db.execute("PRAGMA application_id").fetchone()[0])
+        if mark != APPLICATION_ID and (version or db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]):
+            code, what, fix = FOREIGN
+            raise refuse(self.path, code, f"{what}: another program's SQLite database", fix)
+        if version > SCHEMA:
+            raise refuse(
+                self.path,
+                "L210",
+                f"the ledger is of schema {version}, this offbeat knows {SCHEMA}",
+                "pip install --upgrade offbeat",
+                why="a newer offbeat has written it, and this one would misread it; nothing is recorded or sent",
+            )
+        return version
+
+    def _bring_up_to_date(self, db: sqlite3.Connection) -> None:
+        if self.place.read_only:
+            raise refuse(self.path, "L214", "the ledger is older than this offbeat, or was never used", "offbeat tick")
+        with self._turn():
+            if not self._version(db):  # journal_mode cannot change inside a transaction
+                db.execute("PRAGMA journal_mode = WAL")
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                present = self._version(db)
+                migrate(db, present)
+                if not present:
+                    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                    db.execute(
+                        "INSERT INTO meta (one, project, owner) VALUES (1, ?, ?)", (self.place.project, self.place.owner)
+                    )
+                db.execute("COMMIT")
+            except BaseException:
+                _leave(db)
+                raise
+
+    def _refuse_strangers(self, db: sqlite3.Connection) -> None:
+        project, owner = db.execute("SELECT project, owner FROM meta").fetchone()
+        if self.place.project and project != self.place.project:
+            raise refuse(
+                self.path,
+                "L213",
+                f'the ledger is of project "{project}", not of "{self.place.project}"',
+                "give each project a ledger of its own (OFFBEAT_LEDGER), or set OFFBEAT_PROJECT to the ledger's project",
+                why="ids of messages are made from the project, so the same occurrences would be sent again",
+            )
+        if self.place.owner and owner != self.place.owner and not self.place.read_only:
+            if not (self.place.adopt or not owner):
+                raise refuse(
+                    self.path,
+                    "L212",
+                    f'the ledger belongs to another tree: "{owner}"',
+                    "if the tree has moved: do the same again with --adopt; else set OFFBEAT_LEDGER to another file",
+                    why=f'two trees would undo each other\'s schedule; nothing was recorded for "{self.place.owner}"',
+                )
+            with self.writing() as writer:
+                writer.execute("UPDATE meta SET owner = ?", (self.place.owner,))
+
+
+def _leave(db: sqlite3.Connection) -> None:
+    if db.in_transaction:
+        db.execute("ROLLBACK")

@@ -1,0 +1,162 @@
+"""The SQLite ledger, for pages and commands. Changes nothing."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from offbeat.core.model import BrokerSettings, Cause, DueTime, Entry, Key, Kind, Reason, Schedule, State
+from offbeat.core.transitions import Span, tally
+from offbeat.ports.ledger import SEEN_LATELY, Claim, HistoryRow, LedgerStatus, newest_first
+from offbeat.ports.ledger_sqlite.claims import META, THIS, belief_of, claimable, claims, entry_of, key_tuple
+from offbeat.ports.ledger_sqlite.dispatching import DispatchingSqlite
+from offbeat.ports.ledger_sqlite.planning import PlanningSqlite
+from offbeat.ports.ledger_sqlite.schema import SCHEMA
+
+if TYPE_CHECKING:
+    from offbeat.core.plan import Portion
+
+SUMMARY = """
+SELECT m.project, m.owner, m.active_rev, coalesce(r.digest, ''), r.activated_at, m.problems, m.refused_whole,
+  (SELECT min(next_due) FROM groups WHERE next_due IS NOT NULL),
+  (SELECT count(*) FROM outbox WHERE state = 'pending'),
+  (SELECT count(*) FROM outbox WHERE state = 'claimed'),
+  (SELECT count(*) FROM history WHERE state = 'undelivered')
+FROM meta m LEFT JOIN revisions r ON r.rev = m.active_rev"""
+RUNNERS = "SELECT id, role, host, seen_at FROM runners WHERE seen_at > ? ORDER BY seen_at DESC, id"
+ACTIVE = "SELECT {column} FROM revisions WHERE rev = (SELECT active_rev FROM meta)"
+ENTRIES = """
+SELECT v.definition, e.last_due FROM versions v JOIN entries e ON e.eno = v.eno WHERE v.valid_until IS NULL ORDER BY e.name"""
+
+ROWS = """
+SELECT e.name, o.due_at, o.kind, o.state, '', o.cause, o.attempt, '', o.recorded_at, NULL, NULL, NULL, o.last_error, NULL,
+  CASE o.state WHEN 'pending' THEN o.next_try_at END, o.send_at, o.eno, o.kind_id
+FROM outbox o JOIN entries e ON e.eno = o.eno WHERE o.due_at >= ?1 AND (?2 IS NULL OR o.eno = ?2)
+UNION ALL
+SELECT * FROM (
+  SELECT e.name, h.due_at, h.kind, h.state, h.reason, h.cause, h.attempt, h.task_id, h.recorded_at, h.dispatched_at,
+    h.started_at, h.finished_at, h.note, h.exit_status, NULL, h.send_at, h.eno, h.kind_id
+  FROM history h JOIN entries e ON e.eno = h.eno WHERE h.due_at >= ?1 AND {whose}
+  ORDER BY h.due_at DESC, e.name, h.kind, h.recorded_at, h.task_id LIMIT ?3)"""
+GAPS = """
+SELECT e.name, v.recurrence, v.zone, v.first, v.last, g.after_at, g.until_at, g.reason, g.recorded_at
+FROM gaps g JOIN versions v ON v.gid = g.gid AND (g.eno IS NULL OR g.eno = v.eno) JOIN entries e ON e.eno = v.eno
+WHERE g.until_at >= ?1 AND {whose} AND v.first <= g.until_at AND (v.last IS NULL OR v.last > g.after_at)
+ORDER BY g.until_at DESC, e.name"""
+
+
+class ReadingSqlite(PlanningSqlite, DispatchingSqlite):
+    """status, schedule, broker_settings, entries, history, peek, output."""
+
+    def status(self) -> LedgerStatus:
+        with self.reading() as db:
+            now = self.clock.now()
+            project, owner, revision, digest, activated_at, refused, whole, *counts = db.execute(SUMMARY).fetchone()
+            runners = db.execute(RUNNERS, (now - SEEN_LATELY,)).fetchall()
+        return LedgerStatus(
+            where=self.where,
+            project=project,
+            owner=owner,
+            schema=SCHEMA,
+            revision=revision,
+            digest=digest,
+            activated_at=activated_at,
+            now=now,
+            next_due=counts[0],
+            pending=counts[1],
+            claimed=counts[2],
+            undelivered=counts[3],
+            runners=tuple(runners),
+            refused=refused,
+            refused_whole=bool(whole),
+        )
+
+    def schedule(self) -> Schedule | None:
+        from offbeat.core.serial import schedule_from_json
+
+        text = self._active("text")
+        return schedule_from_json(text) if text is not None else None
+
+    def broker_settings(self) -> BrokerSettings | None:
+        from offbeat.core.serial import settings_from_json
+
+        text = self._active("settings")
+        return settings_from_json(text) if text is not None else None
+
+    def _active(self, column: str) -> str | None:
+        with self.reading() as db:
+            row = db.execute(ACTIVE.format(column=column)).fetchone()
+        return row[0] if row else None
+
+    def entries(self) -> Sequence[tuple[Entry, DueTime | None]]:
+        with self.reading() as db:
+            return [(entry_of(definition), last_due) for definition, last_due in db.execute(ENTRIES)]
+
+    def history(self, name: str = "", limit: int = 100, since: DueTime | None = None) -> Sequence[HistoryRow]:
+        with self.reading() as db:
+            found = db.execute("SELECT eno FROM entries WHERE name = ?", (name,)).fetchone() if name else (None,)
+            if found is None:
+                return []
+            eno, after = found[0], -(2**62) if since is None else since
+            rows = [
+                _line(row) for row in db.execute(ROWS.format(whose="h.eno = ?2" if name else "?2 IS NULL"), (after, eno, limit))
+            ]
+            rows.extend(_gaps(db, eno, after, limit))
+        return sorted(rows, key=newest_first)[:limit]
+
+    def peek(self, limit: int) -> tuple[Portion, Sequence[Claim]]:
+        with self.reading() as db:
+            portion = self.portion(db, limit)
+            meta = db.execute(META).fetchone()
+            keys = claimable(db, limit, (), portion.now) if belief_of(meta).holds(portion.now) else []
+            return portion, claims(db, keys, meta[0], portion.now)
+
+    def output(self, key: Key) -> bytes | None:
+        with self.reading() as db:
+            row = db.execute(f"SELECT output FROM outputs WHERE {THIS}", key_tuple(key)).fetchone()
+        return row[0] if row else None
+
+
+def _line(row: Sequence[Any]) -> HistoryRow:
+    name, due_at, kind, state, reason, cause, attempt, task_id, recorded_at, dispatched_at = row[:10]
+    started_at, finished_at, note, exit_status, next_try_at, send_at, eno, kind_id = row[10:]
+    return HistoryRow(
+        entry=name,
+        due_at=due_at,
+        kind=Kind(kind),
+        state=State(state),
+        reason=Reason(reason),
+        cause=Cause(cause),
+        attempt=attempt,
+        task_id=task_id,
+        recorded_at=recorded_at,
+        dispatched_at=dispatched_at,
+        started_at=started_at,
+        finished_at=finished_at,
+        note=note,
+        exit_status=exit_status,
+        next_try_at=next_try_at,
+        send_at=send_at,
+        key=Key(eno=eno, due_at=due_at, kind=Kind(kind), kind_id=kind_id),
+    )
+
+
+def _gaps(db: sqlite3.Connection, eno: int | None, after: DueTime, limit: int) -> Iterator[HistoryRow]:
+    """Yield the gaps, one line for each entry in them, as their due times are worked out now."""
+    question = GAPS.format(whose="v.eno = ?2" if eno is not None else "?2 IS NULL")
+    for name, recurrence, zone, first, last, after_at, until_at, reason, recorded_at in db.execute(question, (after, eno)):
+        counted = tally(Span(recurrence=recurrence, zone=zone, first=first, last=last), after_at, until_at)
+        if counted is not None and counted.last >= after:
+            yield HistoryRow(
+                entry=name,
+                due_at=counted.first,
+                kind=Kind.SCHEDULE,
+                state=State.SKIPPED,
+                reason=Reason(reason),
+                cause=Cause.SCHEDULE,
+                attempt=0,
+                recorded_at=recorded_at,
+                until=counted.last,
+                count=counted.count,
+            )
