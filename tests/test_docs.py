@@ -75,6 +75,8 @@ def test_every_message_header_is_listed() -> None:
 
 def test_every_variable_is_listed() -> None:
     variables = {text for text in strings() if re.fullmatch(r"(OFFBEAT|OPENSHIFT|XDG|CELERY)_[A-Z_]+[A-Z]", text)}
+    for script in SOURCE.rglob("*.sh"):
+        variables |= set(re.findall(r"\$\{?((?:OFFBEAT|OPENSHIFT)_[A-Z_]+)", script.read_text(encoding="utf-8")))
     text = (REFERENCE / "environment.md").read_text(encoding="utf-8")
 
     assert [name for name in sorted(variables) if f"`{name}`" not in text] == []
