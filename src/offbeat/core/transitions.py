@@ -39,8 +39,11 @@ class Verdict(StrEnum):
     STAMPED = "stamped"  # the row keeps its state and gets dispatched_at and task_id
 
 
-def judge_outcome(held: State, state: State, *, same: bool) -> Verdict:
-    """Judge what a runner says of its claim. same: the rest of the outcome (reason, or when to retry) is as the row has it."""
+def judge_outcome(held: State, state: State, *, same: bool, is_command: bool) -> Verdict:
+    """Judge what a runner says of its claim. same: the rest of the outcome (reason, or when to retry) is as the row has it.
+
+    is_command: what was dispatched went to a supervisor, and that may still skip it (its slot is taken).
+    """
     if state is State.PENDING:
         if held is State.CLAIMED:
             return Verdict.WRITTEN
@@ -49,6 +52,8 @@ def judge_outcome(held: State, state: State, *, same: bool) -> Verdict:
         return Verdict.KEPT if same else Verdict.REFUSED
     if RANK[held] >= _BEGUN and state is State.DISPATCHED:
         return Verdict.STAMPED
+    if is_command and held is State.DISPATCHED and state is State.SKIPPED:
+        return Verdict.WRITTEN
     return Verdict.WRITTEN if RANK[state] > RANK[held] else Verdict.REFUSED
 
 

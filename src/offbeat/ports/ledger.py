@@ -6,6 +6,7 @@ that tests/ports/test_ledger*.py hold every store to. Two laws hold for all:
 
 - every operation repeated after a lost reply leaves the same state, and answers alike where the answer still matters;
 - every operation is one transaction: it happens whole or not at all, and is as durable as the store before it returns.
+  (Where a store cannot take thousands of rows at once, `record` may be cut between windows, `settle` and `report` between rows.)
 
 `now` is never an argument: the store's own clock (for SQLite and memory a Clock given when it is opened) is the horizon.
 """
@@ -229,8 +230,8 @@ class Planning(Protocol):
     def look(self, runner: Runner) -> Outlook:
         """Write the runner's heartbeat and answer the one indexed question: when to wake.
 
-        Also hands rows whose lease has ended, and commands whose supervisor's heartbeat has, to `claim` and to
-        failed(runner_died). The first look at a new ledger is believed.
+        Commands that are dispatched or started, and whose owner has given no sign of life for a minute, become
+        failed(runner_died). The first look at a new ledger is believed. A clock that goes back raises nothing.
         """
 
     def take(self, limit: int) -> Portion:
@@ -265,13 +266,16 @@ class Dispatching(Protocol):
         """Write what became of claims; return the keys that were accepted (or had been, with the same outcome).
 
         Accepted from the current attempt only, and only if the state's rank rises (PENDING from CLAIMED aside). A row that is
-        STARTED or further already keeps its state, and gets dispatched_at and task_id.
+        STARTED or further already keeps its state, and gets dispatched_at and task_id. A command that is DISPATCHED may still
+        become SKIPPED: only its supervisor knows whether its slot was free.
         """
 
     def prune(self, limit: int) -> int:
         """Remove up to `limit` settled rows, gaps and outputs older than the retention; return how many went.
 
-        Raises pruned_through first, never above the smallest cursor less 7 days. last_due of an entry stays.
+        Raises pruned_through first, never above the smallest next_due less 7 days (what is before that is decided in every
+        group, also in those whose cursor rests). An output goes with its row. last_due of an entry stays. Nothing while the
+        clock is not believed.
         """
 
 
@@ -285,7 +289,8 @@ class Operating(Protocol):
         changed Timing opens a new version of the entry (valid from the next whole second, the old one until then), other
         changes apply in place; groups gain and lose members under a raised version; new groups start with cursor = now.
         An `at` of a new version, not more than PUNCTUAL seconds past, is recorded by the activation itself, as pending (not
-        by the very first one of a ledger, which plans nothing).
+        by the very first one of a ledger, which plans nothing). Raises LedgerError while the clock is not believed: a change
+        would count from a wrong instant.
         """
 
     def refuse(self, stamp: str, problems: str) -> None:
@@ -294,17 +299,23 @@ class Operating(Protocol):
     def fire(self, runner: Runner, name: str, token: str, call: TaskCall | CommandCall | None = None) -> Slot:
         """Record a manual row for `name`, due now, born claimed. token makes the key: a repeat with it finds the same row.
 
+        A repeat by the runner that still holds the row returns the claim again; any other, only how the row stands.
         call: overrides the entry's; required when `name` is not an entry of the active revision (ConfigError else).
         """
 
     def slot(self, runner: Runner, name: str, due_at: DueTime) -> Slot:
         """Record the scheduled occurrence (name, due_at) now, born claimed, unless the ledger knows it already.
 
-        Known: a row with this key, in any state, a gap that covers it, or entries.last_due >= due_at.
+        Known: a row with this key, in any state, a gap that covers it, or entries.last_due >= due_at (then the state is
+        DISPATCHED, without an instant: its row was pruned long ago). A repeat by the runner that still holds the row returns
+        the claim again. ConfigError when `name` is not an entry of the active revision.
         """
 
     def pause(self, name: str, who: str, note: str, until: Instant | None = None) -> None:
-        """Pause an entry ("" for all) from now on. An interval is kept until every cursor has passed it."""
+        """Pause an entry ("" for all) from now on. An interval is kept until every cursor has passed it.
+
+        While it is paused already, until, who and note are written into the same interval. ConfigError for an unknown name.
+        """
 
     def resume(self, name: str) -> None:
         """End the entry's pauses now; time spent paused is not missed."""
@@ -314,7 +325,13 @@ class Reporting(Protocol):
     """For whoever runs what was sent."""
 
     def report(self, runner: Runner, reports: Sequence[Report]) -> Sequence[Key]:
-        """Write started and ended; return the keys accepted. Rank only rises; of another attempt than the row's: ignored."""
+        """Write started and ended; return the keys accepted. Rank only rises; of another attempt than the row's: ignored.
+
+        Also a sign of life of the runner, even with no report in it. DISPATCHED says "I have it and have not started it": the
+        row then lives by this runner's signs of life. STARTED and RETRYING may follow each other. The same state again is
+        accepted from whoever said it first, and from nobody else: of two supervisors one may start. How a command ended is
+        accepted after runner_died too, if its supervisor is alive after all.
+        """
 
     def occupy(self, name: str, owner: str, seconds: float) -> bool:
         """Take or prolong the slot `name` for `owner`. False while another owner's time has not run out."""

@@ -48,7 +48,7 @@ class DispatchingMemory(Shelves):
         same = outcome.reason is row.reason
         if outcome.state is State.PENDING:
             same = (row.next_try_at, row.lane) == (outcome.next_try_at, outcome.lane)
-        verdict = judge_outcome(row.state, outcome.state, same=same)
+        verdict = judge_outcome(row.state, outcome.state, same=same, is_command=row.is_command)
         if verdict is Verdict.WRITTEN:
             self._write(row, outcome, now)
         elif verdict is Verdict.STAMPED:
@@ -62,8 +62,8 @@ class DispatchingMemory(Shelves):
             row.next_try_at, row.lane, row.owner = outcome.next_try_at, outcome.lane, ""
             return
         row.reason = outcome.reason
-        if outcome.state is State.DISPATCHED:
-            row.dispatched_at, row.task_id = now, outcome.task_id
+        sent = outcome.state is State.DISPATCHED
+        row.dispatched_at, row.task_id = (now, outcome.task_id) if sent else (None, "")
 
     def prune(self, limit: int) -> int:
         now = self.clock.now()
