@@ -139,7 +139,7 @@ def test_the_weeks_have_gaps_and_repeated_hours_of_every_size() -> None:
     assert changes >= {60, -60, 30, -30, 15, -120, 1440}
 
 
-NEW_YORK = (
+NEW_YORK: tuple[tuple[str, str, list[str]], ...] = (
     ("30 2 * * *", "2026-03-08", ["03:00-04:00"]),
     ("*/30 2 * * *", "2026-03-08", []),
     ("30 1-3 * * *", "2026-03-08", ["01:30-05:00", "03:00-04:00", "03:30-04:00"]),

@@ -11,80 +11,20 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import TypeAlias
 
 from offbeat.core.cronfields import CronFields, parse_cron, shown, warnings_of
+from offbeat.core.timeline import block_after, block_before, timeline
 from offbeat.core.zones import BLOCK_BITS, DAY, END, FIRST, Zone, find_zone
 from offbeat.errors import Problem, ScheduleError, Severity
 
 __all__ = ["Cron", "CronRecurrence", "ScheduleError", "cron_warnings", "parse_cron"]
 
-# start (included), end (excluded): UTC. offset: local = UTC + offset. first, end_local: between them local times are due as
-# they are shown. missed: local times from here to `first` were skipped by the clock, and are due at `first`, as one.
-Stretch: TypeAlias = tuple[int, int, int, int, int, int]
-
 HORIZON = 100  # blocks, each longer than a year, that a search looks through: the rarest date comes every 40 years
-LARGE_JUMP = 180  # minutes; Debian's cron makes up for no jump that is larger, nor does it wait for the clock to catch up
-SMALL_JUMP = 5  # minutes; of so small a jump the wildcards too are made up for
 _WEEKS = sum(1 << 7 * week for week in range(54))
 _MONTH_DAYS = ((31, 28, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31), (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31))
 _RAREST = 41  # years from one 29 February on a given day of the week to the next, at most, and one
 _LAST_BLOCK = (END - 1) >> BLOCK_BITS
 _FIRST_BLOCK = FIRST >> BLOCK_BITS
-
-
-class Timeline(dict[int, tuple[Stretch, ...]]):
-    """The stretches of one zone under Debian's rule, by block; worked out when first asked for."""
-
-    __slots__ = ("_wildcard", "_zone")
-
-    def __init__(self, zone: Zone, wildcard: bool) -> None:
-        self._zone = zone
-        self._wildcard = wildcard
-
-    def __missing__(self, block: int) -> tuple[Stretch, ...]:
-        if self._zone.is_utc:
-            stretches: tuple[Stretch, ...] = ((FIRST, END, 0, FIRST, END, FIRST),)
-        else:
-            stretches = tuple(self._walk(block))
-        if len(self) > 1024:
-            self.clear()
-        self[block] = stretches
-        return stretches
-
-    def _walk(self, block: int) -> Iterator[Stretch]:
-        """Yield the stretches of a block as Debian's main loop would meet them, minute by minute.
-
-        reached: the local minute up to which fixed times are done with, its `virtualTime`.
-        """
-        opening, closing = max(block << BLOCK_BITS, FIRST), min((block + 1) << BLOCK_BITS, END)
-        reached: int | None = None
-        for start, end, offset in self._zone.segments(block):
-            shown = -(-(start + offset) // 60)  # the first and the last whole minute that the clock shows
-            last = (end + offset - 1) // 60
-            if last < shown:
-                continue
-            jump = 1 if reached is None else shown - reached
-            if -LARGE_JUMP < jump <= LARGE_JUMP and reached is not None:
-                makes_up = jump > 1 and (not self._wildcard or jump <= SMALL_JUMP)
-                missed = reached + 1 if makes_up or (jump < 1 and not self._wildcard) else shown
-                reached = max(reached, last)
-            else:
-                missed, reached = shown, last
-            first = max(shown, missed) * 60
-            begin, finish = max(start, opening), min(end, closing)
-            if begin >= finish:
-                continue
-            if begin > start:  # cut by the block's edge: what was missed belongs to the block before
-                first = max(first, begin + offset)
-                yield begin, finish, offset, first, finish + offset, first
-            else:
-                yield begin, finish, offset, first, finish + offset, missed * 60
-
-
-@lru_cache(maxsize=256)
-def _timeline(zone: Zone, wildcard: bool) -> Timeline:
-    return Timeline(zone, wildcard)
 
 
 @lru_cache(maxsize=2048)
@@ -107,21 +47,6 @@ def _days_of(days: int, months: int, weekdays: int, *, either: bool, leap: bool,
     return dates | (week * _WEEKS & shown) if either else dates & week * _WEEKS
 
 
-def _block_after(block: int, known: int, found: int) -> int:
-    """Return the next block worth looking at, when the first match at or after local time `known` is local time `found`."""
-    following = block + 1
-    if known + 2 * DAY > following << BLOCK_BITS:  # the clock may go back over what is before `known`
-        return following
-    return max(following, (found - 2 * DAY) >> BLOCK_BITS)
-
-
-def _block_before(block: int, known: int, found: int) -> int:
-    """Return the next block worth looking at, going back, when `found` is the last match at or before local time `known`."""
-    if known - 2 * DAY < block << BLOCK_BITS:
-        return block - 1
-    return min(block - 1, (found + 2 * DAY) >> BLOCK_BITS)
-
-
 class CronRecurrence:
     """A Recurrence: what a five-field expression names in one zone."""
 
@@ -129,7 +54,7 @@ class CronRecurrence:
 
     def __init__(self, fields: CronFields, zone: Zone) -> None:
         self._fields = fields
-        self._timeline = _timeline(zone, fields.wildcard)
+        self._timeline = timeline(zone, fields.wildcard)
         self._minutes = _bits(fields.minutes, 60)  # seconds of the hour
         self._hours = _bits(fields.hours, 3600)  # seconds of the day
         self._hour_bits = fields.hours
@@ -157,7 +82,7 @@ class CronRecurrence:
                         return None
                 if found < end_local:
                     return (found if found > first else first) - offset
-            block = _block_after(block, known, found)
+            block = block_after(block, known, found)
         return None
 
     def due_times(self, after: int, until: int) -> Iterator[int]:
@@ -201,7 +126,7 @@ class CronRecurrence:
                     return None
                 if found >= missed:
                     return max(found, first) - offset
-            block = _block_before(block, known, found)
+            block = block_before(block, known, found)
         return None
 
     def _matches(self, begin: int, end: int, offset: int) -> Iterator[int]:
