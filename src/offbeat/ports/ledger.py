@@ -6,7 +6,7 @@ that tests/ports/test_ledger*.py hold every store to. Two laws hold for all:
 
 - every operation repeated after a lost reply leaves the same state, and answers alike where the answer still matters;
 - every operation is one transaction: it happens whole or not at all, and is as durable as the store before it returns.
-  (Where a store cannot take thousands of rows at once, `record` may be cut between windows, `settle` and `report` between rows.)
+  Thousands of rows may be several: `record` is then cut between windows, `settle` and `report` between rows.
 
 `now` is never an argument: the store's own clock (for SQLite and memory a Clock given when it is opened) is the horizon.
 """
@@ -78,8 +78,8 @@ class Claim:
     """A row that a runner holds until lease_until, with the definition that applies now (late binding, ledger rule 9).
 
     name: the entry's, or the task's for a fire of something that is not in the schedule. call, timing: None when the entry
-    is not in the active revision any more. next_due: the entry's next usable due time after due_at, in its present timing,
-    None when there is none. expires_at: from the first claim, None without `expires`. revision: the active one.
+    is not in the active revision any more. next_due: the entry's next usable due time after due_at, by its versions and in
+    no pause, None when there is none. expires_at: from the first claim, None without `expires`. revision: the active one.
     """
 
     key: Key
