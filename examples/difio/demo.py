@@ -22,8 +22,9 @@ from demo_view import Entry, Picture, Plain, Terminal, View, WorkerLog, format_s
 
 from offbeat.errors import OffbeatError
 from offbeat.ports.clock import SystemClock
-from offbeat.ports.ledger import HistoryRow
-from offbeat.runners.site import Site, open_site
+from offbeat.ports.ledger import HistoryRow, Ledger
+from offbeat.ports.ledger_open import open_ledger
+from offbeat.runners.site import open_site
 
 EXAMPLE = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
@@ -118,7 +119,9 @@ class Stage:
     @property
     def environ(self) -> dict[str, str]:
         """Return a small environment: addresses that the caller uses for real work must not be touched by a demo."""
-        kept = {name: os.environ[name] for name in ("LANG", "LC_ALL", "TERM", "PYTHONPATH", "TZ") if name in os.environ}
+        kept = {name: os.environ[name] for name in ("LANG", "LC_ALL", "TERM") if name in os.environ}
+        if path := os.environ.get("PYTHONPATH"):
+            kept["PYTHONPATH"] = os.pathsep.join(os.path.abspath(part) for part in path.split(os.pathsep) if part)
         return kept | {
             "PATH": f"{BIN}{os.pathsep}{os.environ.get('PATH', os.defpath)}",
             "HOME": str(self.folder),
@@ -217,13 +220,25 @@ class Show:
         self.ends = self.begun + seconds
         self.log = WorkerLog(worker.log)
         self.rows: tuple[HistoryRow, ...] = ()
-        environ = stage.environ
-        self.site: Site = open_site(start=stage.project, tree=None, environ=environ, clock=CLOCK)
+        self._site = open_site(start=stage.project, tree=None, environ=stage.environ, clock=CLOCK)
+        self._ledger: Ledger | None = None
+
+    def _open(self) -> Ledger:
+        if self._ledger is None:
+            site = self._site
+            address, project, owner = site.ledger_address, site.project, site.owner
+            self._ledger = open_ledger(address, clock=CLOCK, project=project, owner=owner, read_only=True)
+        return self._ledger
+
+    def close(self) -> None:
+        if self._ledger is not None:
+            self._ledger.close()
+            self._ledger = None
 
     def look(self) -> Picture:
         """Return everything as it stands now."""
         with contextlib.suppress(OffbeatError):  # a ledger that is busy is asked again in a moment
-            self.rows = tuple(reversed(self.site.ledger.history(limit=MOST_ROWS)))
+            self.rows = tuple(reversed(self._open().history(limit=MOST_ROWS)))
         self.log.read()
         return Picture(now=CLOCK.now(), begun=self.begun, ends=self.ends, entries=ENTRIES, rows=self.rows, log=self.log)
 
@@ -266,7 +281,7 @@ def main() -> int:
                 with view:
                     picture = play(show, view, worker, runner)
             finally:
-                show.site.close()
+                show.close()
     except Stopped:
         view.say("stopped before it began; nothing is left behind")
         return 130

@@ -256,7 +256,9 @@ def draw_occurrences(picture: Picture, many: int) -> RenderableType:
     for row in picture.rows[-max(1, many) :]:
         late = f"{late_ms(row):.0f}" if row.dispatched_at else f"in {max(0, (row.send_at or row.due_at) - picture.now):.0f}s"
         state = Text(row.state, style=COLOURS.get(row.state, "red"))
-        table.add_row(row.entry, local(row.due_at), state, late, row.task_id[:8], draw_fate(row, picture))
+        jitter = (row.send_at or row.due_at) - row.due_at
+        due = Text.assemble(local(row.due_at), (f" +{jitter}s" if jitter else "", "dim"))
+        table.add_row(row.entry, due, state, late, row.task_id[:8], draw_fate(row, picture))
     return table
 
 
@@ -282,11 +284,13 @@ def format_summary(picture: Picture) -> tuple[str, bool]:
     cut_short = picture.now < picture.ends  # by a person, perhaps before anything was due
     equal = len(picture.due) == len(picture.sent) and tasks == picture.log.received and (bool(tasks) or cut_short)
     late = picture.lateness or [0.0]
+    names = {row.entry for row in picture.due}
+    sent = f"{counted(sum(tasks.values()), 'task')} to the broker, {counted(commands, 'command')}"
     received = sum(picture.log.received.values())
     lines = [
         "",
-        f"due         {len(picture.due):>4}   occurrences of {len({row.entry for row in picture.due})} entries",
-        f"dispatched  {len(picture.sent):>4}   {sum(tasks.values())} tasks to the broker, {commands} commands",
+        f"due         {len(picture.due):>4}   occurrences of {counted(len(names), 'entry')}",
+        f"dispatched  {len(picture.sent):>4}   {sent}",
         f"received    {received:>4}   by the Celery worker, {len(picture.log.ended)} of them done",
         f"lateness    p50 {late[len(late) // 2]:.0f} ms, max {late[-1]:.0f} ms, from send time to dispatched",
         "what was due, sent and received is equal" if equal else "NOT EQUAL: " + differences(picture, tasks),
@@ -296,13 +300,20 @@ def format_summary(picture: Picture) -> tuple[str, bool]:
     return "\n".join(lines), equal
 
 
+PLURALS = {"task": "tasks", "command": "commands", "entry": "entries"}
+
+
+def counted(number: int, noun: str) -> str:
+    return f"{number} {noun if number == 1 else PLURALS[noun]}"
+
+
 NEXT = (
     "What to try next, from the top of the repository (. .venv/bin/activate first):",
     "  cd examples/difio",
     "  offbeat check                      every problem of the tree at once",
     "  offbeat next -n 3                  when each entry is due next",
-    "  offbeat plan                       what would be sent now and in the next hour, and why",
-    "  OFFBEAT_BROKER=filesystem:// offbeat fire search_dates      send one now",
+    "  offbeat plan                       what would be sent, and why",
+    "  offbeat fire search_dates          send one now (first: export OFFBEAT_BROKER=filesystem://)",
     "  offbeat history                    what became of it",
 )
 
