@@ -156,9 +156,13 @@ def _report_problems(exc: OffbeatError) -> int:
 
 def _print_version(ctx: click.Context, _: click.Parameter, value: bool) -> None:
     if value:
-        from importlib.metadata import version
+        from importlib.metadata import PackageNotFoundError, version
 
-        click.echo(f"offbeat {version('offbeat')} (--json output version {JSON_VERSION})")
+        try:
+            known = version("offbeat")
+        except PackageNotFoundError:
+            known = "of a checkout that is not installed"
+        click.echo(f"offbeat {known} (--json output version {JSON_VERSION})")
         ctx.exit()
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from offbeat.runners.site import Site
 
 
-class JsonText(click.ParamType):  # type: ignore[type-arg,unused-ignore] - generic in newer clicks only
+class JsonText(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic in newer clicks only
     """JSON of one type."""
 
     def __init__(self, wanted: type, name: str, example: str) -> None:

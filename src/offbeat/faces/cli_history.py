@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -54,15 +55,16 @@ def history(session: Session, name: str, limit: int, since: str | None, failed: 
 
 
 def open_existing(site: Site) -> Ledger | None:
-    """Return the ledger; None where its file is not there yet, so that reading creates none."""
-    address = site.ledger_address
-    if address.startswith("sqlite:///"):
-        from pathlib import Path
+    """Return the ledger for reading only; None where its file is not there yet, so that looking makes none."""
+    from offbeat.ports.ledger_open import open_ledger
 
-        file = address.removeprefix("sqlite:///").partition("?")[0]
-        if not (site.root / file).exists() and not Path(file).exists():
-            return None
-    return site.ledger
+    address = site.ledger_address
+    file = address.removeprefix("sqlite:///")
+    if file != address and not os.path.lexists(file):
+        return None
+    ledger = open_ledger(address, clock=site.clock, project=site.project, owner=site.owner, read_only=True)
+    click.get_current_context().call_on_close(ledger.close)
+    return ledger
 
 
 def _instant(session: Session, since: str | None) -> int | None:

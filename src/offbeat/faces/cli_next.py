@@ -53,9 +53,13 @@ def next_(session: Session, names: tuple[str, ...], count: int, start: str | Non
     if as_json:
         print_json(_row(due, send, entry) for due, send, entry in rows)
         return
-    print_table(("ENTRY", "DUE", "", "SENT"), [_cells(due, send, entry, now) for due, send, entry in rows])
-    never = [entry for entry in chosen if not any(row[2] is entry for row in rows)] if len(rows) < count * len(chosen) else []
-    for entry in never:
+    later = any(send != due for due, send, _ in rows)
+    columns = ("ENTRY", "DUE", "", "SENT") if later else ("ENTRY", "DUE", "")
+    print_table(columns, [_cells(due, send, entry, now)[: len(columns)] for due, send, entry in rows])
+    shown = {entry.name for _, _, entry in rows}
+    for entry in chosen:
+        if entry.name in shown:
+            continue
         click.echo(f"{entry.name}: {'disabled' if not entry.timing.enabled else 'never due again'}", err=True)
 
 

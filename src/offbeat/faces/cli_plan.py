@@ -77,7 +77,7 @@ def plan(session: Session, hours: float, as_json: bool) -> None:
     if ahead is None:
         raise OffbeatError("nothing can be planned: the tree is refused, and no schedule was in force before it")
     now = session.clock.now()
-    present = list(_present(ledger)) if ledger and standing else []
+    present = sorted(_present(ledger), key=_order) if ledger and standing else []
     coming = _coming(ahead, now, int(now + hours * 3600))
     if as_json:
         print_json(_row(step) for steps in (present, coming) for step in steps)
@@ -96,6 +96,10 @@ def _notes(schedule: Schedule | None, standing: Schedule | None) -> Iterator[str
         yield "the tree is refused; this is the last good schedule, which stays in force"
     elif schedule.digest != standing.digest:
         yield "the tree has changed since the last tick; what follows is how it will be from the next one on"
+
+
+def _order(step: Step) -> tuple[int, str]:
+    return step.due_at, step.entry
 
 
 def _present(ledger: Ledger) -> Iterator[Step]:

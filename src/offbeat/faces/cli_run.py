@@ -13,7 +13,7 @@ from offbeat.faces.cli_session import LOG_INFO, LOG_WARNING, Command, Session, b
 from offbeat.faces.words import parse_span
 
 
-class Span(click.ParamType):  # type: ignore[type-arg,unused-ignore] - generic in newer clicks only
+class Span(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic in newer clicks only
     """A span of time: "50s", "2m"; a bare number is seconds."""
 
     name = "SPAN"

@@ -96,7 +96,7 @@ def format_recurrence(recurrence: str) -> str:
         period, _, offset = rest.partition(" ")
         return f"every {compact(int(period))}" + (f" + {compact(int(offset))}" if int(offset or 0) else "")
     if kind == "at":
-        return f"at {format_utc(int(rest))}"
+        return "at " + ", ".join(format_utc(int(instant)) for instant in rest.split(","))
     return recurrence
 
 

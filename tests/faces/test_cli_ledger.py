@@ -1,0 +1,270 @@
+"""plan, tick, fire, slot, status and history: what they say of a ledger, and their exit codes."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tests.faces.conftest import Shop
+
+HISTORY_KEYS = {"entry", "due_at", "state", "reason", "cause", "task_id", "dispatched_at"}
+EVERY_MINUTE = (
+    '[entries.ping]\nevery = "1m"\n[broker]\ntransport_options = { data_folder_in = "../q", data_folder_out = "../q" }\n'
+)
+Settled = Callable[[str], Shop]
+
+
+@pytest.fixture
+def ticked(settled: Settled, tmp_path: Path) -> Shop:
+    """A repository with an entry a minute, after the tick that counts from now on."""
+    (tmp_path / "q").mkdir()
+    shop = settled(EVERY_MINUTE)
+    first = shop.call("tick")
+    assert (first.exit_code, first.output) == (0, "")
+    return shop
+
+
+def sent(shop: Shop) -> int:
+    return len(list((shop.root.parent / "q").iterdir()))
+
+
+def test_a_tick_prints_nothing_when_all_is_well(ticked: Shop) -> None:
+    ticked.clock.advance(60)
+
+    result = ticked.call("tick")
+
+    assert (result.exit_code, result.output) == (0, "")
+    assert sent(ticked) == 1
+
+
+def test_a_tick_says_with_v_what_it_sent(ticked: Shop) -> None:
+    ticked.clock.advance(60)
+
+    result = ticked.call("tick", "-v", "--log-format", "json")
+
+    events = [json.loads(line) for line in result.stderr.splitlines()]
+    assert [event["entry"] for event in events if event["event"] == "dispatched"] == ["ping"]
+
+
+def test_a_tick_tells_a_new_problem_once(ticked: Shop, settled: Settled) -> None:
+    settled(EVERY_MINUTE + '[entries.bad]\ncron = "0 25 * * *"\n')
+
+    first, second = ticked.call("tick"), ticked.call("tick")
+
+    assert first.exit_code == 1
+    assert first.stdout == ""
+    assert "25" in first.stderr and "  fix: " in first.stderr
+    assert (second.exit_code, second.output) == (0, "")
+
+
+def test_a_tick_without_a_broker_exits_with_3(ticked: Shop) -> None:
+    ticked.environ["OFFBEAT_BROKER"] = "redis://:hunter2@127.0.0.1:1/0"
+    ticked.clock.advance(60)
+
+    result = ticked.call("tick")
+
+    assert result.exit_code == 3
+    assert result.stderr
+    assert "hunter2" not in result.output
+
+
+def test_plan_before_the_first_tick_says_so_and_makes_no_ledger(settled: Settled, tmp_path: Path) -> None:
+    shop = settled('[entries.a]\nevery = "30m"\n')
+
+    result = shop.call("plan")
+
+    assert result.exit_code == 0
+    assert "nothing has ticked yet" in result.stderr
+    assert result.stdout.startswith("now: nothing is due\nin the next 1 h:\n")
+    assert result.stdout.count("dispatch") == 2
+    assert not (tmp_path / "state").exists()
+
+
+def test_plan_shows_what_is_due_now_and_why_the_rest_is_skipped(ticked: Shop) -> None:
+    ticked.clock.advance(600)
+
+    rows = [row for row in ticked.json("plan", "--hours", "0") if row["when"] == "now"]
+
+    assert [(row["action"], row["reason"]) for row in rows][-1] == ("dispatch", "")
+    assert {row["reason"] for row in rows[:-1]} <= {"coalesced", ""}
+    assert sum(row.get("count", 1) for row in rows) == 10
+
+
+def test_plan_changes_nothing(ticked: Shop) -> None:
+    ticked.clock.advance(600)
+
+    before = ticked.json("plan")
+    assert ticked.json("plan") == before
+
+    assert sent(ticked) == 0
+    assert ticked.json("history") == []
+
+
+def test_plan_folds_what_repeats_for_people_only(ticked: Shop) -> None:
+    assert len(ticked.json("plan", "--hours", "1")) == 60
+    assert len(ticked.call("plan").stdout.splitlines()) < 10
+
+
+def test_plan_skips_what_is_disabled_and_says_why(settled: Settled) -> None:
+    shop = settled('[entries.off]\nevery = "30m"\nenabled = false\n')
+
+    assert {(row["action"], row["reason"]) for row in shop.json("plan")} == {("skip", "disabled")}
+
+
+def test_fire_prints_the_tasks_id(ticked: Shop) -> None:
+    result = ticked.call("fire", "ping")
+
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert len(result.stdout.strip()) == 36
+    assert sent(ticked) == 1
+
+
+def test_each_fire_has_an_id_of_its_own(ticked: Shop) -> None:
+    assert ticked.call("fire", "ping").stdout != ticked.call("fire", "ping").stdout
+
+
+def test_fire_sends_what_it_is_told_instead_of_the_entrys_own(ticked: Shop) -> None:
+    result = ticked.call("fire", "ping", "full=true", "who=me", "--args", "[1]", "--queue", "slow")
+
+    assert result.exit_code == 0, result.output
+    (file,) = (ticked.root.parent / "q").iterdir()
+    message = json.loads(file.read_text("utf-8"))
+    assert message["properties"]["delivery_info"]["routing_key"] == "slow"
+    assert message["headers"]["task"] == "shop.tasks.ping"
+    assert message["headers"]["kwargsrepr"] == "{'full': True, 'who': 'me'}"
+
+
+def test_fire_of_a_task_that_no_entry_names_says_what_went_out(ticked: Shop) -> None:
+    result = ticked.call("fire", "pnig")
+
+    assert result.exit_code == 0
+    assert '"pnig" is not an entry; did you mean "ping"?' in result.stderr
+
+
+@pytest.mark.parametrize(
+    "args",
+    [["ping", "nonsense"], ["ping", "--args", "{}"], ["ping", "--kwargs", "[1"], ["ping", "-A", "x"], ["ping", "--here"]],
+)
+def test_arguments_that_make_no_sense_are_wrong_usage(ticked: Shop, args: list[str]) -> None:
+    result = ticked.call("fire", *args)
+
+    assert result.exit_code == 2
+    assert sent(ticked) == 0
+
+
+def test_fire_while_the_broker_is_down_is_recorded_and_says_so(ticked: Shop) -> None:
+    ticked.environ["OFFBEAT_BROKER"] = "redis://:hunter2@127.0.0.1:1/0"
+
+    result = ticked.call("fire", "ping")
+
+    assert result.exit_code == 3
+    assert len(result.stdout.strip()) == 36
+    assert "not sent yet" in result.stderr
+    assert "hunter2" not in result.output
+    assert [row["state"] for row in ticked.json("history")] == ["pending"]
+
+
+def test_an_executed_link_sends_its_period_once(settled: Settled, tmp_path: Path) -> None:
+    (tmp_path / "q").mkdir()
+    shop = settled('[broker]\ntransport_options = { data_folder_in = "../q", data_folder_out = "../q" }\n')
+    shop.link("hourly", "search_dates")
+    shop.clock.advance(60)
+
+    first, second = shop.call("slot", "hourly/search_dates"), shop.call("slot", str(shop.tree / "hourly" / "search_dates"))
+
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert first.stdout.startswith("search_dates: sent, due ")
+    assert second.stdout.startswith("search_dates: already sent at ")
+    assert second.stdout.endswith("; run_celery_task search_dates sends it anyway\n")
+    assert sent(shop) == 1
+
+
+def test_a_slot_that_is_no_path_is_wrong_usage(ticked: Shop) -> None:
+    assert ticked.call("slot", "search_dates").exit_code == 2
+
+
+def test_history_has_the_newest_last_and_the_promised_keys(ticked: Shop) -> None:
+    for _ in range(2):
+        ticked.clock.advance(60)
+        ticked.call("tick")
+    ticked.call("fire", "ping")
+
+    rows = ticked.json("history")
+
+    assert all(set(row) >= HISTORY_KEYS for row in rows)
+    assert [row["cause"] for row in rows] == ["schedule", "schedule", "manual"]
+    assert {row["state"] for row in rows} == {"dispatched"}
+    assert [row["due_at"] for row in rows] == sorted(row["due_at"] for row in rows)
+    assert all(row["dispatched_at"].endswith("Z") and len(row["task_id"]) == 36 for row in rows)
+
+
+def test_history_of_an_outage_is_one_gap(ticked: Shop) -> None:
+    ticked.clock.advance(600)
+    ticked.call("tick")
+
+    rows = ticked.json("history")
+
+    gaps = [row for row in rows if "until" in row]
+    assert [(row["state"], row["reason"]) for row in gaps] == [("skipped", "coalesced")]
+    assert sum(row.get("count", 1) for row in rows) == 10
+
+
+def test_history_can_be_cut(ticked: Shop) -> None:
+    for _ in range(3):
+        ticked.clock.advance(60)
+        ticked.call("tick")
+
+    assert len(ticked.json("history", "-n", "2")) == 2
+    assert len(ticked.json("history", "--since", "61s")) <= 2
+    assert ticked.json("history", "--since", "2050-01-01") == []
+    assert ticked.json("history", "--failed") == []
+    assert ticked.call("history", "--since", "soon").exit_code == 2
+
+
+def test_history_of_a_mistyped_entry_says_which_one_was_meant(ticked: Shop) -> None:
+    result = ticked.call("history", "pnig")
+
+    assert result.exit_code == 2
+    assert 'did you mean "ping"?' in result.stderr
+
+
+def test_status_tells_where_the_ledger_is_and_who_ticked(ticked: Shop) -> None:
+    result = ticked.call("status")
+
+    assert result.exit_code == 0
+    assert "ledger: " in result.stdout and "last tick: " in result.stdout
+    (row,) = ticked.json("status")
+    assert row["tree_state"] == "accepted"
+    assert row["revision"] == 1
+    assert row["last_tick_at"].endswith("Z")
+    assert row["project"] == "shop"
+
+
+def test_status_of_a_refused_tree_says_that_the_last_good_one_is_in_force(ticked: Shop) -> None:
+    (ticked.tree / "schedule.toml").write_text("project = \n", "utf-8")
+    ticked.clock.advance(60)
+    ticked.call("tick")
+
+    result = ticked.call("status")
+
+    assert result.exit_code == 1
+    assert "REFUSED" in result.stdout and "stays in force" in result.stdout
+    assert "cron/schedule.toml:1: " in result.stdout
+    assert ticked.json("status")[0]["tree_state"] == "refused"
+
+
+@pytest.mark.parametrize(("age", "code"), [("1h", 0), ("5m", 1)])
+def test_status_can_watch_whether_anybody_ticks(ticked: Shop, age: str, code: int) -> None:
+    ticked.clock.advance(600)
+
+    assert ticked.call("status", "--max-age", age).exit_code == code
+
+
+def test_status_before_the_first_tick_is_no_error(settled: Settled) -> None:
+    shop = settled('[entries.a]\nevery = "1h"\n')
+
+    assert shop.call("status").exit_code == 0
+    assert shop.call("status", "--max-age", "5m").exit_code == 1
+    assert shop.json("status")[0]["tree_state"] == "new"

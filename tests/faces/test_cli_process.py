@@ -1,0 +1,210 @@
+"""What only a process of its own shows: imports, signals, and a task run here with pdb at hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+OFFBEAT = (sys.executable, "-m", "offbeat")
+HEAVY = (
+    "rich", "kombu", "amqp", "redis", "tomllib", "subprocess", "hashlib", "ssl", "zoneinfo", "asyncio", "tempfile", "secrets",
+    "importlib.metadata", "offbeat.core.parse", "offbeat.core.plan", "offbeat.ports.broker_kombu",
+    "offbeat.runners.fire", "offbeat.runners.daemon", "offbeat.faces.cli_check",
+)  # fmt: skip
+TREE = 'project = "shop"\ntask_prefix = "shop.tasks."\n[entries.report]\ncron = "30 4 29 2 *"\n'
+
+
+@pytest.fixture
+def repo(tmp_path: Path) -> Path:
+    root = tmp_path / "repo"
+    (root / "cron").mkdir(parents=True)
+    (root / ".git").mkdir()
+    (root / "cron" / "schedule.toml").write_text(TREE, "utf-8")
+    return root
+
+
+@pytest.fixture
+def environ(tmp_path: Path) -> Mapping[str, str]:
+    here = os.environ
+    kept = {name: here[name] for name in ("PATH", "PYTHONPATH", "LANG") if name in here}
+    return {**kept, "HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path / "state"), "OFFBEAT_BROKER": "filesystem://"}
+
+
+def offbeat(repo: Path, environ: Mapping[str, str], *args: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*OFFBEAT, *args], cwd=repo, env=environ, capture_output=True, text=True, check=False)
+
+
+def test_a_tick_with_nothing_due_loads_nothing_heavy(repo: Path, environ: Mapping[str, str]) -> None:
+    first = offbeat(repo, environ, "tick")
+    assert (first.returncode, first.stdout, first.stderr) == (0, "", "")
+    code = (
+        "import atexit, json, sys\n"
+        "atexit.register(lambda: print(json.dumps(sorted(sys.modules))))\n"
+        "sys.argv = ['offbeat', 'tick']\n"
+        "from offbeat.__main__ import main\n"
+        "main()\n"
+    )
+
+    done = subprocess.run([sys.executable, "-c", code], cwd=repo, env=environ, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    loaded = set(json.loads(done.stdout))
+    assert "sqlite3" in loaded
+    assert sorted(loaded & set(HEAVY)) == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_run_ends_when_it_is_told_to(repo: Path, environ: Mapping[str, str], number: signal.Signals) -> None:
+    with subprocess.Popen(
+        [*OFFBEAT, "run", "--log-format", "json"],
+        cwd=repo,
+        env=environ,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as runner:
+        assert runner.stderr and runner.stdout
+        events = []
+        for line in runner.stderr:
+            events.append(json.loads(line)["event"])
+            if events[-1] == "started":
+                runner.send_signal(number)
+        said = runner.stdout.read()
+
+    assert (runner.returncode, said) == (0, "")
+    assert events[-1] == "stopped"
+
+
+def test_a_run_of_a_tree_with_problems_logs_them_and_goes_on(repo: Path, environ: Mapping[str, str]) -> None:
+    (repo / "cron" / "schedule.toml").write_text(f'{TREE}[entries.bad]\ncron = "0 25 * * *"\n', "utf-8")
+
+    with subprocess.Popen(
+        [*OFFBEAT, "run", "--log-format", "json"], cwd=repo, env=environ, stderr=subprocess.PIPE, text=True
+    ) as runner:
+        assert runner.stderr
+        lines = []
+        for text in runner.stderr:
+            lines.append(json.loads(text))
+            if {"started", "problem"} <= {line["event"] for line in lines}:
+                runner.terminate()
+
+    (problem,) = [line for line in lines if line["event"] == "problem"]
+    assert problem["where"] == "cron/schedule.toml:6"
+    assert runner.returncode == 0
+
+
+APP = """
+from celery import Celery
+
+app = Celery("proj", broker="redis://127.0.0.1:1/0")
+
+
+@app.task(name="shop.tasks.report", bind=True)
+def report(self, full=False):
+    if full:
+        return inner(full)
+    return f"eager={self.request.is_eager}"
+
+
+def inner(full):
+    raise ValueError(f"cannot: {full}")
+"""
+
+
+@pytest.fixture
+def app(repo: Path) -> Path:
+    (repo / "proj.py").write_text(APP, "utf-8")
+    return repo
+
+
+def test_here_runs_the_task_in_this_process_and_touches_no_ledger(
+    app: Path, environ: Mapping[str, str], tmp_path: Path
+) -> None:
+    done = offbeat(app, environ, "fire", "report", "--here", "-A", "proj")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("shop.tasks.report returned 'eager=True' after ")
+    assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize("name", ["proj:app", "proj.app", "proj"])
+def test_here_finds_the_app_as_celery_does(app: Path, environ: Mapping[str, str], name: str) -> None:
+    assert offbeat(app, environ, "fire", "report", "--here", "-A", name).returncode == 0
+
+
+def test_here_shows_the_tasks_own_traceback(app: Path, environ: Mapping[str, str]) -> None:
+    done = offbeat(app, environ, "fire", "report", "full=true", "--here", "-A", "proj")
+
+    assert (done.returncode, done.stdout) == (1, "")
+    lines = done.stderr.splitlines()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert "proj.py" in lines[1] and lines[1].endswith("in report")
+    assert lines[-1] == "ValueError: cannot: True"
+
+
+def test_here_can_be_debugged_with_pdb(app: Path, environ: Mapping[str, str]) -> None:
+    text = (app / "proj.py").read_text("utf-8").replace("    if full:", "    breakpoint()\n    if full:")
+    (app / "proj.py").write_text(text, "utf-8")
+
+    done = subprocess.run(
+        [*OFFBEAT, "fire", "report", "--here", "-A", "proj"],
+        cwd=app, env=environ, input="p 6 * 7\nc\n", capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert done.returncode == 0, done.stderr
+    assert "42" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["report", "--here", "-A", "nosuch"], 'there is no Celery app "nosuch"'),
+        (["reprot", "--here", "-A", "proj"], 'has no task "shop.tasks.reprot"; did you mean "shop.tasks.report"?'),
+    ],
+)
+def test_here_says_what_is_missing_without_a_traceback(
+    app: Path, environ: Mapping[str, str], args: list[str], said: str
+) -> None:
+    done = offbeat(app, environ, "fire", *args)
+
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_broken_module_of_the_user_is_shown_as_its_own(app: Path, environ: Mapping[str, str]) -> None:
+    (app / "broken.py").write_text("import nosuchpackage\n", "utf-8")
+
+    done = offbeat(app, environ, "fire", "report", "--here", "-A", "broken")
+
+    assert done.returncode == 1
+    assert "No module named 'nosuchpackage'" in done.stderr
+    assert "bug in offbeat" not in done.stderr
+
+
+def test_here_sets_django_up_as_a_worker_does(repo: Path, environ: Mapping[str, str]) -> None:
+    (repo / "site_settings.py").write_text('SECRET_KEY = "x"\nINSTALLED_APPS = ["shop"]\nUSE_TZ = True\n', "utf-8")
+    (repo / "shop").mkdir()
+    (repo / "shop" / "__init__.py").write_text("", "utf-8")
+    (repo / "shop" / "tasks.py").write_text(
+        "from celery import shared_task\nfrom django.apps import apps\n\n\n"
+        "@shared_task\ndef report():\n    return [config.name for config in apps.get_app_configs()]\n",
+        "utf-8",
+    )
+    (repo / "site_celery.py").write_text(
+        "import os\nfrom celery import Celery\nos.environ.setdefault('DJANGO_SETTINGS_MODULE', 'site_settings')\n"
+        "app = Celery('site')\napp.autodiscover_tasks()\n",
+        "utf-8",
+    )
+
+    done = offbeat(repo, environ, "fire", "report", "--here", "-A", "site_celery")
+
+    assert done.returncode == 0, done.stderr
+    assert "['shop']" in done.stdout
