@@ -19,9 +19,7 @@ values: st.SearchStrategy[Json] = st.recursive(
 )
 tables = st.dictionaries(names, values, max_size=2)
 instants = st.none() | st.integers(0, 2**40)
-timings = st.builds(
-    Timing, recurrence=names, zone=names, starts_at=instants, ends_at=instants, enabled=st.booleans()
-)
+timings = st.builds(Timing, recurrence=names, zone=names, starts_at=instants, ends_at=instants, enabled=st.booleans())
 policies = st.builds(Policy, catch_up=st.sampled_from(CatchUp), grace=instants, jitter=st.integers(0, 10**6))
 tasks = st.builds(
     TaskCall,

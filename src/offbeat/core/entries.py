@@ -13,7 +13,7 @@ from offbeat.core.recurrence import at_text, every_text, parse_instant
 from offbeat.core.routes import queue_of
 from offbeat.core.settings import TIME_LIMIT, Directory, Settings, read_cron, read_zone
 from offbeat.core.table import Table, as_json
-from offbeat.core.tree import Piece
+from offbeat.core.tree import Piece, shown_name
 
 RECURRENCES = ("cron", "every", "at")
 COMMON = ("timezone", "enabled", "grace", "catch_up", "jitter", "starts_at", "ends_at", "overlap")
@@ -110,7 +110,7 @@ def _check_name(table: Table, name: str) -> None:
     if not name.strip() or not name.isprintable():
         table.fail("", "the name is empty or has control characters in it", code="S132", fix="[entries.weekly_report]")
     elif "/" in name:
-        fix = f'[entries.{name.rpartition("/")[2] or "NAME"}]'
+        fix = f"[entries.{name.rpartition('/')[2] or 'NAME'}]"
         table.fail("", "a name with a slash in it is a file's of the five directories", code="S132", fix=fix)
 
 
@@ -183,9 +183,7 @@ def _policy(table: Table) -> Policy:
         table.not_yet("overlap", f'overlap = "{overlap}" is not yet supported', fix='overlap = "allow", or leave it out')
     elif overlap not in (None, "allow"):
         table.fail("overlap", '"overlap" is not allow', fix='overlap = "allow"')
-    return Policy(
-        catch_up=CatchUp(catch_up or "latest"), grace=table.seconds("grace"), jitter=table.seconds("jitter") or 0
-    )
+    return Policy(catch_up=CatchUp(catch_up or "latest"), grace=table.seconds("grace"), jitter=table.seconds("jitter") or 0)
 
 
 def _task(table: Table, own: Mapping[str, object], name: str, settings: Settings) -> TaskCall | None:
@@ -198,8 +196,7 @@ def _task(table: Table, own: Mapping[str, object], name: str, settings: Settings
         return None
     if not task or not task.isprintable() or any(c.isspace() for c in task):
         what = "is empty" if not task else "has white space or control characters in it"
-        shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in task)
-        table.fail("task", f'the task name "{shown}" {what}', code="S148", fix='task = "PACKAGE.tasks.NAME"')
+        table.fail("task", f'the task name "{shown_name(task)}" {what}', code="S148", fix='task = "PACKAGE.tasks.NAME"')
     return _task_options(table, task, routes=settings.routes, default_queue=settings.default_queue)
 
 

@@ -143,10 +143,10 @@ def _routes(table: Table | None, top: Table) -> tuple[tuple[str, str], ...]:
                 inner.fail("", "the route names no queue", fix=f'"{pattern}" = "QUEUE"')
         else:
             inner, queue = table, table.text(pattern)
-        if queue:
-            routes.append((pattern, queue))
-        elif inner.bad:
+        if inner.bad or not queue:
             top.bad.add("routes")
+        else:
+            routes.append((pattern, queue))
     return tuple(routes)
 
 

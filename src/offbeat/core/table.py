@@ -12,6 +12,7 @@ from typing import TypeVar
 from offbeat.core.lines import KeyPath, line_of
 from offbeat.core.model import Json
 from offbeat.core.passwords import password_paths
+from offbeat.core.tree import shown_name
 from offbeat.errors import Problem, ScheduleError, Severity
 
 T = TypeVar("T")
@@ -46,8 +47,8 @@ class Table:
     def label(self) -> str:
         """Return what messages about this table begin with."""
         if self.entry:
-            return f'entry "{self.entry}": '
-        return f"[{'.'.join(self.path)}]: " if self.path else ""
+            return f'entry "{shown_name(self.entry)}": '
+        return f"[{shown_name('.'.join(self.path))}]: " if self.path else ""
 
     @property
     def line(self) -> int:
@@ -64,7 +65,8 @@ class Table:
         line = line_of(self.lines, (*self.path, key) if key else self.path)
         if problem.severity is Severity.ERROR:
             self.bad.add(key)
-        self.problems.append(dataclasses.replace(problem, file=self.file, line=line, entry=self.entry))
+        entry = key if self.path == ("entries",) else self.entry
+        self.problems.append(dataclasses.replace(problem, file=self.file, line=line, entry=entry))
 
     def fail(self, key: str, what: str, *, code: str = "S145", why: str = "", fix: str) -> None:
         """Add an error about a key; what: without the label."""
@@ -179,8 +181,7 @@ class Table:
                 self.not_yet(key, f'"{key}" is not yet supported', fix=f"remove {key} until it is")
                 continue
             fix = (hints or {}).get(key) or _near(key, known)
-            shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in key)
-            self.fail(key, f'the key "{shown}" is not known', code="S143", fix=fix)
+            self.fail(key, f'the key "{shown_name(key)}" is not known', code="S143", fix=fix)
 
     def not_yet(self, key: str, what: str, *, fix: str) -> None:
         """Add the problem that something belongs to a version to come."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import stat as modes
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -61,7 +61,7 @@ def init_tree(root: Path, project: str, *, zone: str = "UTC", task_prefix: str =
     """Lay out cron/ in the repository at `root`; return what was written, relative to it.
 
     task_prefix: the module of the tasks and a dot; "" guesses it from the project's name.
-    Raises: ConfigError, one problem for each thing that is in the way; then nothing is written.
+    Raises: ConfigError when anything is in the way; then nothing is written.
     """
     tree = root / "cron"
     prefix = task_prefix or "".join(c if c.isalnum() and c.isascii() else "_" for c in project) + ".tasks."
@@ -70,18 +70,19 @@ def init_tree(root: Path, project: str, *, zone: str = "UTC", task_prefix: str =
     texts |= {tree / "tasks" / SCRIPT: script_text(), tree / "schedule.toml": schedule}
     in_the_way = [path for path in (*texts, root / PLACES[1]) if os.path.lexists(path)]
     if in_the_way:
-        raise ConfigError(*(_in_the_way(path.relative_to(root)) for path in in_the_way))
+        raise ConfigError(_in_the_way([path.relative_to(root) for path in in_the_way]))
     for path, text in texts.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         _create(path, text, mode=0o755 if path.name == SCRIPT else 0o644)
     return tuple(path.relative_to(root) for path in texts)
 
 
-def _in_the_way(path: Path) -> Problem:
+def _in_the_way(paths: Sequence[Path]) -> Problem:
+    more = f" and {len(paths) - 1} more" if len(paths) > 1 else ""
     return Problem(
         code="C120",
-        file=str(path),
-        what=f'"{path}" is there already',
+        file=str(paths[-1]),
+        what=f'"{paths[-1]}"{more} of what would be written {"are" if more else "is"} there already',
         why="offbeat init overwrites nothing, so nothing was written",
         fix="use the tree that is there: offbeat check; or move it away first",
     )
