@@ -8,6 +8,11 @@ import sys
 def main() -> None:
     """Do what the command line says and exit."""
     try:
+        if "tick" in sys.argv:
+            from offbeat.faces.crontab_line import tick_once, tree_of
+
+            if plain := tree_of(sys.argv[1:]):
+                sys.exit(tick_once(*plain))
         from offbeat.faces.cli import cli
 
         cli.main()

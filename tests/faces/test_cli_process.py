@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 
+from offbeat.faces.crontab_line import tree_of
+
 OFFBEAT = (sys.executable, "-m", "offbeat")
-HEAVY = (
-    "rich", "kombu", "amqp", "redis", "tomllib", "subprocess", "hashlib", "ssl", "zoneinfo", "asyncio", "tempfile", "secrets",
-    "importlib.metadata", "offbeat.core.parse", "offbeat.core.plan", "offbeat.ports.broker_kombu",
-    "offbeat.runners.fire", "offbeat.runners.daemon", "offbeat.faces.cli_check",
-)  # fmt: skip
+HEAVY = set(
+    "click uuid rich kombu amqp redis tomllib subprocess hashlib ssl zoneinfo asyncio tempfile secrets importlib.metadata"
+    " offbeat.core.parse offbeat.core.plan offbeat.ports.broker_kombu offbeat.runners.fire offbeat.runners.daemon offbeat.faces.cli".split()
+)
 TREE = 'project = "shop"\ntask_prefix = "shop.tasks."\n[entries.report]\ncron = "30 4 29 2 *"\n'
 
 
@@ -57,7 +58,37 @@ def test_a_tick_with_nothing_due_loads_nothing_heavy(repo: Path, environ: Mappin
     assert (done.returncode, done.stderr) == (0, "")
     loaded = set(json.loads(done.stdout))
     assert "sqlite3" in loaded
-    assert sorted(loaded & set(HEAVY)) == []
+    assert sorted(loaded & HEAVY) == []
+
+
+@pytest.mark.parametrize(
+    ("args", "tree"),
+    [
+        (["tick"], (None,)),
+        (["tick", "--tree", "x"], ("x",)),
+        (["--tree=x", "tick"], ("x",)),
+        (["tick", "--tree"], None),
+        (["tick", "-v"], None),
+        (["tick", "--help"], None),
+        (["fire", "tick"], None),
+        (["tick", "tick"], None),
+        ([], None),
+    ],
+)
+def test_only_a_plain_tick_goes_the_short_way(args: list[str], tree: tuple[str | None] | None) -> None:
+    assert tree_of(args) == tree
+
+
+@pytest.mark.parametrize("args", [["tick"], ["tick", "--max-time", "50s"]])
+def test_the_short_way_and_the_long_way_say_the_same(repo: Path, environ: Mapping[str, str], args: list[str]) -> None:
+    (repo / "cron" / "schedule.toml").write_text("project = ", "utf-8")
+
+    done = offbeat(repo, environ, *args)
+
+    assert done.returncode == 1
+    assert done.stdout == ""
+    assert done.stderr.startswith("cron/schedule.toml:1: this is not TOML")
+    assert done.stderr.count("  fix: ") == 1
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
