@@ -140,16 +140,33 @@ def plan_group(group: Group, members: Sequence[Member], now: Instant, *, burst: 
                 rows += [_skip(m.eno, at, span.reason) for at in due for m in same]
             elif span not in everywhere:
                 gaps += [Gap(eno=m.eno, after=span.after, until=span.until, reason=span.reason) for m in same]
-    gaps += [Gap(eno=None, after=s.after, until=s.until, reason=s.reason) for s in sorted(everywhere, key=lambda s: s.after)
-             if s.reason and len(list(islice(rule.due_times(s.after, s.until), GAP))) == GAP]
+    gaps += [
+        Gap(eno=None, after=s.after, until=s.until, reason=s.reason)
+        for s in sorted(everywhere, key=lambda s: s.after)
+        if s.reason and len(list(islice(rule.due_times(s.after, s.until), GAP))) == GAP
+    ]
     next_due = _next_due(rule, members, until)
-    return Window(gid=group.gid, version=group.version, after=group.cursor, until=until, next_due=next_due,
-                  rows=tuple(rows), gaps=tuple(gaps))
+    return Window(
+        gid=group.gid,
+        version=group.version,
+        after=group.cursor,
+        until=until,
+        next_due=next_due,
+        rows=tuple(rows),
+        gaps=tuple(gaps),
+    )
 
 
-def decide_at_claim(  # noqa: PLR0913 - plain facts of one row
-    *, kind: Kind, due_at: DueTime, send_at: DueTime, policy: Policy, next_due: DueTime | None, enabled: bool | None,
-    paused: bool, now: Instant,
+def decide_at_claim(
+    *,
+    kind: Kind,
+    due_at: DueTime,
+    send_at: DueTime,
+    policy: Policy,
+    next_due: DueTime | None,
+    enabled: bool | None,
+    paused: bool,
+    now: Instant,
 ) -> Reason:
     """Return why a claimed row must not be dispatched any more, NONE when it may (ledger rule 9: late binding).
 
@@ -170,7 +187,9 @@ def decide_at_claim(  # noqa: PLR0913 - plain facts of one row
     return Reason.MISSED if policy.catch_up is CatchUp.NONE and late else Reason.NONE
 
 
-def next_usable(spans: Iterable[tuple[Recurrence, DueTime, DueTime | None]], after: DueTime, pauses: Pauses = ()) -> DueTime | None:
+def next_usable(
+    spans: Iterable[tuple[Recurrence, DueTime, DueTime | None]], after: DueTime, pauses: Pauses = ()
+) -> DueTime | None:
     """Return the first due time > after that is in one of the spans and in no pause, None when there is none.
 
     spans: (recurrence, first, last) of an entry's versions, oldest first, both ends closed, last None: open.

@@ -72,7 +72,7 @@ def find_tree(start: Path, given: str | None, environ: Mapping[str, str]) -> Pat
 def _given_tree(path: Path, source: str) -> Path:
     if not path.is_dir():
         what = f'{source} names "{path}", which is {"not a directory" if path.exists() else "not there"}'
-    elif tree := (path if _is_tree(path) else _tree_below(path)) or (path if path.name == "cron" else None):
+    elif tree := (path if is_tree(path) else _tree_below(path)) or (path if path.name == "cron" else None):
         return tree
     else:
         what = f'{source} names "{path}", which has none of {"/, ".join(DIRECTORIES)}/ and no schedule.toml'
@@ -88,7 +88,7 @@ def _given_tree(path: Path, source: str) -> Path:
 
 
 def _tree_below(root: Path) -> Path | None:
-    trees = [root / place for place in PLACES if _is_tree(root / place)]
+    trees = [root / place for place in PLACES if is_tree(root / place)]
     if len(trees) > 1:
         raise ConfigError(
             Problem(
@@ -102,7 +102,7 @@ def _tree_below(root: Path) -> Path | None:
     return trees[0] if trees else None
 
 
-def _is_tree(path: Path) -> bool:
+def is_tree(path: Path) -> bool:
     """Tell a cron tree from another folder that happens to be called cron, a Python package say."""
     return path.is_dir() and any((path / name).exists() for name in (*DIRECTORIES, "schedule.toml"))
 

@@ -235,7 +235,7 @@ class Planning(Protocol):
         """
 
     def take(self, limit: int) -> Portion:
-        """Return due groups (next_due <= now) with their members, at most `limit` of them, oldest next_due first.
+        """Return due groups (next_due <= now) with their members, oldest next_due first, one or more while members < `limit`.
 
         Changes nothing. Empty when nothing is due, when the clock is not believed, or before the first revision.
         """

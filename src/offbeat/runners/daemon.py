@@ -121,7 +121,12 @@ class Daemon:
 
     def _counts(self) -> dict[str, int]:
         tally = self.dispatcher.tally
-        return {"dispatched": tally.dispatched, "skipped": tally.skipped, "retried": tally.retried, "undelivered": tally.undelivered}
+        return {
+            "dispatched": tally.dispatched,
+            "skipped": tally.skipped,
+            "retried": tally.retried,
+            "undelivered": tally.undelivered,
+        }
 
 
 def _event(level: int, event: Event, **fields: object) -> None:

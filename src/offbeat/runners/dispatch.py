@@ -73,9 +73,7 @@ class Dispatcher:
         for claim, reason in skips:
             undelivered = reason is Reason.TOO_LATE and bool(claim.last_error)
             state = State.UNDELIVERED if undelivered else State.SKIPPED
-            outcomes.append(
-                Outcome(key=claim.key, attempt=claim.attempt, state=state, reason=reason, error=claim.last_error)
-            )
+            outcomes.append(Outcome(key=claim.key, attempt=claim.attempt, state=state, reason=reason, error=claim.last_error))
             self.tally.undelivered += undelivered
             self.tally.skipped += not undelivered
             level, event = (logging.WARNING, Event.UNDELIVERED) if undelivered else (logging.INFO, Event.SKIPPED)
@@ -119,7 +117,8 @@ class Dispatcher:
         deliveries = broker.publish(messages, since + LEASE - MARGIN - began)
         took = clock.monotonic() - began
         outcomes = [
-            self._outcome(claim, message, delivery, now) for claim, message, delivery in zip(claims, messages, deliveries, strict=True)
+            self._outcome(claim, message, delivery, now)
+            for claim, message, delivery in zip(claims, messages, deliveries, strict=True)
         ]
         self.ledger.settle(self.runner, outcomes)
         if lost := next((delivery for delivery in deliveries if delivery.down), None):

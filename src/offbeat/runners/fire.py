@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fired:
-    """What became of it. known: it was in the ledger already and was not sent again. error: why it waits, "" when it went out."""
+    """What became of it. known: the ledger had it already, nothing was sent. error: why it waits, "" when it went out."""
 
     entry: str
     due_at: int
@@ -91,8 +91,8 @@ def send_slot(site: Site, directory: str, name: str) -> Fired:
 
     directory, name: where the link is ("hourly", "search_dates"). Raises ConfigError when that is no entry.
     """
+    from offbeat.core.period import due_in_period, period
     from offbeat.core.recurrence import compile_recurrence
-    from offbeat.core.tree import due_in_period, period
 
     site.sync(site.runner("fire"))
     entry = _linked(site.ledger.schedule(), directory, name)
@@ -105,8 +105,15 @@ def send_slot(site: Site, directory: str, name: str) -> Fired:
 def _send(site: Site, name: str, slot: Slot) -> Fired:
     key = slot.key
     occurrence = occurrence_id(site.project, name, key.due_at, key.kind, key.kind_id)
-    told = Fired(entry=name, due_at=key.due_at, occurrence=occurrence, state=slot.state, reason=slot.reason, known=True,
-                 dispatched_at=slot.dispatched_at)
+    told = Fired(
+        entry=name,
+        due_at=key.due_at,
+        occurrence=occurrence,
+        state=slot.state,
+        reason=slot.reason,
+        known=True,
+        dispatched_at=slot.dispatched_at,
+    )
     if slot.claim is None:
         return told
     dispatcher = Dispatcher(site=site, runner=site.runner("fire"))
@@ -115,22 +122,30 @@ def _send(site: Site, name: str, slot: Slot) -> Fired:
     state = State.DISPATCHED if tally.dispatched or tally.started else State.PENDING
     if tally.skipped or tally.undelivered:
         state = State.UNDELIVERED if tally.undelivered else State.SKIPPED
-    return replace(told, known=False, state=state, error=tally.error, problems=tally.problems,
-                   is_command=isinstance(slot.claim.call, CommandCall))
+    return replace(
+        told,
+        known=False,
+        state=state,
+        error=tally.error,
+        problems=tally.problems,
+        is_command=isinstance(slot.claim.call, CommandCall),
+    )
 
 
 def _unlisted(schedule: Schedule | None, name: str) -> TaskCall:
     """Return the call for a task that is not in the schedule, named in full or without task_prefix."""
-    from offbeat.core.routing import queue_for
+    from offbeat.core.routes import queue_of
 
     if schedule is None or not name or any(c.isspace() or not c.isprintable() for c in name) or "/" in name:
         raise ConfigError(_problem(f'"{name}" is neither an entry nor a task', "offbeat list"))
     if "." not in name and not schedule.task_prefix:
         raise ConfigError(
-            _problem(f'"{name}" is not an entry, and without task_prefix it names no task', 'set task_prefix = "yourapp.tasks."')
+            _problem(
+                f'"{name}" is not an entry, and without task_prefix it names no task', 'set task_prefix = "yourapp.tasks."'
+            )
         )
     task = name if "." in name else schedule.task_prefix + name
-    return TaskCall(task=task, queue=queue_for(task, schedule.routes, schedule.default_queue))
+    return TaskCall(task=task, queue=queue_of(task, schedule.routes, schedule.default_queue))
 
 
 def _linked(schedule: Schedule | None, directory: str, name: str) -> Entry:

@@ -20,8 +20,8 @@ from offbeat.ports.ledger import Runner
 from offbeat.ports.ledger_open import open_ledger
 
 if TYPE_CHECKING:
-    from offbeat.core.model import Schedule
     from offbeat.core.listing import TreeFiles
+    from offbeat.core.model import Schedule
     from offbeat.ports.broker import Broker
     from offbeat.ports.command import Commands
     from offbeat.ports.ledger import Ledger, Outlook
@@ -111,7 +111,12 @@ class Site:
         from offbeat.ports.command_start import CommandsDetached
 
         return CommandsDetached(
-            address=self.ledger_address, project=self.project, owner=self.owner, tree=self.tree, root=self.root, environ=self.environ
+            address=self.ledger_address,
+            project=self.project,
+            owner=self.owner,
+            tree=self.tree,
+            root=self.root,
+            environ=self.environ,
         )
 
     def runner(self, role: str) -> Runner:
@@ -163,9 +168,10 @@ class Site:
         self._ledger = self._broker = None
 
     def _compile(self, tree_files: TreeFiles, stamp: str) -> Synced:
-        from offbeat.core.parse import format_problem_json, parse
+        from offbeat.core.parse import parse
+        from offbeat.core.serial import format_problem_json
 
-        schedule, problems = parse(tree_files, self.environ)
+        schedule, problems = parse(tree_files, self.environ) if files.is_tree(self.tree) else (None, (_gone(self.tree),))
         text = json.dumps([format_problem_json(problem) for problem in problems]) if problems else ""
         fresh = self._notes().get("stamp") != stamp
         if schedule is None:
@@ -206,9 +212,7 @@ class Site:
         draft.replace(self.state / NOTES)
 
 
-def open_site(
-    *, start: Path, tree: str | None, environ: Mapping[str, str], clock: Clock, adopt: bool = False
-) -> Site:
+def open_site(*, start: Path, tree: str | None, environ: Mapping[str, str], clock: Clock, adopt: bool = False) -> Site:
     """Return the site whose tree is found from `start`, or given. Raises ConfigError when there is none."""
     found = files.find_tree(start, tree, environ)
     return Site(tree=found, root=files.repository_of(found), environ=environ, clock=clock, adopt=adopt)
@@ -218,3 +222,13 @@ def _file_name(project: str) -> str:
     """Return a file name for any project name: what is not plain becomes %XX."""
     plain = "".join(c if c.isalnum() and c.isascii() or c in "-_." else f"%{ord(c):02X}" for c in project)
     return f"{plain.lstrip('.') or 'default'}.db"
+
+
+def _gone(tree: Path) -> Problem:
+    return Problem(
+        code="C104",
+        file=str(tree),
+        what="the cron tree is gone: the folder is missing or empty",
+        why="an empty checkout looks like a schedule without entries; the last good schedule stays in force",
+        fix="check the repository out again, or `offbeat uninstall crontab` if it is to be gone",
+    )

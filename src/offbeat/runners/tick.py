@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from offbeat.runners.dispatch import Dispatcher, Tally
     from offbeat.runners.site import Site, Synced
 
-GROUPS = 50  # due groups in hand at once
 PRUNE = 200  # settled rows that one tick removes at most
 log = logging.getLogger("offbeat")
 
@@ -77,11 +76,12 @@ def _tick(site: Site, seconds: float) -> Ticked:
 def work(dispatcher: Dispatcher, deadline: float) -> None:
     """Record and dispatch all that is due, then all that can be claimed, until `deadline` (monotonic)."""
     from offbeat.core.plan import plan
+    from offbeat.runners.dispatch import BATCH
 
     site, ledger, runner = dispatcher.site, dispatcher.ledger, dispatcher.runner
     before = None
     while (since := site.clock.monotonic()) < deadline:
-        portion = ledger.take(GROUPS)
+        portion = ledger.take(BATCH)
         if not portion.groups or portion.groups == before:  # the same again: somebody else records, or refuses, this one
             break
         before = portion.groups

@@ -57,8 +57,15 @@ class PlanningMemory(Shelves):
         due: list[tuple[int, int]] = []
         if self.belief.holds(now):
             due = sorted((g.next_due, g.gid) for g in self.groups.values() if g.next_due is not None and g.next_due <= now)
-        groups = [self.groups[gid] for _, gid in due[:limit]]
-        return Portion(now=now, revision=self.revision, groups=tuple((self._group(g), self._members(g)) for g in groups))
+        found: list[tuple[Group, tuple[Member, ...]]] = []
+        size = 0
+        for _, gid in due[:limit]:
+            group = self.groups[gid]
+            found.append((self._group(group), self._members(group)))
+            size += len(found[-1][1])
+            if size >= limit:
+                break
+        return Portion(now=now, revision=self.revision, groups=tuple(found))
 
     def _group(self, shard: Shard) -> Group:
         return Group(gid=shard.gid, recurrence=shard.recurrence, zone=shard.zone, cursor=shard.cursor, version=shard.version)

@@ -117,8 +117,14 @@ class PlanningSqlite(Store):
         due = db.execute(DUE, (now, limit)).fetchall() if belief_of(meta).holds(now) else []
         groups = [Group(gid=g, recurrence=r, zone=z, cursor=c, version=v) for g, r, z, c, v in due]
         pauses = all_pauses(db) if groups else []
-        found = tuple((group, tuple(_members(db, group, pauses))) for group in groups)
-        return Portion(now=now, revision=meta[0], groups=found)
+        found: list[tuple[Group, tuple[Member, ...]]] = []
+        size = 0
+        for group in groups:
+            found.append((group, tuple(_members(db, group, pauses))))
+            size += len(found[-1][1])
+            if size >= limit:
+                break
+        return Portion(now=now, revision=meta[0], groups=tuple(found))
 
     def record(self, runner: Runner, windows: Sequence[Window], revision: int) -> Sequence[Claim]:
         claimed: list[Claim] = []

@@ -1,0 +1,140 @@
+"""The resident runner: it wakes at the due time, takes in a changed tree, and outlives its ledger and its broker."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from offbeat.errors import LedgerError, Problem
+from offbeat.ports.clock import FakeClock
+from offbeat.runners.daemon import LOOK, POLL, Daemon, Stop
+
+from .conftest import NOON, MemorySite
+
+
+@pytest.fixture
+def told() -> list[Problem]:
+    return []
+
+
+@pytest.fixture
+def daemon(site: MemorySite, told: list[Problem]) -> Daemon:
+    return Daemon(site=site, stop=Stop(), tell=told.extend)
+
+
+def live(daemon: Daemon, clock: FakeClock, seconds: float) -> None:
+    """Let the daemon live for so long, on a clock that jumps to where it wants to wake."""
+    end = clock.now() + seconds
+    while clock.now() < end:
+        clock.sleep_until(min(daemon.step(), end))
+
+
+def due(site: MemorySite) -> list[str]:
+    return [str(m.headers["offbeat_due_at"])[11:19] for m in site.wire.sent]
+
+
+def test_every_due_time_is_sent_within_the_second(site: MemorySite, daemon: Daemon, clock: FakeClock) -> None:
+    live(daemon, clock, 181)
+
+    assert due(site) == ["12:01:00", "12:02:00", "12:03:00"]
+    late = [row.dispatched_at - row.due_at for row in site.ledger.history("ping") if row.dispatched_at]
+    assert max(late) < 0.01
+
+
+def test_it_wakes_at_the_due_time_and_looks_at_the_tree_and_the_ledger_in_between(daemon: Daemon, clock: FakeClock) -> None:
+    live(daemon, clock, 59.9)
+    wake = daemon.step()
+
+    assert wake == NOON + 60
+    assert POLL + LOOK <= 2
+
+
+def test_a_changed_tree_counts_within_two_seconds(
+    site: MemorySite, daemon: Daemon, clock: FakeClock, write: Callable[[str], Path]
+) -> None:
+    live(daemon, clock, 10)
+    write('[entries.pong]\nevery = "1s"\n')
+    live(daemon, clock, 2)
+
+    assert {m.headers["offbeat_entry"] for m in site.wire.sent} == {"pong"}
+
+
+def test_what_others_put_into_the_ledger_is_seen_within_a_second(site: MemorySite, daemon: Daemon, clock: FakeClock) -> None:
+    live(daemon, clock, 10)
+    other = site.runner("fire")
+    (claim,) = [site.ledger.fire(other, "ping", "token").claim]
+    assert claim is not None
+    live(daemon, clock, 12)
+
+    assert [m.headers["offbeat_cause"] for m in site.wire.sent] == ["manual"]
+
+
+def test_it_outlives_a_broker_that_is_down_and_probes_it_with_growing_pauses(
+    site: MemorySite, daemon: Daemon, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    site.wire.down = True
+    with caplog.at_level(logging.INFO, logger="offbeat"):
+        live(daemon, clock, 300)
+        asked = site.wire.calls
+        site.wire.down = False
+        live(daemon, clock, 65)
+
+    assert asked < 15
+    assert due(site)[-1] == "12:06:00"
+    events = [str(record.__dict__["event"]) for record in caplog.records]
+    assert (events.count("broker_down"), events.count("broker_back")) == (1, 1)
+
+
+def test_it_outlives_a_ledger_that_is_away(site: MemorySite, daemon: Daemon, clock: FakeClock, told: list[Problem]) -> None:
+    whole = site.memory
+
+    class Away:
+        def __getattr__(self, name: str) -> Callable[..., None]:
+            def away(*_: object, **__: object) -> None:
+                raise LedgerError(Problem(code="L201", what="locked", why="w", fix="f"))
+
+            return away
+
+    live(daemon, clock, 30)
+    site.memory = Away()  # type: ignore[assignment]
+    live(daemon, clock, 45)
+    site.memory = whole
+    live(daemon, clock, 61)
+
+    assert due(site) == ["12:01:00", "12:02:00"]
+    assert [problem.code for problem in told] == ["L201"]
+
+
+def test_a_tree_that_is_gone_for_a_while_is_told_once_and_the_schedule_goes_on(
+    site: MemorySite, daemon: Daemon, clock: FakeClock, tmp_path: Path
+) -> None:
+    live(daemon, clock, 30)
+    (tmp_path / "cron").rename(tmp_path / "away")
+    live(daemon, clock, 60)
+    (tmp_path / "away").rename(tmp_path / "cron")
+    live(daemon, clock, 60)
+
+    assert due(site) == ["12:01:00", "12:02:00"]
+
+
+def test_told_to_stop_it_finishes_its_batch_and_returns(site: MemorySite, clock: FakeClock, told: list[Problem]) -> None:
+    stop = Stop()
+    daemon = Daemon(site=site, stop=stop, tell=told.extend)
+    clock.advance(60)
+    publish = site.wire.publish
+
+    class Stopping:
+        def publish(self, messages: object, seconds: float) -> object:
+            stop.is_set = True
+            return publish(messages, seconds)  # type: ignore[arg-type]
+
+        def close(self) -> None:
+            return
+
+    site.wire = Stopping()  # type: ignore[assignment]
+    daemon.run()
+
+    assert site.ledger.history("ping")[0].dispatched_at is not None

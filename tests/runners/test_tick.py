@@ -1,0 +1,245 @@
+"""One tick: what is due goes out once, with the same id whoever sends it; trouble is told once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from offbeat.core.model import State
+from offbeat.core.plan import plan
+from offbeat.ports.clock import FakeClock
+from offbeat.ports.ledger import LEASE
+from offbeat.runners.dispatch import Dispatcher
+from offbeat.runners.tick import tick
+
+from .conftest import NOON, MemorySite
+
+Write = Callable[[str], Path]
+
+
+def due(site: MemorySite) -> list[tuple[str, str]]:
+    """Return (entry, due time) of every message that the broker took, in order."""
+    return [(str(m.headers["offbeat_entry"]), str(m.headers["offbeat_due_at"])) for m in site.wire.sent]
+
+
+def test_a_due_task_is_published_once_and_the_history_says_when(site: MemorySite, clock: FakeClock) -> None:
+    clock.advance(60.2)
+    tick(site)
+    tick(site)
+
+    assert due(site) == [("ping", "2026-03-01T12:01:00Z")]
+    row = site.ledger.history("ping")[0]
+    assert (row.state, row.due_at, row.attempt) == (State.DISPATCHED, NOON + 60, 1)
+    assert row.task_id == site.wire.sent[0].task_id
+
+
+def test_nothing_due_publishes_nothing_and_says_when_to_wake(site: MemorySite, clock: FakeClock) -> None:
+    clock.advance(30)
+    done = tick(site)
+
+    assert (site.wire.sent, done.wake_at, done.exit_code) == ([], NOON + 60, 0)
+
+
+def test_the_first_tick_ever_plans_nothing_of_the_past(site: MemorySite) -> None:
+    assert tick(site).dispatched == 0
+
+
+def test_two_ticks_in_the_same_second_send_everything_once(site: MemorySite, clock: FakeClock) -> None:
+    clock.advance(60)
+    ledger = site.ledger
+    first, second = site.runner("tick"), replace(site.runner("tick"), id="other:1:tick")
+    ledger.look(first)
+    ledger.look(second)
+    portion, same = ledger.take(50), ledger.take(50)
+    ours = ledger.record(first, plan(portion), portion.revision)
+    theirs = ledger.record(second, plan(same), same.revision)
+    Dispatcher(site=site, runner=first).dispatch(ours, clock.monotonic())
+    Dispatcher(site=site, runner=second).dispatch(theirs, clock.monotonic())
+
+    assert theirs == [] or theirs == ()
+    assert due(site) == [("ping", "2026-03-01T12:01:00Z")]
+
+
+def test_a_removed_entry_does_not_fire_and_an_added_one_is_due_from_then_on(
+    site: MemorySite, clock: FakeClock, write: Write
+) -> None:
+    clock.advance(50)
+    write('[entries.pong]\nevery = "1m"\n')
+    tick(site)
+    clock.advance(10)
+    tick(site)
+
+    assert due(site) == [("pong", "2026-03-01T12:01:00Z")]
+
+
+def test_a_change_of_arguments_keeps_what_is_due(site: MemorySite, clock: FakeClock, write: Write) -> None:
+    clock.advance(60)
+    write('[entries.ping]\nevery = "1m"\nkwargs = { full = true }\n')
+    tick(site)
+
+    assert due(site) == [("ping", "2026-03-01T12:01:00Z")]
+    assert site.wire.sent[0].body[1] == {"full": True}
+
+
+def test_a_file_that_cannot_be_read_leaves_the_last_good_schedule_in_force_and_is_told_once(
+    site: MemorySite, clock: FakeClock, write: Write
+) -> None:
+    write("[entries.ping\n")
+    clock.advance(60)
+    first, second = tick(site), tick(site)
+
+    assert due(site) == [("ping", "2026-03-01T12:01:00Z")]
+    assert [problem.line for problem in first.problems] == [3]
+    assert second.problems == ()
+    assert site.ledger.status().refused_whole
+
+
+def test_one_bad_entry_stops_only_itself(site: MemorySite, clock: FakeClock, write: Write) -> None:
+    write('[entries.bad]\ncron = "61 * * * *"\n[entries.ping]\nevery = "1m"\n')
+    clock.advance(60)
+    done = tick(site)
+
+    assert due(site) == [("ping", "2026-03-01T12:01:00Z")]
+    assert [(problem.entry, problem.line) for problem in done.problems] == [("bad", 4)]
+    assert done.exit_code == 1
+
+
+def test_while_the_broker_is_down_rows_wait_and_it_is_told_once(site: MemorySite, clock: FakeClock) -> None:
+    site.wire.down = True
+    clock.advance(60)
+    first = tick(site)
+    clock.advance(5)
+    second = tick(site)
+
+    assert (first.exit_code, len(first.problems), second.exit_code, second.problems) == (3, 1, 3, ())
+    assert site.ledger.history("ping")[0].state is State.PENDING
+
+    site.wire.down = False
+    clock.advance(5)
+    assert tick(site).exit_code == 0
+    assert due(site) == [("ping", "2026-03-01T12:01:00Z")]
+    assert site.wire.sent[0].headers["offbeat_attempt"] == 3
+
+
+def test_an_outage_of_half_an_hour_costs_a_minutely_entry_only_what_was_overtaken(site: MemorySite, clock: FakeClock) -> None:
+    site.wire.down = True
+    for _ in range(30):
+        clock.advance(60)
+        tick(site)
+    site.wire.down = False
+    clock.advance(60)
+    tick(site)
+
+    told = {row.due_at: (row.state, str(row.reason)) for row in site.ledger.history("ping", limit=100)}
+    assert len(told) == 31
+    assert [told[NOON + 60 * n] for n in range(1, 30)] == [(State.SKIPPED, "coalesced")] * 29
+    assert [told[NOON + 60 * n][0] for n in (30, 31)] == [State.DISPATCHED] * 2
+
+
+def test_grace_that_ends_while_the_broker_is_down_makes_it_undelivered_with_the_brokers_words(
+    site: MemorySite, clock: FakeClock, write: Write
+) -> None:
+    write('[entries.report]\nat = "2026-03-01T12:05:00Z"\ngrace = "2m"\n')
+    tick(site)
+    site.wire.down = True
+    clock.advance(300)
+    tick(site)
+    clock.advance(121)
+    tick(site)
+
+    row = site.ledger.history("report")[0]
+    assert (row.state, str(row.reason)) == (State.UNDELIVERED, "too_late")
+    assert "connection refused" in row.note
+
+
+def test_a_queue_that_does_not_exist_delays_nobody_and_a_fixed_queue_rescues_what_waits(
+    site: MemorySite, clock: FakeClock, write: Write
+) -> None:
+    lost = '[entries.lost]\nat = "2026-03-01T12:01:00Z"\nqueue = "nowhere"\n[entries.ping]\nevery = "1m"\n'
+    write(lost)
+    tick(site)
+    site.wire.no_queue = {"nowhere"}
+    clock.advance(60)
+    tick(site)
+    assert due(site) == [("ping", "2026-03-01T12:01:00Z")]
+
+    write(lost.replace("nowhere", "celery"))
+    clock.advance(30)
+    tick(site)
+    assert due(site)[1:] == [("lost", "2026-03-01T12:01:00Z")]
+
+
+def test_a_slow_broker_is_left_before_the_lease_ends_and_the_rest_is_handed_back(
+    site: MemorySite, clock: FakeClock, write: Write
+) -> None:
+    write("".join(f'[entries.e{n}]\nevery = "1h"\n' for n in range(30)))
+    tick(site)
+    site.wire.slow = 1.0
+    clock.advance(3600)
+    tick(site, seconds=1000)
+
+    assert len(due(site)) == 30
+    assert len(set(due(site))) == 30
+
+
+def test_commands_are_handed_to_a_supervisor_by_slot_and_tasks_do_not_wait_for_them(
+    site: MemorySite, clock: FakeClock, write: Write
+) -> None:
+    tree = write('[entries.ping]\nevery = "1m"\n')
+    (tree / "minutely").mkdir(mode=0o755)
+    for name in ("b.sh", "a"):
+        (tree / "minutely" / name).write_text("#!/bin/sh\n")
+        (tree / "minutely" / name).chmod(0o755)
+    tick(site)
+    clock.advance(60)
+    tick(site)
+
+    (order,) = site.hands.orders
+    assert order.slot == "minutely"
+    assert [step.name for step in order.steps] == ["minutely/a", "minutely/b.sh"]
+    assert due(site) == [("ping", "2026-03-01T12:01:00Z")]
+
+
+def test_a_claim_whose_runner_died_is_sent_by_another_with_the_same_id(site: MemorySite, clock: FakeClock) -> None:
+    clock.advance(60)
+    dead = replace(site.runner("run"), id="dead:1:run")
+    site.ledger.look(dead)
+    portion = site.ledger.take(50)
+    (claim,) = site.ledger.record(dead, plan(portion), portion.revision)
+    tick(site)
+    assert site.wire.sent == []
+
+    clock.advance(LEASE + 1)
+    tick(site)
+    assert due(site) == [("ping", "2026-03-01T12:01:00Z")]
+    assert site.wire.sent[0].headers["offbeat_attempt"] == 2
+
+
+@pytest.mark.parametrize("jitter", ["30s"])
+def test_a_jittered_occurrence_is_never_sent_before_its_send_time(
+    site: MemorySite, clock: FakeClock, write: Write, jitter: str
+) -> None:
+    write("".join(f'[entries.e{n}]\nevery = "1m"\njitter = "{jitter}"\n' for n in range(40)))
+    tick(site)
+    clock.advance(60)
+    sizes = []
+    for _ in range(31):
+        tick(site)
+        sizes.append(len(site.wire.sent))
+        clock.advance(1)
+
+    assert sizes[0] < 40
+    assert sizes[-1] == 40
+    assert len(set(sizes)) > 10
+
+
+def test_a_clock_that_jumped_a_day_ahead_is_believed_by_a_second_look_only(site: MemorySite, clock: FakeClock) -> None:
+    tick(site)
+    clock.advance(86_400)
+    tick(site)
+
+    assert any(asked >= NOON + 86_400 + 5 for asked in clock.sleeps)
+    assert [at for _, at in due(site)][-1] == "2026-03-02T12:00:00Z"
