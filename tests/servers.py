@@ -15,7 +15,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import IO
 from urllib.parse import quote
@@ -105,12 +105,12 @@ def _start_keeper(kind: str, home: Path) -> None:
 
 
 @contextlib.contextmanager
-def redis_server(folder: Path, port: int, password: str = "") -> Iterator[str]:
-    """Run a Redis without persistence; yield its address."""
+def redis_server(folder: Path, port: int, password: str = "", flags: Sequence[str] = ()) -> Iterator[str]:
+    """Run a Redis without persistence; yield its address. flags: more of redis-server's."""
     program = find("redis-server")
     assert program is not None
     command = [program, "--port", str(port), "--bind", "127.0.0.1", "--dir", str(folder), "--save", "", "--appendonly", "no"]
-    with running([*command, *(["--requirepass", password] if password else [])], folder / "redis.log"):
+    with running([*command, *(["--requirepass", password] if password else []), *flags], folder / "redis.log"):
         wait_for("Redis' start", lambda: answers(port))
         yield f"redis://:{quote(password, safe='')}@127.0.0.1:{port}" if password else f"redis://127.0.0.1:{port}"
 

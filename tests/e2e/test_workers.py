@@ -154,9 +154,8 @@ def test_a_task_that_ignores_its_result_stores_none(pair: Pair) -> None:
     assert silent.task_id not in stored
 
 
+@pytest.mark.parametrize("pair", ["redis", "rabbitmq"], indirect=True, scope="module")  # folders order by the millisecond
 def test_messages_of_one_connection_keep_their_order(pair: Pair) -> None:
-    if pair.url.startswith("filesystem"):
-        pytest.skip("the filesystem transport orders by the millisecond only")
     messages = [message(pair.call("tests.noted", number)) for number in range(20)]
     ids = [each.task_id for each in messages]
 

@@ -18,7 +18,9 @@ REPR_LIMIT = 1024  # characters of argsrepr and kwargsrepr, as Celery cuts them
 class Message:
     """What is published. body: (args, kwargs, embed), not yet serialized.
 
-    task_id: also the correlation id. expires_at: seconds since the epoch, None without. priority: None leaves it out.
+    task_id: also the correlation id. expires_at: seconds since the epoch, None without. priority: None leaves it out; else as
+    Celery would pass it on, unchanged: on RabbitMQ the highest number goes first (and needs a queue with x-max-priority), on
+    Redis the lowest.
     """
 
     task_id: str

@@ -109,7 +109,7 @@ def refused(words: str, *, retry: bool) -> Delivery:
 
 def connecting(error: BaseException, words: Words) -> Delivery:
     """Return what an exception says that was raised while connecting, or by a connection that broke."""
-    if isinstance(error, ImportError):
+    if isinstance(error, ImportError) or type(error).__name__ == "VersionMismatch":
         return Delivery(error=words.of(error, "a Python package is missing"), down=True, code=PACKAGE)
     if _is_login(error):
         return Delivery(error=words.of(error, "the broker refused user or password"), down=True, code=LOGIN)
@@ -172,8 +172,9 @@ def broker_problem(delivery: Delivery, where: str, entry: str = "") -> Problem:
     where: the broker's address as `redact` gives it. entry: the entry that it stops, "" when it stops all.
     """
     head, why, fix = _EXPLAINED.get(delivery.code, _EXPLAINED[DOWN])
-    if delivery.code == PACKAGE and not where.startswith(("redis", "sentinel", "valkey")):
-        fix = f'pip install the package that kombu needs for "{where.partition(":")[0]}"'
+    scheme = where.partition("://")[0].removeprefix("broker ")
+    if delivery.code == PACKAGE and not scheme.startswith(("redis", "sentinel")):
+        fix = f"install what kombu needs for {scheme}://; it says: {delivery.error}"
     what = f"{head}: {delivery.error}"
     if entry:
         what = f'entry "{entry}": {what}'

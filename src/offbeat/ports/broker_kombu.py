@@ -44,8 +44,8 @@ class BrokerKombu:
 
     def publish(self, messages: Sequence[Message], seconds: float) -> Sequence[Delivery]:
         """Publish in order; one Delivery each. See Broker.publish."""
-        if not messages:
-            return []
+        if seconds <= 0:
+            return [faults.out_of_time()] * len(messages)
         until = self._clock.monotonic() + seconds
         line = self._open(seconds)
         if isinstance(line, Delivery):

@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -20,7 +22,8 @@ from offbeat.ports.clock import Clock
 WINDOW = 200  # letters sent to RabbitMQ before their confirms are waited for
 HEAVY = 64 * 1024  # bytes; a heavier letter is confirmed alone, because the broker may close the channel over it
 CONFIRM = 5.0  # seconds without a single confirm, then the connection counts as broken
-OUT_OF_SERVICE = ("READONLY", "MISCONF", "OOM", "MASTERDOWN", "CLUSTERDOWN", "LOADING", "NOAUTH")  # Redis: says no to all
+OUT_OF_SERVICE = {"ReadOnlyError", "OutOfMemoryError", "MasterDownError", "ClusterDownError", "AuthenticationError"}  # redis-py
+MISCONF = "MISCONF"  # Redis cannot write to its disk; redis-py has no class for it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +84,8 @@ def connect(url: str, options: dict[str, Any], secure: dict[str, Any] | bool, *,
     """Open a connection, each server of a failover list tried once. Raises whatever kombu and its transports raise."""
     import kombu
 
+    if url.startswith(("redis", "sentinel")) and find_spec("redis") is None:
+        raise ImportError("the package redis is not installed")  # kombu itself would stumble over it somewhere
     # kombu would take librabbitmq for amqp:// where it is installed, which knows no confirms.
     url = ";".join("py" + part if part.startswith("amqp://") else part for part in url.split(";"))
     staged = _stage(options) if url.startswith("filesystem:") else None
@@ -101,7 +106,8 @@ def connect(url: str, options: dict[str, Any], secure: dict[str, Any] | bool, *,
             return FolderLine(connection, clock, *staged)
         return PlainLine(connection, clock)
     except BaseException:
-        connection.collect()
+        with suppress(Exception):  # the first error is the one to tell
+            connection.collect()
         raise
 
 
@@ -154,7 +160,8 @@ class PlainLine:
         self._connection.collect()
 
     def _stops_all(self, error: Exception) -> bool:
-        return str(error).startswith(OUT_OF_SERVICE)
+        """Return whether Redis says no to every message, not to this one."""
+        return bool(OUT_OF_SERVICE & {kind.__name__ for kind in type(error).__mro__}) or str(error).startswith(MISCONF)
 
     def _send(self, letter: Letter) -> Delivery:
         exchange, routing_key = letter.message.exchange, letter.message.routing_key
@@ -200,9 +207,14 @@ class FolderLine(PlainLine):
     def _send(self, letter: Letter) -> Delivery:
         if "/" in letter.message.routing_key or "\0" in letter.message.routing_key:
             return faults.refused(f'"{letter.message.routing_key}" cannot be part of a file name', retry=False)
-        delivery = super()._send(letter)
-        for file in self._stage.iterdir():
-            file.replace(self._target / file.name)
+        try:
+            delivery = super()._send(letter)
+            for file in self._stage.iterdir():
+                file.replace(self._target / file.name)
+        except BaseException:
+            for file in self._stage.glob("*"):  # half a message
+                file.unlink()
+            raise
         return delivery
 
 
