@@ -9,6 +9,11 @@ from pathlib import Path
 import pytest
 from tests.faces.conftest import Shop
 
+from offbeat.core.model import State
+from offbeat.faces.words import parse_instant
+from offbeat.ports.ledger import Report
+from offbeat.runners.site import open_site
+
 HISTORY_KEYS = {"entry", "due_at", "state", "reason", "cause", "task_id", "dispatched_at"}
 EVERY_MINUTE = (
     '[entries.ping]\nevery = "1m"\n[broker]\ntransport_options = { data_folder_in = "../q", data_folder_out = "../q" }\n'
@@ -66,8 +71,36 @@ def test_a_tick_without_a_broker_exits_with_3(ticked: Shop) -> None:
     result = ticked.call("tick")
 
     assert result.exit_code == 3
-    assert result.stderr
+    assert result.stderr.count("  fix: ") == 1
+    assert "broker_down" not in result.stderr
     assert "hunter2" not in result.output
+
+
+def test_a_tick_tells_that_the_broker_is_down_only_once(ticked: Shop) -> None:
+    ticked.environ["OFFBEAT_BROKER"] = "redis://127.0.0.1:1/0"
+    ticked.clock.advance(60)
+    ticked.call("tick")
+    ticked.clock.advance(60)
+
+    again = ticked.call("tick")
+
+    assert (again.exit_code, again.output) == (3, "")
+
+
+def test_a_tick_with_v_logs_what_it_tells_too(ticked: Shop) -> None:
+    ticked.environ["OFFBEAT_BROKER"] = "redis://127.0.0.1:1/0"
+    ticked.clock.advance(60)
+
+    assert "broker_down" in ticked.call("tick", "-v").stderr
+
+
+def test_problems_are_log_lines_where_logs_are_json(ticked: Shop, settled: Settled) -> None:
+    settled(EVERY_MINUTE + '[entries.bad]\ncron = "0 25 * * *"\n')
+
+    result = ticked.call("tick", "--log-format", "json")
+
+    (line,) = [json.loads(line) for line in result.stderr.splitlines()]
+    assert (line["event"], line["level"], line["where"]) == ("problem", "error", "cron/schedule.toml:8")
 
 
 def test_plan_before_the_first_tick_says_so_and_makes_no_ledger(settled: Settled, tmp_path: Path) -> None:
@@ -111,6 +144,37 @@ def test_plan_skips_what_is_disabled_and_says_why(settled: Settled) -> None:
     shop = settled('[entries.off]\nevery = "30m"\nenabled = false\n')
 
     assert {(row["action"], row["reason"]) for row in shop.json("plan")} == {("skip", "disabled")}
+
+
+def test_plan_shows_what_is_recorded_and_waits_for_its_jitter(settled: Settled) -> None:
+    shop = settled('[entries.a]\nevery = "1h"\njitter = "59m"\n')
+    shop.call("tick")
+    due = shop.json("next", "-n", "1")[0]
+    shop.clock.wall = float(int(parse(due["due_at"])))
+    shop.call("tick")
+
+    first = shop.json("plan", "--hours", "0.01")[0]
+
+    assert (first["due_at"], first["send_at"], first["when"]) == (due["due_at"], due["send_at"], "later")
+
+
+def parse(text: str) -> int:
+    instant = parse_instant(text, 0)
+    assert instant is not None
+    return instant
+
+
+def test_plan_skips_what_is_removed_from_the_schedule(ticked: Shop, settled: Settled) -> None:
+    ticked.environ["OFFBEAT_BROKER"] = "redis://127.0.0.1:1/0"
+    ticked.clock.advance(60)
+    ticked.call("tick")
+    settled("")
+    ticked.call("tick")
+    ticked.clock.advance(60)
+
+    rows = ticked.json("plan")
+
+    assert {(row["entry"], row["action"], row["reason"]) for row in rows} == {("ping", "skip", "removed")}
 
 
 def test_fire_prints_the_tasks_id(ticked: Shop) -> None:
@@ -223,6 +287,37 @@ def test_history_can_be_cut(ticked: Shop) -> None:
     assert ticked.call("history", "--since", "soon").exit_code == 2
 
 
+def test_history_shows_what_a_command_wrote(settled: Settled) -> None:
+    shop = settled('[entries.tidy]\ncommand = "echo hello"\nevery = "1h"\n')
+    shop.call("tick")
+    site = open_site(start=shop.root, tree=None, environ=shop.environ, clock=shop.clock)
+    runner = site.runner("supervisor")
+    claim = site.ledger.fire(runner, "tidy", "token").claim
+    assert claim
+    ended = Report(key=claim.key, attempt=claim.attempt, state=State.FAILED, exit_status=3, output=b"caf\xe9\nhello\n")
+    site.ledger.report(runner, [Report(key=claim.key, attempt=claim.attempt, state=State.STARTED)])
+    site.ledger.report(runner, [ended])
+    site.close()
+
+    told = shop.call("history", "--output")
+
+    assert told.exit_code == 0
+    assert told.stdout.startswith("==> ")
+    assert "exit 3" in told.stdout
+    assert told.stdout.endswith("caf\ufffd\nhello\n")
+    assert shop.json("history", "--output")[0]["output"] == "caf\ufffd\nhello\n"
+    assert shop.json("history", "--failed")[0]["exit_status"] == 3
+
+
+def test_history_says_when_no_output_is_kept(ticked: Shop) -> None:
+    ticked.call("fire", "ping")
+
+    result = ticked.call("history", "--output")
+
+    assert (result.exit_code, result.stdout) == (0, "")
+    assert "no output is kept" in result.stderr
+
+
 def test_history_of_a_mistyped_entry_says_which_one_was_meant(ticked: Shop) -> None:
     result = ticked.call("history", "pnig")
 
@@ -234,7 +329,9 @@ def test_status_tells_where_the_ledger_is_and_who_ticked(ticked: Shop) -> None:
     result = ticked.call("status")
 
     assert result.exit_code == 0
-    assert "ledger: " in result.stdout and "last tick: " in result.stdout
+    shown = dict(line.split(": ", 1) for line in result.stdout.splitlines())
+    assert list(shown) == ["project", "ledger", "tree", "revision", "last tick", "next due", "waiting", "runner"]
+    assert shown["runner"].strip().startswith("tick on ")
     (row,) = ticked.json("status")
     assert row["tree_state"] == "accepted"
     assert row["revision"] == 1

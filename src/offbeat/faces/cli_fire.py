@@ -121,6 +121,5 @@ def _note_unlisted(site: Site, name: str) -> None:
     schedule = site.ledger.schedule()
     known: Sequence[str] = [entry.name for entry in schedule.entries] if schedule else []
     if "." not in name and name not in known:
-        click.echo(
-            f'"{printable(name)}" is not an entry{did_you_mean(name, known)} It went out as a task of that name.', err=True
-        )
+        near = did_you_mean(name, known) or "."
+        click.echo(f'"{printable(name)}" is not an entry{near} It went out as a task of that name.', err=True)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from offbeat.core.model import Cause, Entry, Key, Kind, Reason, Schedule
+from offbeat.core.model import Cause, Entry, Key, Kind, Reason, Schedule, State
 from offbeat.errors import OffbeatError
 from offbeat.faces.cli_history import open_existing
 from offbeat.faces.cli_session import (
@@ -23,13 +23,14 @@ from offbeat.faces.cli_session import (
     print_problems,
     print_table,
 )
-from offbeat.faces.words import count_of, format_duration, format_relative, format_utc
+from offbeat.faces.words import conceal, count_of, format_duration, format_relative, format_utc
 
 if TYPE_CHECKING:
     from offbeat.core.plan import Portion, Window
     from offbeat.ports.ledger import Claim, Ledger
 
 MOST = 100_000  # groups and rows that are looked at
+WAITING = 10_000  # of the newest rows, those that wait for a later instant are shown
 SHOWN = 3  # due times of one entry in a row that people are shown one by one
 WHY = {
     Reason.COALESCED: "late, and a newer due time has come",
@@ -85,8 +86,9 @@ def plan(session: Session, hours: float, as_json: bool) -> None:
     if not session.quiet:
         for note in _notes(schedule, standing):
             click.echo(note, err=True)
-    _print_part("now", present, now)
-    _print_part(f"in the next {format_duration(hours * 3600)}", list(coming), now)
+    _print_part("now", [step for step in present if step.when == "now"], now)
+    waiting = [step for step in present if step.when != "now"]
+    _print_part(f"in the next {format_duration(hours * 3600)}", [*waiting, *coming], now)
 
 
 def _notes(schedule: Schedule | None, standing: Schedule | None) -> Iterator[str]:
@@ -110,6 +112,13 @@ def _present(ledger: Ledger) -> Iterator[Step]:
     portion, claims = ledger.peek(MOST)
     for window in decide(portion):
         yield from _planned(window, portion)
+    for row in ledger.history(limit=WAITING):
+        if row.state is State.PENDING and row.next_try_at is not None and row.next_try_at > portion.now:
+            note = f"again at {format_utc(row.next_try_at)}, after: {row.note}" if row.note else ""
+            send_at = row.send_at or row.due_at
+            yield Step(
+                entry=row.entry, due_at=row.due_at, send_at=send_at, when="later", cause=str(row.cause), note=conceal(note)
+            )
     for claim in claims:
         enabled = claim.timing.enabled if claim.timing else None
         reason = (

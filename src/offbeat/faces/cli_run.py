@@ -43,10 +43,11 @@ def tick(ctx: click.Context, max_time: float) -> None:
 
     Safe to start twice in the same second. A problem of the tree is told once for each change of it.
     """
+    from offbeat.faces.logs import TOLD
     from offbeat.runners.tick import tick as do_tick
 
     session: Session = ctx.obj
-    site = session.open_site(base=LOG_WARNING)
+    site = session.open_site(base=LOG_WARNING, told=TOLD)
     done = do_tick(site, seconds=max_time, again=session.verbose > 0)
     if done.problems:
         tell(session, done.problems)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, TypeVar
 
@@ -42,15 +42,15 @@ class Session:
         """Return how many steps more (or, negative, fewer) than usual is logged."""
         return self.verbose - self.quiet
 
-    def open_site(self, *, base: int = LOG_WARNING, adopt: bool = False) -> Site:
-        """Find the tree and set logging up; the site is closed when the command ends."""
+    def open_site(self, *, base: int = LOG_WARNING, told: Collection[str] = ()) -> Site:
+        """Find the tree and set logging up; the site is closed when the command ends. told: see set_up_logs."""
         from pathlib import Path
 
         from offbeat.faces.logs import set_up_logs
         from offbeat.runners.site import open_site
 
-        set_up_logs(base, louder=self.louder, form=self.log_format)
-        site = open_site(start=Path.cwd(), tree=self.tree, environ=self.environ, clock=self.clock, adopt=adopt)
+        set_up_logs(base, louder=self.louder, form=self.log_format, told=told)
+        site = open_site(start=Path.cwd(), tree=self.tree, environ=self.environ, clock=self.clock)
         click.get_current_context().call_on_close(site.close)
         return site
 
@@ -137,7 +137,9 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(*columns, box=None, pad_edge=False, header_style="bold")
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for number, column in enumerate(columns, start=1):
+        table.add_column(column, no_wrap=number < len(columns), overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
     Console(no_color=not is_colourful(sys.stdout), highlight=False).print(table)

@@ -131,9 +131,20 @@ def _lines(site: Site, told: LedgerStatus, ticked: float | None) -> list[tuple[s
         ("next due", _when(told.next_due, told.now, "nothing")),
         ("waiting", f"{told.pending} pending, {told.claimed} claimed, {told.undelivered} undelivered"),
     ]
-    return lines + [
-        ("runner", f"{name} ({role}), seen {format_relative(seen, told.now)}") for name, role, _, seen in told.runners
-    ]
+    return lines + _runners(told)
+
+
+def _runners(told: LedgerStatus) -> list[tuple[str, str]]:
+    """Return a line for each resident runner, and one for all of the others of one kind on one host."""
+    lately: dict[tuple[str, str, str], list[float]] = {}
+    for name, role, host, seen in told.runners:
+        lately.setdefault((role, host, name if role == "run" else ""), []).append(seen)
+    lines = []
+    for (role, host, name), times in lately.items():
+        often = f", {len(times)} lately" if len(times) > 1 else ""
+        who = f"{role} on {host}{f' ({name})' if name else ''}"
+        lines.append(("runner", f"{who}, seen {format_relative(max(times), told.now)}{often}"))
+    return lines
 
 
 def _when(instant: float | None, now: float, none: str) -> str:

@@ -44,12 +44,12 @@ def tick_once(tree: str | None) -> int:
 def _tick_once(tree: str | None) -> int:
     from pathlib import Path
 
-    from offbeat.faces.logs import set_up_logs
+    from offbeat.faces.logs import TOLD, set_up_logs
     from offbeat.ports.clock import SystemClock
     from offbeat.runners.site import open_site
     from offbeat.runners.tick import tick
 
-    set_up_logs(30, louder=0, form="text")
+    set_up_logs(30, louder=0, form="text", told=TOLD)
     site = open_site(start=Path.cwd(), tree=tree, environ=os.environ, clock=SystemClock())
     try:
         done = tick(site, seconds=SECONDS)

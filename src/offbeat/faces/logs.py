@@ -8,10 +8,12 @@ from __future__ import annotations
 import json
 import logging
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
+from offbeat.core.events import Event
 from offbeat.faces.words import conceal, format_utc, printable
 
+TOLD = frozenset({Event.BROKER_DOWN, Event.REFUSED, Event.LEDGER_ERROR})  # a tick tells these as problems, and only once
 LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
 
 
@@ -69,12 +71,17 @@ class JsonFormatter(EventFormatter):
         return json.dumps(line, default=str)
 
 
-def set_up_logs(base: int, *, louder: int, form: str) -> None:
-    """Send the logger "offbeat" to stderr, from `base` on, `louder` steps more (-v) or fewer (-q). Safe to call again."""
+def set_up_logs(base: int, *, louder: int, form: str, told: Collection[str] = ()) -> None:
+    """Send the logger "offbeat" to stderr, from `base` on, `louder` steps more (-v) or fewer (-q). Safe to call again.
+
+    told: events that the command tells in words of its own, and that are logged only with -v.
+    """
     at = max(0, min(len(LEVELS) - 1, LEVELS.index(base) - louder))
     formatter = JsonFormatter if form == "json" else TextFormatter
     stderr = logging.StreamHandler(sys.stderr)
     stderr.setFormatter(formatter(tracebacks=louder > 0))
+    if told and louder <= 0:
+        stderr.addFilter(lambda record: getattr(record, "event", "") not in told)
     log = logging.getLogger("offbeat")
     log.handlers[:] = [stderr]
     log.setLevel(LEVELS[at])
