@@ -177,6 +177,7 @@ def test_a_message_to_an_exchange_goes_where_the_workers_bound_it(broker: Broker
     [
         ("nosuch://host", faults.ADDRESS, "nosuch"),
         ("no.such://host", faults.ADDRESS, "no.such"),
+        ("amqp://127.0.0.1:1//?nosuch=1", faults.ADDRESS, "nosuch"),
         ("redis://host:port/0", faults.ADDRESS, "host and port"),
         ("redis://127.0.0.1:1/notanumber", faults.ADDRESS, "notanumber"),
         ("redis://127.0.0.1:1/0", faults.DOWN, "refused"),

@@ -128,7 +128,7 @@ def _is_login(error: BaseException) -> bool:
 
 def _is_address(error: BaseException) -> bool:
     code = getattr(error, "reply_code", None) or getattr(error, "code", None)
-    return isinstance(error, (ValueError, KeyError)) or code == 530 or "DB index" in str(error)
+    return isinstance(error, (ValueError, KeyError, TypeError)) or code == 530 or "DB index" in str(error)
 
 
 _EXPLAINED: Mapping[str, tuple[str, str, str]] = {
