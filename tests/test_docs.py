@@ -58,8 +58,13 @@ def test_every_reason_is_explained() -> None:
     assert first_cells(REFERENCE / "reasons.md") == {str(reason) for reason in Reason if reason}
 
 
-def test_every_log_event_is_listed() -> None:
-    assert first_cells(REFERENCE / "logging.md") == {str(event) for event in Event}
+def test_every_log_event_is_listed_and_those_that_nothing_logs_are_marked() -> None:
+    page = REFERENCE / "logging.md"
+    reserved = set(re.findall(r"^\| `(\w+)` \| \*reserved\*", page.read_text(encoding="utf-8"), re.MULTILINE))
+    sources = "\n".join(file.read_text(encoding="utf-8") for file in SOURCE.rglob("*.py"))
+
+    assert first_cells(page) == {str(event) for event in Event}
+    assert reserved == {str(event) for event in Event if f"Event.{event.name}" not in sources}
 
 
 def test_every_message_header_is_listed() -> None:
