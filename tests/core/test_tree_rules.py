@@ -134,6 +134,14 @@ def test_a_picture_is_not_run() -> None:
     assert (only(problems).code, only(problems).severity) == ("S210", Severity.WARNING)
 
 
+def test_a_link_that_git_wrote_as_text_is_a_problem() -> None:
+    found, problems = pieces(tree(hourly(Found(name="a", script=False, flattened=True))), linked=True)
+
+    assert found == ()
+    assert (only(problems).code, only(problems).severity) == ("S213", Severity.ERROR)
+    assert "core.symlinks true" in only(problems).fix
+
+
 @pytest.mark.parametrize(
     ("kind", "code", "severity", "what"),
     [

@@ -29,7 +29,8 @@ class Found:
 
     name: as the file system has it (bytes that are not UTF-8 as surrogates). executable: by its owner. script: it starts with
     `#!`. binary: has a NUL in its first bytes. shared: everybody may write it, or the folder where it really is.
-    link: what the link says, "" when it is none. target: bare name of the file at the end of the links.
+    link: what the link says, "" when it is none. target: bare name of the file at the end of the links. flattened: it is
+    a text file that holds nothing but a relative path, as git writes links where there are none.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Found:
     shared: bool = False
     link: str = ""
     target: str = ""
+    flattened: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -143,6 +143,10 @@ def _refusal(file: Found, path: str) -> list[Problem] | None:
         return [_warning("S208", path, what, why, f"move the scripts in {path} one level up, or the folder elsewhere")]
     if file.kind is not Kind.FILE:
         return [odd_kind(path, file.kind, wanted="file", why="it is not loaded; the other files are")]
+    if file.flattened:
+        what = f'"{file.name}" is a text file with the path of another: git wrote a link as text'
+        fix = f"git config core.symlinks true && rm {path} && git checkout {path}; or declare it in schedule.toml"
+        return [Problem(code="S213", file=path, what=what, why="it is not loaded; the other files are", fix=fix)]
     if file.binary and not file.executable:
         fix = f"git update-index --chmod=+x {path}, or add its name to jobs.deny if it is not meant to run"
         what = f'"{file.name}" is not executable and is no script'

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import stat as modes
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,6 +22,7 @@ QUIET = 0.75  # seconds that nothing in the tree may have changed for, so that a
 PATIENCE = 2.5  # seconds that `accept` waits for it at most
 STALE_LOCK = 600.0  # seconds; an index.lock older than this was left behind by a git that is gone
 HEAD = 512  # bytes of a file that are looked at for `#!` and NUL
+_FLATTENED = re.compile(rb"(?:\.\./)+[^\s\0]+")  # what git writes in the place of a link, where it can make none
 PLACES = ("cron", ".openshift/cron")  # relative to the repository's root
 
 
@@ -178,11 +180,14 @@ def _readlink(path: str) -> str:
         return ""
 
 
-def accept(tree: Path, clock: Clock, *, patience: float = PATIENCE) -> Accepted | None:
+def accept(
+    tree: Path, clock: Clock, *, patience: float = PATIENCE, read: Callable[[Path], TreeFiles] | None = None
+) -> Accepted | None:
     """Read the tree once it holds still; None when it would not for `patience` seconds (somebody is checking it out).
 
     It holds still when its stamp is equal before and after reading, nothing in it changed in the last QUIET seconds, and no
     git is at work in its repository. A change in the future (a file server's clock) is not waited for.
+    read: what reads it, read_tree unless told.
     """
     give_up = clock.monotonic() + patience
     while True:
@@ -190,7 +195,7 @@ def accept(tree: Path, clock: Clock, *, patience: float = PATIENCE) -> Accepted 
         before = stamp(tree)
         young = 0 <= now - before.newest < QUIET
         if not young and not _git_at_work(repository_of(tree), now):
-            files = read_tree(tree)
+            files = (read or read_tree)(tree)
             if stamp(tree).text == before.text:
                 return Accepted(files=files, stamp=before)
         if clock.monotonic() >= give_up:
@@ -295,4 +300,5 @@ def _found(folder: str, name: str) -> Found:
         shared=_shared(seen) or (bool(link) and _shared(_stat(os.path.dirname(real)))),
         link=link,
         target=target if link else "",
+        flattened=bool(_FLATTENED.fullmatch(head or b"")),
     )
