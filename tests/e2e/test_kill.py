@@ -26,7 +26,7 @@ def pushed(url: str) -> dict[tuple[str, str], set[str]]:
 
     with redis.Redis.from_url(url) as client:
         found: dict[tuple[str, str], set[str]] = defaultdict(set)
-        for raw in client.lrange("celery", 0, -1):  # type: ignore[union-attr]
+        for raw in client.lrange("celery", 0, -1):
             headers = json.loads(raw)["headers"]
             found[headers["offbeat_entry"], headers["offbeat_due_at"]].add(headers["id"])
         return found

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -24,19 +25,19 @@ NOON = 1_772_366_400  # 2026-03-01T12:00:00Z
 class MemorySite(Site):
     """A site whose tree is real, and whose ledger, broker and commands live in memory."""
 
-    memory: Ledger
-    wire: Broker
-    hands: Commands = field(default_factory=CommandsMemory)
+    memory: Any  # a LedgerMemory, or one that breaks
+    wire: Any  # a BrokerMemory, or one that breaks
+    hands: Any = field(default_factory=CommandsMemory)
 
     @property
     def ledger(self) -> Ledger:
-        return self.memory
+        return cast(Ledger, self.memory)
 
     def broker(self) -> Broker:
-        return self.wire
+        return cast(Broker, self.wire)
 
     def commands(self) -> Commands:
-        return self.hands
+        return cast(Commands, self.hands)
 
     def close(self) -> None:
         return

@@ -99,7 +99,7 @@ def test_it_outlives_a_ledger_that_is_away(site: MemorySite, daemon: Daemon, clo
             return away
 
     live(daemon, clock, 30)
-    site.memory = Away()  # type: ignore[assignment]
+    site.memory = Away()
     live(daemon, clock, 45)
     site.memory = whole
     live(daemon, clock, 61)
@@ -129,12 +129,12 @@ def test_told_to_stop_it_finishes_its_batch_and_returns(site: MemorySite, clock:
     class Stopping:
         def publish(self, messages: object, seconds: float) -> object:
             stop.is_set = True
-            return publish(messages, seconds)  # type: ignore[arg-type]
+            return publish(messages, seconds)
 
         def close(self) -> None:
             return
 
-    site.wire = Stopping()  # type: ignore[assignment]
+    site.wire = Stopping()
     daemon.run()
 
     assert site.ledger.history("ping")[0].dispatched_at is not None
