@@ -240,3 +240,77 @@ def test_here_sets_django_up_as_a_worker_does(repo: Path, environ: Mapping[str, 
 
     assert done.returncode == 0, done.stderr
     assert "['shop']" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["fire", ""], ["report"]),
+        (["--tree", "cron", "next", "re"], ["report"]),
+        (["history", "x"], []),
+        (["add", "h"], ["hourly"]),
+        (["add", "hourly", ""], []),
+        (["che"], ["check"]),
+    ],
+)
+def test_a_shell_is_offered_what_fits(repo: Path, environ: Mapping[str, str], words: list[str], offered: list[str]) -> None:
+    typed = {"COMP_WORDS": " ".join(["offbeat", *words]), "COMP_CWORD": str(len(words))}
+
+    done = offbeat(repo, {**environ, **typed, "_OFFBEAT_COMPLETE": "bash_complete"})
+
+    assert done.stderr == ""
+    assert done.stdout.split() == [f"plain,{word}" for word in offered]
+
+
+def test_completing_where_there_is_no_tree_is_quiet(tmp_path: Path, environ: Mapping[str, str]) -> None:
+    typed = {"COMP_WORDS": "offbeat fire ", "COMP_CWORD": "2", "_OFFBEAT_COMPLETE": "bash_complete"}
+
+    done = offbeat(tmp_path, {**environ, **typed})
+
+    assert (done.stdout, done.stderr) == ("\n", "")
+
+
+def on_terminal(repo: Path, environ: Mapping[str, str], *args: str) -> str:
+    """Run offbeat with a terminal for its output, and return what it wrote there."""
+    reader, writer = os.openpty()
+    with subprocess.Popen([*OFFBEAT, *args], cwd=repo, env=environ, stdout=writer, stderr=writer) as process:
+        os.close(writer)
+        said = b""
+        while True:
+            try:
+                part = os.read(reader, 65536)
+            except OSError:  # Linux: the other end is closed
+                break
+            if not part:
+                break
+            said += part
+        process.wait()
+    os.close(reader)
+    return said.decode()
+
+
+@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
+def test_colours_are_for_terminals_that_want_them(
+    repo: Path, environ: Mapping[str, str], no_color: str, coloured: bool
+) -> None:
+    (repo / "cron" / "schedule.toml").write_text(f'{TREE}[entries.bad]\ncron = "0 25 * * *"\n', "utf-8")
+    seen = {**environ, "TERM": "xterm-256color", "NO_COLOR": no_color, "COLUMNS": "120"}
+
+    assert ("\x1b[31m" in on_terminal(repo, seen, "check")) is coloured
+    assert ("\x1b[1m" in on_terminal(repo, seen, "list")) is coloured
+    assert "\x1b" not in offbeat(repo, seen, "check").stdout
+
+
+def test_a_narrow_terminal_keeps_names_and_times_whole(repo: Path, environ: Mapping[str, str]) -> None:
+    said = on_terminal(repo, {**environ, "TERM": "dumb", "COLUMNS": "60"}, "next", "-n", "1", "--from", "2026-01-01")
+
+    assert "2028-02-29 04:30:00 +00:00" in said
+
+
+def test_names_that_the_locale_cannot_write_are_written_still(repo: Path, environ: Mapping[str, str]) -> None:
+    (repo / "cron" / "schedule.toml").write_text(TREE.replace("report", '"caf\u00e9"'), "utf-8")
+
+    done = offbeat(repo, {**environ, "PYTHONIOENCODING": "iso8859-5"}, "list")
+
+    assert done.returncode == 0
+    assert "caf\\xe9" in done.stdout

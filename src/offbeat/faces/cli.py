@@ -95,11 +95,17 @@ class Offbeat(click.Group):
                 stream.reconfigure(errors="backslashreplace")  # a name that the locale cannot write is still written
         given = list(sys.argv[1:] if args is None else args)
         if "_OFFBEAT_COMPLETE" in os.environ:
-            from click.shell_completion import shell_complete
-
-            sys.exit(shell_complete(self, {}, "offbeat", "_OFFBEAT_COMPLETE", os.environ["_OFFBEAT_COMPLETE"]))
+            sys.exit(self._complete(os.environ["_OFFBEAT_COMPLETE"]))
         session = extra.pop("obj", None) or Session()
         sys.exit(self._exit_code(given, session, extra))
+
+    def _complete(self, instruction: str) -> int:
+        from click.shell_completion import shell_complete
+
+        try:
+            return shell_complete(self, {}, "offbeat", "_OFFBEAT_COMPLETE", instruction)
+        except Exception:  # noqa: BLE001 - a traceback in the middle of somebody's command line helps nobody
+            return 1
 
     def _exit_code(self, args: list[str], session: Session, extra: MutableMapping[str, Any]) -> int:
         try:

@@ -56,6 +56,10 @@ def init(session: Session, directory: Path, project: str | None, prefix: str, ti
     _say(session, "next: see that task_prefix in cron/schedule.toml is right, then: offbeat add hourly NAME")
 
 
+def _complete_directories(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
+    return [] if ctx.params.get("words") else [name for name in DIRECTORIES if name.startswith(incomplete)]
+
+
 @click.command(
     cls=Command,
     examples=(
@@ -65,7 +69,7 @@ def init(session: Session, directory: Path, project: str | None, prefix: str, ti
         "offbeat add migrate --at 2026-03-01T04:30:00 --task difio.tasks.once",
     ),
 )
-@click.argument("words", nargs=-1, metavar="[DIRECTORY] NAME", shell_complete=lambda *_: list(DIRECTORIES))
+@click.argument("words", nargs=-1, metavar="[DIRECTORY] NAME", shell_complete=_complete_directories)
 @click.option("--cron", metavar="FIELDS", help='Five fields: "30 4 * * mon".')
 @click.option("--every", metavar="SPAN", help='An interval: "45m", "1h30m".')
 @click.option("--at", metavar="INSTANT", multiple=True, help="Once, at a date and time; repeatable.")

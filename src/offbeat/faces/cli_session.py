@@ -51,7 +51,8 @@ class Session:
 
         set_up_logs(base, louder=self.louder, form=self.log_format, told=told)
         site = open_site(start=Path.cwd(), tree=self.tree, environ=self.environ, clock=self.clock)
-        click.get_current_context().call_on_close(site.close)
+        if ctx := click.get_current_context(silent=True):  # none while a shell completes
+            ctx.call_on_close(site.close)
         return site
 
 
@@ -142,7 +143,7 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         table.add_column(column, no_wrap=number < len(columns), overflow="fold")
     for row in rows:
         table.add_row(*(Text(printable(cell)) for cell in row))
-    Console(no_color=not is_colourful(sys.stdout), highlight=False).print(table)
+    Console(color_system="auto" if is_colourful(sys.stdout) else None, highlight=False).print(table)
 
 
 def is_terminal(stream: IO[str]) -> bool:
@@ -200,9 +201,8 @@ def require_known(names: Sequence[str], known: Iterable[str]) -> None:
 
 def complete_entries(ctx: click.Context, _: click.Parameter, incomplete: str) -> list[str]:
     """Return the entries that a shell offers; none when the tree cannot be read."""
-    root = ctx.find_object(Session) or Session()
     try:
-        schedule, _problems = root.open_site(base=50).read()
+        schedule, _problems = (ctx.find_object(Session) or Session()).open_site(base=LOG_CRITICAL).read()
     except (OffbeatError, OSError):
         return []
     return [entry.name for entry in schedule.entries if entry.name.startswith(incomplete)] if schedule else []
