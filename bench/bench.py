@@ -140,8 +140,8 @@ def measure_all(project: Path, settings: dict[str, str], runs: int) -> list[list
             cost = measure(case, project, settings)
             if turn:
                 found.append(cost)
-        sys.stderr.write(f"\rround {turn} of {runs} ")
-    sys.stderr.write("\r" + " " * 20 + "\r")
+        if sys.stderr.isatty():
+            sys.stderr.write(f"\rround {turn} of {runs} " if turn < runs else "\r" + " " * 20 + "\r")
     return costs
 
 

@@ -12,6 +12,8 @@ from typing import Any
 
 import pytest
 
+from offbeat.ports.treewriter import script_text
+
 EXAMPLE = Path(__file__).parent.parent / "examples" / "difio"
 ROUNDS = """
 import json, django
@@ -49,6 +51,17 @@ def environment(var: Path, **more: str) -> dict[str, str]:
     kept = {name: os.environ[name] for name in ("HOME", "LANG", "TMPDIR") if name in os.environ}
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', os.defpath)}"
     return kept | {"PATH": path, "PYTHONPATH": str(EXAMPLE), "PYTHONDONTWRITEBYTECODE": "1", "DIFIO_VAR": str(var)} | more
+
+
+def offbeat_environment(project: Path) -> dict[str, str]:
+    """A home of its own, the file broker, and offbeat from this checkout."""
+    program = project.parent / "offbeat"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m offbeat "$@"\n')
+    program.chmod(0o755)
+    source = str(EXAMPLE.parent.parent / "src")
+    return environment(project / "var", HOME=str(project.parent), PYTHONPATH=source, OFFBEAT_BROKER="filesystem://") | {
+        "OFFBEAT_BIN": str(program)
+    }
 
 
 @pytest.fixture(scope="module")
@@ -108,3 +121,44 @@ def test_the_script_that_offbeat_replaces_sends_one_task(tmp_path: Path, argumen
     assert done.returncode == 0, done.stderr
     (message,) = (tmp_path / "broker" / "messages").iterdir()
     assert json.loads(message.read_text())["headers"]["task"] == f"difio.tasks.{(argument or ['search_dates'])[0]}"
+
+
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """The example in a folder of its own, as somebody who tries it has it."""
+    left_out = shutil.ignore_patterns("var", "__pycache__")
+    return Path(shutil.copytree(EXAMPLE, tmp_path / "difio", symlinks=True, ignore=left_out))
+
+
+def test_its_tree_has_no_problem_and_no_warning(copied: Path) -> None:
+    argv = [sys.executable, "-m", "offbeat", "check", "--strict"]
+
+    done = subprocess.run(argv, cwd=copied, env=offbeat_environment(copied), capture_output=True, text=True, timeout=60)
+
+    assert (done.returncode, done.stderr) == (0, ""), done.stdout + done.stderr
+    assert "5 entries, no problems" in done.stdout
+
+
+def test_the_tree_that_they_had_is_read_unchanged(copied: Path) -> None:
+    argv = [sys.executable, "-m", "offbeat", "--tree", "before/.openshift/cron", "next", "-n", "1", "--json"]
+
+    done = subprocess.run(argv, cwd=copied, env=offbeat_environment(copied), capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 0, done.stderr
+    links = ["advise_maintainers", "refresh_packages", "search_dates"]
+    assert {row["entry"] for row in json.loads(done.stdout)} == {*(f"hourly/{link}" for link in links), "weekly/weekly_report"}
+
+
+def test_its_script_sends_one_task_by_name(copied: Path) -> None:
+    argv = [str(copied / "cron" / "tasks" / "run_celery_task"), "weekly_report"]
+
+    done = subprocess.run(argv, cwd=copied, env=offbeat_environment(copied), capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 0, done.stderr
+    (message,) = (copied / "var" / "broker" / "messages").glob("*.celery.msg")
+    headers = json.loads(message.read_text())["headers"]
+    assert (headers["task"], headers["offbeat_cause"]) == ("difio.tasks.weekly_report", "manual")
+
+
+def test_its_script_is_the_one_that_init_writes() -> None:
+    assert (EXAMPLE / "cron" / "tasks" / "run_celery_task").read_text() == script_text()

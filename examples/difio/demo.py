@@ -206,8 +206,7 @@ def set_up(stage: Stage, say: Callable[[str], None]) -> tuple[Program, Program]:
     stage.prepare(60, lambda: " ready." in worker.log.read_text(errors="replace"), worker)
     say("starting offbeat run")
     runner = stage.start("offbeat run", sys.executable, "-m", "offbeat", "run")
-    ledger = stage.folder / "ledger.db"
-    stage.prepare(30, ledger.exists, runner)
+    stage.prepare(60, lambda: " started " in runner.log.read_text(errors="replace"), runner)
     return worker, runner
 
 
@@ -260,9 +259,9 @@ def play(show: Show, view: View, worker: Program, runner: Program) -> Picture:
 
         return look
 
-    stage.wait(settled(lambda picture: not picture.under_way), 8)
+    stage.wait(settled(lambda picture: not picture.under_way), 15)
     runner.stop(15)
-    stage.wait(settled(lambda picture: not picture.in_the_queue), 10)
+    stage.wait(settled(lambda picture: not picture.in_the_queue), 20)
     worker.stop(15)
     return show.look()
 
