@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import socket
 import subprocess
+import threading
 import uuid
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 import kombu
 import pytest
@@ -259,6 +260,70 @@ def test_a_port_that_accepts_and_says_nothing_costs_no_more_than_the_time_given(
     assert [(delivery.down, delivery.retry, delivery.code) for delivery in deliveries] == [(True, True, faults.DOWN)] * 2
     assert "hunter22" not in deliveries[0].error
     assert took < 5  # it would be for ever without a limit of its own; this is no measurement
+
+
+class Proxy:
+    """Stands between clients and a server; while `swallow` is set, answers do not get through."""
+
+    def __init__(self, server_port: int) -> None:
+        self.swallow = threading.Event()
+        self._server_port = server_port
+        self._sockets = [socket.create_server(("127.0.0.1", 0))]
+        self.port = int(self._sockets[0].getsockname()[1])
+        self._threads = [threading.Thread(target=self._accept)]
+        self._threads[0].start()
+
+    def close(self) -> None:
+        for each in self._sockets:
+            with suppress(OSError):
+                each.shutdown(socket.SHUT_RDWR)
+            each.close()
+        for thread in self._threads:
+            thread.join(10)
+
+    def _accept(self) -> None:
+        with suppress(OSError):
+            while True:
+                client = self._sockets[0].accept()[0]
+                server = socket.create_connection(("127.0.0.1", self._server_port))
+                self._sockets += [client, server]
+                both = [threading.Thread(target=self._pump, args=pair) for pair in ((client, server), (server, client))]
+                self._threads += both
+                for thread in both:
+                    thread.start()
+
+    def _pump(self, source: socket.socket, sink: socket.socket) -> None:
+        with suppress(OSError):
+            is_answer = source.getpeername()[1] == self._server_port
+            while some := source.recv(65536):
+                if not (is_answer and self.swallow.is_set()):
+                    sink.sendall(some)
+
+
+@pytest.mark.parametrize("server", ["redis_url", "rabbitmq_url"])
+def test_a_broker_that_falls_silent_is_down_and_what_it_had_confirmed_stays_confirmed(
+    server: str, request: pytest.FixtureRequest
+) -> None:
+    url = request.getfixturevalue(server)
+    queue = "celery"
+    if server == "rabbitmq_url":
+        with kombu.Connection(url) as connection:
+            queue = declare(connection.channel())
+    port = urlsplit(url).port
+    assert port is not None
+    with (
+        closing(Proxy(port)) as proxy,
+        closing(broker_of(url.replace(f":{port}", f":{proxy.port}"), socket_timeout=0.5)) as broker,
+    ):
+        before = broker.publish([message(queue)], seconds=5)
+        proxy.swallow.set()
+        during = broker.publish([message(queue), message(queue)], seconds=0.5)
+        proxy.swallow.clear()
+        after = broker.publish([message(queue)], seconds=5)
+
+    assert before[0].taken
+    assert [(delivery.taken, delivery.down, delivery.retry) for delivery in during] == [(False, True, True)] * 2
+    assert after[0].taken
 
 
 def test_a_reachable_broker_says_nothing(redis_url: str, rabbitmq_url: str) -> None:

@@ -132,6 +132,28 @@ def test_without_time_nothing_is_tried(broker: BrokerKombu, tmp_path: Path) -> N
     assert not (tmp_path / "queue").exists()
 
 
+class HastyClock(FakeClock):
+    """A clock on which every look costs a second."""
+
+    def monotonic(self) -> float:
+        self.advance(1)
+        return super().monotonic()
+
+
+def test_what_is_not_tried_in_time_says_so_and_is_not_sent(tmp_path: Path) -> None:
+    settings = BrokerSettings(transport_options={"data_folder_in": "queue", "data_folder_out": "queue"})
+    broker = BrokerKombu("filesystem://", settings, clock=HastyClock(), root=tmp_path)
+
+    deliveries = broker.publish([message(number) for number in range(20)], seconds=10)
+    broker.close()
+
+    taken = [delivery.taken for delivery in deliveries]
+    assert 0 < sum(taken) < 20
+    assert taken == sorted(taken, reverse=True)
+    assert {(d.error, d.retry, d.down) for d in deliveries if not d.taken} == {("not tried: out of time", True, False)}
+    assert len(envelopes(tmp_path / "queue")) == sum(taken)
+
+
 def test_no_messages_are_no_deliveries(broker: BrokerKombu) -> None:
     assert list(broker.publish([], seconds=5)) == []
 
