@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, timezone, tzinfo
 from zoneinfo import ZoneInfo
 
 import pytest
 
 from offbeat.core.cron import CronRecurrence
 from offbeat.core.cronfields import parse_cron
-from offbeat.core.zones import find_zone
+from offbeat.core.zones import BLOCK_BITS, Zone, find_zone
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 EXPRESSIONS = (
@@ -108,6 +108,21 @@ def daemon(rule: Naive, minutes: list[tuple[int, datetime]]) -> Iterator[int]:
             yield instant
 
 
+def assert_every_way_gives(rule: CronRecurrence, begin: int, end: int, expected: list[int]) -> None:
+    """Ask for (begin, end] as a whole, forwards one by one, and backwards one by one."""
+    assert list(rule.due_times(begin, end)) == expected
+    walked, due = [], rule.next_after(begin)
+    while due is not None and due <= end:
+        walked.append(due)
+        due = rule.next_after(due)
+    assert walked == expected
+    backwards, last = [], rule.last_at_or_before(end)
+    while last is not None and last > begin:
+        backwards.append(last)
+        last = rule.last_at_or_before(last - 1)
+    assert backwards[::-1] == expected
+
+
 @pytest.mark.parametrize(("zone", "around"), WEEKS, ids=[f"{zone}-{day}" for zone, day in WEEKS])
 def test_a_week_with_a_clock_change_goes_as_debians_daemon_goes_through_it(zone: str, around: str) -> None:
     minutes = shown_minutes(zone, around)
@@ -116,17 +131,72 @@ def test_a_week_with_a_clock_change_goes_as_debians_daemon_goes_through_it(zone:
     for expression in EXPRESSIONS:
         rule = CronRecurrence(parse_cron(expression), find_zone(zone))
         expected = list(daemon(Naive(expression), minutes))
-        assert list(rule.due_times(begin, end)) == expected, expression
-        walked, due = [], rule.next_after(begin)
-        while due is not None and due <= end:
-            walked.append(due)
-            due = rule.next_after(due)
-        assert walked == expected, expression
-        backwards, last = [], rule.last_at_or_before(end)
-        while last is not None and last > begin:
-            backwards.append(last)
-            last = rule.last_at_or_before(last - 1)
-        assert backwards[::-1] == expected, expression
+        assert_every_way_gives(rule, begin, end, expected)
+
+
+class Invented(tzinfo):
+    """A zone that is UTC until its first change. changes: (instant, offset in minutes from there on), oldest first."""
+
+    def __init__(self, changes: list[tuple[int, int]]) -> None:
+        self.changes = changes
+
+    def fromutc(self, instant: datetime) -> datetime:
+        seconds = (instant.replace(tzinfo=UTC) - EPOCH) // timedelta(seconds=1)
+        minutes = [0] + [offset for start, offset in self.changes if start <= seconds]
+        return instant.replace(tzinfo=UTC).astimezone(timezone(timedelta(minutes=minutes[-1])))
+
+    def utcoffset(self, instant: datetime | None) -> timedelta:
+        raise NotImplementedError
+
+    def dst(self, instant: datetime | None) -> timedelta:
+        raise NotImplementedError
+
+    def tzname(self, instant: datetime | None) -> str:
+        raise NotImplementedError
+
+
+EDGE = 60 << BLOCK_BITS  # between two of the blocks that zones are worked out in, and on a whole minute
+CHANGES = {
+    "back at the edge of a block": [(EDGE, -60)],
+    "back just after the edge": [(EDGE + 1800, -60)],
+    "back just before the edge": [(EDGE - 1800, -60)],
+    "forward at the edge": [(EDGE, 60)],
+    "forward just before the edge": [(EDGE - 60, 60)],
+    "back, and forward before the time is caught up": [(EDGE - 86_400, -60), (EDGE - 84_600, 30)],
+    "forward, and back at once": [(EDGE - 86_400, 60), (EDGE - 84_600, -30)],
+    "forward twice": [(EDGE - 86_400, 60), (EDGE - 85_200, 120)],
+    "forward by three hours, and back by them": [(EDGE - 86_400, 180), (EDGE + 86_400, 0)],
+    "forward by a minute less": [(EDGE - 86_400, 179), (EDGE + 86_400, 0)],
+    "back over midnight at the edge": [(EDGE - 2_000_000, 480), (EDGE, 420)],
+    "back by three hours": [(EDGE - 86_400, -180)],
+    "back by a minute more": [(EDGE - 86_400, -181)],
+    "forward by five minutes": [(EDGE - 86_400, 5), (EDGE + 86_400, 0)],
+    "forward by four minutes": [(EDGE - 86_400, 4), (EDGE + 86_400, 0)],
+}
+
+
+@pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
+def test_changes_that_no_zone_has_had_go_as_in_debians_daemon_too(changes: list[tuple[int, int]]) -> None:
+    invented = Invented(changes)
+    instants = range(EDGE - 2 * 86_400, EDGE + 2 * 86_400, 60)
+    minutes = [(instant, datetime.fromtimestamp(instant, invented).replace(tzinfo=None)) for instant in instants]
+    zone = Zone("Invented", invented)
+    edge = datetime.fromtimestamp(EDGE - 1800, invented)
+    date, time = f"{edge.day} {edge.month}", f"{edge.minute + 8} {edge.hour}"
+    hours, weekdays = f"*/{edge.hour or 24}", f"*/{edge.isoweekday()}"
+    beside = (f"{time} {date} *", f"{time} * * *", f"*/10 {edge.hour} {date} *", "7 * * * *", "10 16 * * *")
+    years_apart = (f"*/10 {edge.hour} {date} {weekdays}", f"{edge.minute + 8} {hours} {date} {weekdays}")
+
+    for expression in EXPRESSIONS + beside + years_apart:
+        expected = list(daemon(Naive(expression), minutes))
+        assert_every_way_gives(CronRecurrence(parse_cron(expression), zone), minutes[0][0], minutes[-1][0], expected)
+
+
+def test_a_gap_that_ends_within_a_minute_is_made_up_for_at_the_next_whole_minute() -> None:
+    rule = CronRecurrence(parse_cron("0 17 * * *"), Zone("Invented", Invented([(EDGE + 30, 60)])))  # 16:32:30 becomes 17:32:30
+
+    assert rule.next_after(EDGE) == rule.last_at_or_before(EDGE + 90) == EDGE + 60
+    assert list(rule.due_times(EDGE, EDGE + 90)) == [EDGE + 60]
 
 
 def test_the_weeks_have_gaps_and_repeated_hours_of_every_size() -> None:
