@@ -247,3 +247,19 @@ def test_kill_9_between_any_two_steps_runs_nothing_twice(desk: Desk, at: int) ->
 
     assert sorted(desk.lines()) in ([], ["a"], ["a", "b"])
     assert len(set(desk.lines())) == len(desk.lines())
+
+
+def test_a_supervisor_that_cannot_open_the_ledger_runs_nothing_and_says_why(desk: Desk) -> None:
+    desk.script("a", 'echo a >>"$OUT"')
+    desk.activate()
+    desk.address = f"sqlite:///{desk.root}/cron"  # a folder
+    errand = format_errand(desk.errand(desk.order()))
+
+    done = subprocess.run(
+        [sys.executable, "-m", "offbeat.runners.supervise"], input=errand, env=desk.environ, capture_output=True, check=False
+    )
+
+    assert done.returncode == 3
+    assert b"L2" in done.stderr
+    assert b"Traceback" not in done.stderr
+    assert desk.lines() == []

@@ -194,8 +194,10 @@ def test_a_command_that_we_may_not_kill_is_given_up(signals: Signals) -> None:
         (("no-such-program",), "/", 'not started: "no-such-program": No such file or directory'),
         (("true",), "/no/such/folder", 'not started: the folder "/no/such/folder" is not there'),
         (("/etc",), "/", 'not started: "/etc": Permission denied'),
+        (("true", "a\0b"), "/", 'not started: "true": embedded null byte'),
+        (("true", "x" * 3_000_000), "/", 'not started: "true": Argument list too long'),
     ],
-    ids=["no program", "no folder", "a folder"],
+    ids=["no program", "no folder", "a folder", "a null byte", "too long"],
 )
 def test_what_cannot_be_started_says_why(process: CommandProcess, argv: tuple[str, ...], cwd: str, note: str) -> None:
     ended = process.run(argv, cwd, env={"PATH": os.environ["PATH"]}, time_limit=LONG)

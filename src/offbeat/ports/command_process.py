@@ -145,7 +145,7 @@ class CommandProcess:
         try:
             try:
                 process = start(argv, cwd, env=env, output=write)
-            except OSError as exc:
+            except (OSError, ValueError) as exc:  # ValueError: a word, or a variable, that no program can be given
                 return Ended(reason=Reason.NOT_STARTED, note=why_not_started(argv[0], cwd, exc))
             finally:
                 os.close(write)
@@ -294,9 +294,9 @@ def interpreter(path: str) -> tuple[str, ...]:
     return tuple(words) or (shell(os.environ),)
 
 
-def why_not_started(program: str, cwd: str, error: OSError) -> str:
-    """Return one line that says why the kernel did not start `program`."""
-    said = error.strerror or str(error)
+def why_not_started(program: str, cwd: str, error: OSError | ValueError) -> str:
+    """Return one line that says why `program` was not started."""
+    said = (isinstance(error, OSError) and error.strerror) or str(error)
     if not os.path.isdir(cwd):
         return f'not started: the folder "{cwd}" is not there'
     if isinstance(error, FileNotFoundError) and os.path.isfile(program):
