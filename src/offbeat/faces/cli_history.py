@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -45,7 +45,7 @@ def history(session: Session, name: str, limit: int, since: str | None, failed: 
     if not rows and name:
         _require_entry(site, name)
     if as_json:
-        print_json(_row(row, _output(ledger, row) if output else None) for row in rows)
+        print_json(_row(row) | (_written(ledger, row) if output else {}) for row in rows)
     elif output:
         _print_outputs(ledger, rows)
     else:
@@ -100,7 +100,7 @@ def _require_entry(site: Site, name: str) -> None:
         raise click.UsageError(f'there is no entry "{printable(name)}", and no history of one{did_you_mean(name, known)}')
 
 
-def _row(row: HistoryRow, output: bytes | None) -> Mapping[str, object]:
+def _row(row: HistoryRow) -> dict[str, object]:
     shown: dict[str, object] = {
         "entry": row.entry,
         "due_at": format_utc(row.due_at),
@@ -118,9 +118,12 @@ def _row(row: HistoryRow, output: bytes | None) -> Mapping[str, object]:
     }
     if row.until is not None:
         shown |= {"until": format_utc(row.until), "count": row.count}
-    if output is not None:
-        shown["output"] = output.decode("utf-8", "replace")
     return shown
+
+
+def _written(ledger: Ledger | None, row: HistoryRow) -> dict[str, object]:
+    wrote = _output(ledger, row)
+    return {"output": None if wrote is None else wrote.decode("utf-8", "replace")}
 
 
 def _cells(row: HistoryRow) -> tuple[str, str, str, str, str, str]:

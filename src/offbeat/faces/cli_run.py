@@ -73,7 +73,8 @@ def run(session: Session) -> None:
         site.clock.wake()
 
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, ask_to_stop)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a shell's background
+            signal.signal(number, ask_to_stop)
     Daemon(site=site, stop=stop, tell=log_problems).run()
 
 

@@ -19,7 +19,6 @@ _SPAN = re.compile(r"(\d+)\s*(w|d|h|min|m|s)")
 _SPAN_SECONDS = {"w": 604_800, "d": 86_400, "h": 3_600, "min": 60, "m": 60, "s": 1}
 _USERINFO = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/?#@:]*):[^\s\"']*@", re.IGNORECASE)
 _SECRET = re.compile(r"([?&](?:password|passwd|secret|token)=)[^&\s\"']+", re.IGNORECASE)
-DIRECTORIES = {"minutely": "every minute", "hourly": "hourly", "daily": "daily", "weekly": "weekly", "monthly": "monthly"}
 
 
 def format_utc(instant: float | None) -> str:
