@@ -108,6 +108,12 @@ def test_check_tells_when_the_broker_cannot_be_reached(shop: Shop) -> None:
     assert result.stdout.startswith("broker redis://")
 
 
+def test_check_tells_when_the_broker_answers(shop: Shop) -> None:
+    result = shop.call("check", "--broker")
+
+    assert (result.exit_code, result.stdout) == (0, "0 entries, no problems, the broker answers\n")
+
+
 def test_check_tells_when_no_broker_is_named(shop: Shop) -> None:
     del shop.environ["OFFBEAT_BROKER"]
 

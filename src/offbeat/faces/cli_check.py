@@ -37,7 +37,8 @@ def check(ctx: click.Context, strict: bool, broker: bool, as_json: bool) -> None
     else:
         print_problems(problems, err=False)
         if not session.quiet:
-            click.echo(", ".join(_summary(entries, errors, len(problems) - errors)))
+            reached = ["the broker answers"] if broker and not errors else []
+            click.echo(", ".join(_summary(entries, errors, len(problems) - errors) + reached))
     ctx.exit(code or int(bool(errors or (strict and problems))))
 
 
