@@ -199,6 +199,12 @@ def test_a_gap_that_ends_within_a_minute_is_made_up_for_at_the_next_whole_minute
     assert list(rule.due_times(EDGE, EDGE + 90)) == [EDGE + 60]
 
 
+def test_an_offset_that_no_whole_minute_sees_is_passed_over() -> None:
+    rule = CronRecurrence(parse_cron("0 17 * * *"), Zone("Invented", Invented([(EDGE + 10, 60), (EDGE + 40, 120)])))
+
+    assert rule.next_after(EDGE) == rule.last_at_or_before(EDGE + 90) == EDGE + 60
+
+
 def test_the_weeks_have_gaps_and_repeated_hours_of_every_size() -> None:
     """Else the test above would prove little."""
     changes = set()

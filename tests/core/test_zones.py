@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from offbeat.core.timeline import Timeline
 from offbeat.core.zones import BLOCK_BITS, LEAD, find_zone, is_zone, near_zones
 from offbeat.errors import ScheduleError
 
@@ -109,3 +110,13 @@ def test_a_local_time_means_its_first_pass_and_a_skipped_one_the_end_of_the_gap(
     found = find_zone(zone).first_instant(int(wanted.timestamp()))
 
     assert datetime.fromtimestamp(found, UTC).isoformat() == instant
+
+
+def test_only_so_many_blocks_are_kept() -> None:
+    utc = Timeline(find_zone("UTC"), False)
+    segments = find_zone("Etc/GMT+3")
+    for block in range(1100):
+        assert len(utc[block]) == len(segments.segments(block)) == 1
+
+    assert len(utc) < 1100
+    assert len(segments._blocks) < 1100

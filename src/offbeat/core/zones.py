@@ -69,13 +69,8 @@ class Zone:
 
         A time that the clock shows twice means its first pass; one that it skips means the first instant after the gap.
         """
-        for block in ((local - DAY) >> BLOCK_BITS, (local + DAY) >> BLOCK_BITS):
-            for start, end, offset in self.segments(block):
-                if local < start + offset:
-                    return start
-                if local < end + offset:
-                    return local - offset
-        return local - self.offset_at(local)
+        around = (*self.segments((local - DAY) >> BLOCK_BITS), *self.segments((local + DAY) >> BLOCK_BITS))
+        return next(max(start, local - offset) for start, end, offset in around if local < end + offset)
 
     def _probe(self, start: int, until: int) -> Iterator[Segment]:
         position, offset = start, self.offset_at(start)
@@ -120,10 +115,8 @@ def zone_problem(name: str) -> Problem:
     near = near_zones(name)
     if near:
         fix = "did you mean " + " or ".join(f'"{each}"' for each in near) + "?"
-    elif _all_names():
-        fix = 'use a name like "Europe/Sofia" or "UTC"'
     else:
-        fix = "this machine has no zone database: pip install tzdata"
+        fix = 'use a name like "Europe/Sofia" or "UTC"; on a machine that knows no zone but UTC: pip install tzdata'
     shown = ascii(name[:_LONGEST_NAME])[1:-1]
     what = f'time zone "{shown}" is not in the zone database'
     return Problem(code="S110", what=what, why="no due time can be worked out without it", fix=fix)
