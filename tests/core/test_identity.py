@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 import uuid
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,3 +71,12 @@ def test_the_spread_reaches_both_ends_and_most_of_what_is_between() -> None:
 def test_a_fingerprint_tells_bytes_apart() -> None:
     assert fingerprint(b"a") == fingerprint(b"a") != fingerprint(b"b")
     assert len(fingerprint(b"")) == 24
+
+
+def test_an_interpreter_without_its_own_hashes_gives_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    quick = occurrence_id("difio", "weekly_report", DUE), fingerprint(b"a")
+
+    for module in ("_sha1", "_blake2"):
+        monkeypatch.setitem(sys.modules, module, None)
+
+    assert (occurrence_id("difio", "weekly_report", DUE), fingerprint(b"a")) == quick

@@ -62,6 +62,11 @@ def test_a_key_is_found_at_its_line(path: KeyPath, line: int, newline: str) -> N
     assert line_of(key_lines(text), path) == line
 
 
+@pytest.mark.parametrize("text", ["= 1\\n", "[", "[]\\n", "a.\\n", "a = [", '"', "a = '''"])
+def test_text_that_is_no_toml_ends_too(text: str) -> None:
+    assert all(line == 1 for line in key_lines(text).values())
+
+
 def _paths(value: object, path: KeyPath = ()) -> set[KeyPath]:
     if not isinstance(value, dict):
         return {path}

@@ -119,6 +119,7 @@ def test_a_missing_script_and_directory_come_with_the_link(tmp_path: Path) -> No
         ("daily", "there", "C122"),
         ("daily", "entry", "C122"),
         ("weekly", "a", "C123"),
+        ("monthly", "run_celery_task", "C121"),
     ],
 )
 def test_a_link_that_would_not_run_is_refused_and_nothing_written(tree: Path, directory: str, name: str, expected: str) -> None:
@@ -132,6 +133,13 @@ def test_a_link_that_would_not_run_is_refused_and_nothing_written(tree: Path, di
 
     assert code(error) == expected
     assert contents(tree) == before
+
+
+def test_where_no_link_can_be_made_the_other_way_is_told(tree: Path) -> None:
+    with pytest.raises(ConfigError, match="offbeat add a+ --cron") as error:
+        add_link(tree, "hourly", "a" * 300)
+
+    assert code(error) == "C124"
 
 
 def test_an_entry_is_appended_and_every_other_byte_stays(tree: Path) -> None:

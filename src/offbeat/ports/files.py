@@ -162,7 +162,7 @@ def stamp(tree: Path) -> Stamp:
 def _stat(path: str) -> os.stat_result | None:
     try:
         return os.stat(path)
-    except (OSError, ValueError):
+    except OSError:
         return None
 
 
@@ -233,8 +233,6 @@ def _kind(path: str) -> tuple[Kind, os.stat_result | None]:
             return Kind.LOOP, None
         gone = error.errno in (errno.ENOENT, errno.ENOTDIR)
         return (Kind.MISSING if gone else Kind.UNREADABLE), None
-    except ValueError:
-        return Kind.MISSING, None
     if modes.S_ISREG(seen.st_mode):
         return Kind.FILE, seen
     return (Kind.DIRECTORY if modes.S_ISDIR(seen.st_mode) else Kind.OTHER), seen

@@ -127,6 +127,7 @@ def _cannot_link(tree: Path, directory: str, name: str) -> Problem | None:
         fix = f"use one of {', '.join(DIRECTORIES)}, or offbeat add NAME --every 45m"
         return _refused("C121", f'"{directory}" is none of the five directories', fix)
     odd = "is not the name of a file" if "/" in name or not name else refused_name(name)
+    odd = "is the script's own" if name == SCRIPT else odd
     if odd:
         return _refused("C121", f'the name "{name}" {odd}', "use letters, digits and _, as in the task's own name")
     for found in read_tree(tree).directories:
@@ -157,7 +158,7 @@ def _no_links(link: Path, tree: Path, error: OSError) -> Problem:
         code="C124",
         file=f"{shown(tree)}/{link.parent.name}/{link.name}",
         what=f"no link can be made here: {error.strerror}",
-        why="a link in a directory is how a task is scheduled, and this file system has none",
+        why="a link in a directory is how a task is scheduled there, so nothing was added",
         fix=f"declare it in schedule.toml: offbeat add {link.name} --cron '1 * * * *'",
     )
 
