@@ -222,7 +222,7 @@ def refused(text: str | bytes, *, kind: Kind = Kind.FILE) -> Problem:
         (f"{GOOD}every = '1h'\n", 3, "this is not TOML: cannot overwrite a value"),
         (f'{GOOD}[a]\nb = "open\nc = 1\n', 4, "this is not TOML: illegal character"),
         (f"{GOOD}[a]\nb =", 4, "this is not TOML: "),
-        (f"{GOOD}a = {'[' * 5000}", 0, "this is not TOML: "),
+        (f"{GOOD}a = {'[' * 5000}", 0, "this is not TOML: it is nested too deeply"),
     ],
     ids=["header", "twice", "string", "end", "deep"],
 )

@@ -343,6 +343,18 @@ def test_a_wrong_entry_changes_nothing_about_the_others(bodies: list[list[str]])
     assert not loaded & stopped
 
 
+@pytest.mark.parametrize("depth", range(100, 600, 10))
+def test_no_depth_makes_the_parser_raise(depth: int) -> None:
+    content = f'[entries.a]\nevery = "1h"\nargs = {"[" * depth}{"]" * depth}'.encode()
+
+    schedule, problems = parse(
+        TreeFiles(path="cron", schedule=Text(path="cron/schedule.toml", kind=Kind.FILE, content=content)),
+        {"OFFBEAT_PROJECT": "p"},
+    )
+
+    assert (schedule is None) == ([problem.code for problem in problems] == ["S140"])
+
+
 @given(st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
 def test_no_bytes_make_the_parser_raise(content: bytes) -> None:
     files = TreeFiles(path="cron", schedule=Text(path="cron/schedule.toml", kind=Kind.FILE, content=content))

@@ -237,6 +237,27 @@ def test_a_file_that_cannot_be_appended_to_stays_as_it_is(tree: Path, content: b
     assert (tree / "schedule.toml").read_bytes() == content
 
 
+@pytest.mark.parametrize("what", ["init", "link", "entry"])
+def test_what_cannot_be_written_is_told(tmp_path: Path, what: str) -> None:
+    root = tmp_path / "repo"
+    if what == "init":
+        root.write_text("a file")
+    else:
+        (root / "cron" / "hourly").mkdir(parents=True)
+        (root / "cron" / "tasks").write_text("a file")
+        (root / "cron" / "schedule.toml").symlink_to("no/folder/schedule.toml")
+
+    with pytest.raises(ConfigError, match="it cannot be written here: ") as error:
+        if what == "init":
+            init_tree(root, "difio")
+        elif what == "link":
+            add_link(root / "cron", "hourly", "a")
+        else:
+            add_entry(root / "cron", "a", {"every": "1h"})
+
+    assert code(error) == "C124"
+
+
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=6)
 values = st.recursive(
     text | st.booleans() | st.integers(-(2**60), 2**60) | st.floats(allow_nan=False, allow_infinity=False),

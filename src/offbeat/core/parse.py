@@ -33,7 +33,10 @@ def parse(files: TreeFiles, environ: Mapping[str, str]) -> tuple[Schedule | None
     Returns: entries sorted by name; problems errors first, by place, without any password in them.
     """
     problems: list[Problem] = []
-    schedule = _parse(files, environ, problems)
+    try:
+        schedule = _parse(files, environ, problems)
+    except RecursionError:  # lists in lists, just short of what tomllib itself refuses
+        schedule, problems = None, [_syntax_problem(files.schedule.path, "", "it is nested too deeply")]
     return schedule, tuple(_presentable(problems))
 
 
@@ -80,7 +83,8 @@ def _read_top(text: Text, problems: list[Problem]) -> Table | None:
     try:
         values = loads(content)
     except (TOMLDecodeError, RecursionError) as error:
-        problems.append(_syntax_problem(text.path, content, str(error)))
+        said = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
+        problems.append(_syntax_problem(text.path, content, said))
         return None
     return Table(values, (), file=text.path, lines=key_lines(content), problems=problems)
 
@@ -97,7 +101,7 @@ def _syntax_problem(path: str, content: str, said: str) -> Problem:
         line=line,
         what=f"this is not TOML: {words[:1].lower()}{words[1:]}{column}",
         why=_REFUSED,
-        fix=f'mend line {line}; a line is [TABLE] or KEY = VALUE, and text is in "quotes"',
+        fix=f'mend {f"line {line}" if line else "it"}; a line is [TABLE] or KEY = VALUE, and text is in "quotes"',
     )
 
 

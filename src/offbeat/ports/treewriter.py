@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import stat as modes
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,9 +72,10 @@ def init_tree(root: Path, project: str, *, zone: str = "UTC", task_prefix: str =
     in_the_way = [path for path in (*texts, root / PLACES[1]) if os.path.lexists(path)]
     if in_the_way:
         raise ConfigError(_in_the_way([path.relative_to(root) for path in in_the_way]))
-    for path, text in texts.items():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _create(path, text, mode=0o755 if path.name == SCRIPT else 0o644)
+    with _telling(tree, root):
+        for path, text in texts.items():
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _create(path, text, mode=0o755 if path.name == SCRIPT else 0o644)
     return tuple(path.relative_to(root) for path in texts)
 
 
@@ -86,6 +88,22 @@ def _in_the_way(paths: Sequence[Path]) -> Problem:
         why="offbeat init overwrites nothing, so nothing was written",
         fix="use the tree that is there: offbeat check; or move it away first",
     )
+
+
+@contextmanager
+def _telling(path: Path, root: Path) -> Iterator[None]:
+    """Turn what the file system says into a problem at `path`."""
+    try:
+        yield
+    except OSError as error:
+        problem = Problem(
+            code="C124",
+            file=os.path.relpath(path, root),
+            what=f"it cannot be written here: {error.strerror}",
+            why="what could not be written is not in the schedule",
+            fix=f"give this user the right to write in {path.parent}, and room",
+        )
+        raise ConfigError(problem) from error
 
 
 def _create(path: Path, text: str, *, mode: int) -> None:
@@ -106,11 +124,12 @@ def add_link(tree: Path, directory: str, name: str) -> tuple[Path, ...]:
         raise ConfigError(problem)
     link, script = tree / directory / name, tree / "tasks" / SCRIPT
     written = [link]
-    link.parent.mkdir(parents=True, exist_ok=True)
-    if not os.path.lexists(script):
-        script.parent.mkdir(exist_ok=True)
-        _create(script, script_text(), mode=0o755)
-        written.append(script)
+    with _telling(script, repository_of(tree)):
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not os.path.lexists(script):
+            script.parent.mkdir(exist_ok=True)
+            _create(script, script_text(), mode=0o755)
+            written.append(script)
     try:
         link.symlink_to(f"../tasks/{SCRIPT}")
     except OSError as error:
@@ -187,7 +206,8 @@ def add_entry(tree: Path, name: str, fields: Mapping[str, object]) -> Path:
     wrong = [p for p in problems if p.severity is Severity.ERROR and (new is None or p.entry == name)]
     if wrong or new is None:
         raise ScheduleError(*(replace(p, why="nothing was written", line=0) for p in wrong))
-    _replace(tree / "schedule.toml", text)
+    with _telling(tree / "schedule.toml", repository_of(tree)):
+        _replace(tree / "schedule.toml", text)
     return Path(before.path)
 
 
