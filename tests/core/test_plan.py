@@ -10,7 +10,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offbeat.core.model import PUNCTUAL, CatchUp, Cause, Kind, Lane, Policy, Reason
-from offbeat.core.plan import Gap, Group, Heir, Member, PlannedRow, Portion, Window, decide_at_claim, next_usable, plan, plan_group
+from offbeat.core.plan import (
+    Gap,
+    Group,
+    Heir,
+    Member,
+    PlannedRow,
+    Portion,
+    Window,
+    next_usable,
+    plan,
+    plan_group,
+)
+from offbeat.core.recheck import decide_at_claim
 from offbeat.core.recurrence import compile_recurrence
 
 NOON = 1_772_366_400  # 2026-03-01T12:00:00Z
@@ -53,7 +65,8 @@ def test_what_is_due_now_is_dispatched_in_the_live_lane() -> None:
     window = plan_group(group(), [member(1), member(2)], NOON + 60.2)
 
     assert window.rows == (
-        PlannedRow(eno=1, due_at=NOON + 60, send_at=NOON + 60), PlannedRow(eno=2, due_at=NOON + 60, send_at=NOON + 60)
+        PlannedRow(eno=1, due_at=NOON + 60, send_at=NOON + 60),
+        PlannedRow(eno=2, due_at=NOON + 60, send_at=NOON + 60),
     )
     assert (window.after, window.until, window.next_due, window.gaps) == (NOON, NOON + 60, NOON + 120, ())
 
@@ -81,7 +94,9 @@ def test_fewer_than_three_equal_skips_are_rows() -> None:
 
     assert window.gaps == ()
     assert [(row.due_at - NOON, row.reason) for row in window.rows] == [
-        (HOUR, Reason.COALESCED), (2 * HOUR, Reason.COALESCED), (3 * HOUR, Reason.NONE)
+        (HOUR, Reason.COALESCED),
+        (2 * HOUR, Reason.COALESCED),
+        (3 * HOUR, Reason.NONE),
     ]
 
 
@@ -126,7 +141,8 @@ def test_time_spent_paused_is_skipped_and_is_not_missed() -> None:
     window = plan_group(group(), [one], NOON + 460.0)
 
     assert fates([window], {1: MINUTELY}) == {
-        (1, NOON + 60): Reason.COALESCED, **{(0, NOON + 60 * n): Reason.PAUSED for n in range(2, 7)},
+        (1, NOON + 60): Reason.COALESCED,
+        **{(0, NOON + 60 * n): Reason.PAUSED for n in range(2, 7)},
         (1, NOON + 420): Reason.NONE,
     }
 
@@ -179,28 +195,37 @@ def test_a_group_without_members_is_done_for_good() -> None:
 POLICIES = st.builds(
     Policy, catch_up=st.sampled_from(CatchUp), grace=st.none() | st.integers(0, 2000), jitter=st.sampled_from([0, 0, 7, 200])
 )
-PAUSES = st.lists(
-    st.tuples(st.floats(NOON, NOON + 4000), st.none() | st.floats(NOON, NOON + 8000)), max_size=2
-).map(lambda found: tuple((a, b) for a, b in found if b is None or b > a))
+PAUSES = st.lists(st.tuples(st.floats(NOON, NOON + 4000), st.none() | st.floats(NOON, NOON + 8000)), max_size=2).map(
+    lambda found: tuple((a, b) for a, b in found if b is None or b > a)
+)
 MEMBERS = st.lists(
     st.builds(
         lambda first, length, policy, gone, pauses: member(
             first=NOON + first, last=None if length is None else NOON + first + length, policy=policy, gone=gone, pauses=pauses
         ),
-        st.integers(-100, 3000), st.none() | st.integers(0, 5000), POLICIES,
-        st.sampled_from([Reason.NONE, Reason.NONE, Reason.NONE, Reason.REMOVED]), PAUSES,
+        st.integers(-100, 3000),
+        st.none() | st.integers(0, 5000),
+        POLICIES,
+        st.sampled_from([Reason.NONE, Reason.NONE, Reason.NONE, Reason.REMOVED]),
+        PAUSES,
     ),
-    min_size=1, max_size=4,
+    min_size=1,
+    max_size=4,
 ).map(lambda found: [replace(one, eno=n, name=f"e{n}") for n, one in enumerate(found, start=1)])
 STEPS = st.sampled_from([7, 10, 45, 60, 600, 2700])
 
 
 def expected(one: Member, step: int, now: float) -> dict[int, Reason]:
     """The rules in their plainest form, one due time after the other."""
+
     def paused(at: int) -> bool:
         return any(a <= at and (b is None or at < b) for a, b in one.pauses)
 
-    due = [at for at in range(NOON + 1, floor(now) + 1) if at % step == 0 and at >= one.first and (one.last is None or at <= one.last)]
+    due = [
+        at
+        for at in range(NOON + 1, floor(now) + 1)
+        if at % step == 0 and at >= one.first and (one.last is None or at <= one.last)
+    ]
     told = {}
     for at in due:
         late, policy = now - at > PUNCTUAL, one.policy
@@ -223,7 +248,9 @@ def test_every_due_time_of_every_member_is_decided_exactly_once_however_windows_
     now, cursor = NOON + passed, NOON
     told: dict[tuple[int, int], Reason] = {}
     while cursor < floor(now):
-        (window,) = plan(Portion(now=now, revision=1, groups=((group(f"every {step} 0", cursor), tuple(members)),)), burst=burst)
+        (window,) = plan(
+            Portion(now=now, revision=1, groups=((group(f"every {step} 0", cursor), tuple(members)),)), burst=burst
+        )
         assert cursor < window.until <= floor(now)
         for (eno, due_at), reason in fates([window], {1: f"every {step} 0"}).items():
             for one in members if eno == 0 else [m for m in members if m.eno == eno]:
@@ -262,8 +289,14 @@ def test_latest_sends_at_most_one_late_occurrence_of_an_entry(passed: float, ste
 
 def claim_reason(**changes: object) -> Reason:
     plain: dict[str, object] = {
-        "kind": Kind.SCHEDULE, "due_at": NOON, "send_at": NOON, "policy": Policy(), "next_due": NOON + 60, "enabled": True,
-        "paused": False, "now": NOON + 1.0,
+        "kind": Kind.SCHEDULE,
+        "due_at": NOON,
+        "send_at": NOON,
+        "policy": Policy(),
+        "next_due": NOON + 60,
+        "enabled": True,
+        "paused": False,
+        "now": NOON + 1.0,
     }
     return decide_at_claim(**{**plain, **changes})  # type: ignore[arg-type]
 

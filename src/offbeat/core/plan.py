@@ -14,7 +14,7 @@ from math import ceil, floor
 from typing import TypeAlias
 
 from offbeat.core.identity import spread
-from offbeat.core.model import PUNCTUAL, CatchUp, Cause, DueTime, Instant, Kind, Lane, Policy, Reason
+from offbeat.core.model import PUNCTUAL, CatchUp, Cause, DueTime, Instant, Lane, Policy, Reason
 from offbeat.core.recurrence import Recurrence, compile_recurrence
 
 BURST = 2000  # most rows of one window, so that memory does not grow with the schedule; one due time is never cut in two
@@ -157,36 +157,6 @@ def plan_group(group: Group, members: Sequence[Member], now: Instant, *, burst: 
     )
 
 
-def decide_at_claim(
-    *,
-    kind: Kind,
-    due_at: DueTime,
-    send_at: DueTime,
-    policy: Policy,
-    next_due: DueTime | None,
-    enabled: bool | None,
-    paused: bool,
-    now: Instant,
-) -> Reason:
-    """Return why a claimed row must not be dispatched any more, NONE when it may (ledger rule 9: late binding).
-
-    enabled: None when the entry is gone. next_due: the entry's next usable due time after due_at. What a person fired is only
-    held to its grace.
-    """
-    if policy.grace is not None and send_at + policy.grace < now:
-        return Reason.TOO_LATE
-    if kind is not Kind.SCHEDULE:
-        return Reason.NONE
-    if not enabled:
-        return Reason.REMOVED if enabled is None else Reason.DISABLED
-    if paused:
-        return Reason.PAUSED
-    late = now - send_at > PUNCTUAL
-    if policy.catch_up is CatchUp.LATEST and late and next_due is not None and next_due <= now:
-        return Reason.COALESCED
-    return Reason.MISSED if policy.catch_up is CatchUp.NONE and late else Reason.NONE
-
-
 def next_usable(
     spans: Iterable[tuple[Recurrence, DueTime, DueTime | None]], after: DueTime, pauses: Pauses = ()
 ) -> DueTime | None:
@@ -255,7 +225,7 @@ def _spans(rule: Recurrence, member: Member, cursor: DueTime, now: Instant) -> l
 def _pieces(after: DueTime, until: DueTime, pauses: Pauses) -> Iterator[_Span]:
     """Yield (after, until] cut at the pauses; a due time d is paused when from <= d < until of a pause."""
     start = after
-    for begins, ends in sorted(pauses):
+    for begins, ends in sorted(pauses, key=lambda pause: pause[0]):
         first, last = ceil(begins) - 1, until if ends is None else ceil(ends) - 1
         if last <= start or first >= until:
             continue

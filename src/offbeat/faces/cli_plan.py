@@ -106,7 +106,7 @@ def _order(step: Step) -> tuple[int, str]:
 
 def _present(ledger: Ledger) -> Iterator[Step]:
     """Yield what a tick would do now: what is due and not recorded yet, then what waits to be claimed."""
-    from offbeat.core.plan import decide_at_claim
+    from offbeat.core.recheck import decide_at_claim
     from offbeat.core.plan import plan as decide
 
     portion, claims = ledger.peek(MOST)

@@ -5,7 +5,9 @@
 
 from __future__ import annotations
 
-import threading
+import contextlib
+import os
+import select
 import time
 from typing import Protocol
 
@@ -30,7 +32,10 @@ class SystemClock:
     """The clock of this machine."""
 
     def __init__(self) -> None:
-        self._woken = threading.Event()
+        self._woken = False
+        self._pipe: tuple[int, int] | None = (
+            None  # opened by the first sleep: a signal handler can write into it, and nothing else
+        )
 
     def now(self) -> float:
         return time.time()
@@ -39,14 +44,21 @@ class SystemClock:
         return time.monotonic()
 
     def sleep_until(self, instant: float) -> None:
+        if self._pipe is None:
+            self._pipe = os.pipe()
+            os.set_blocking(self._pipe[1], False)
         # In slices: a wall clock that is set must not make the sleep longer than it was asked for.
-        while (left := instant - time.time()) > 0:
-            if self._woken.wait(min(left, 1.0)):
+        while not self._woken and (left := instant - time.time()) > 0:
+            if select.select(self._pipe[:1], (), (), min(left, 1.0))[0]:
+                os.read(self._pipe[0], 512)
                 break
-        self._woken.clear()
+        self._woken = False
 
     def wake(self) -> None:
-        self._woken.set()
+        self._woken = True
+        if self._pipe is not None:
+            with contextlib.suppress(BlockingIOError):
+                os.write(self._pipe[1], b".")
 
 
 class FakeClock:

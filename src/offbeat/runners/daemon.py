@@ -5,6 +5,7 @@ A signal only sets a flag and wakes the clock; the batch in hand is finished fir
 
 from __future__ import annotations
 
+import gc
 import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -53,6 +54,7 @@ class Daemon:
 
     def run(self) -> None:
         """Step until told to stop. Raises OffbeatError only when there is no schedule to start with."""
+        gc.enable()
         site = self.site
         report_sync(synced := site.sync(self.dispatcher.runner))
         self.tell(synced.problems)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from offbeat.core.events import Event
 from offbeat.core.model import CommandCall, Lane, Reason, State, TaskCall
-from offbeat.core.plan import decide_at_claim
+from offbeat.core.recheck import decide_at_claim
 from offbeat.errors import ConfigError, Problem
 from offbeat.ports.command import Step, by_slot
 from offbeat.ports.ledger import LEASE, Claim, Ledger, Outcome, Runner

@@ -1,0 +1,38 @@
+"""What is decided again when a row is claimed: the definition that holds then, and how late it is then.
+
+Light to import: a fire needs this and no planner.
+"""
+
+from __future__ import annotations
+
+from offbeat.core.model import PUNCTUAL, CatchUp, DueTime, Instant, Kind, Policy, Reason
+
+
+def decide_at_claim(
+    *,
+    kind: Kind,
+    due_at: DueTime,
+    send_at: DueTime,
+    policy: Policy,
+    next_due: DueTime | None,
+    enabled: bool | None,
+    paused: bool,
+    now: Instant,
+) -> Reason:
+    """Return why a claimed row must not be dispatched any more, NONE when it may (ledger rule 9: late binding).
+
+    enabled: None when the entry is gone. next_due: the entry's next usable due time after due_at. What a person fired is only
+    held to its grace.
+    """
+    if policy.grace is not None and send_at + policy.grace < now:
+        return Reason.TOO_LATE
+    if kind is not Kind.SCHEDULE:
+        return Reason.NONE
+    if not enabled:
+        return Reason.REMOVED if enabled is None else Reason.DISABLED
+    if paused:
+        return Reason.PAUSED
+    late = now - send_at > PUNCTUAL
+    if policy.catch_up is CatchUp.LATEST and late and next_due is not None and next_due <= now:
+        return Reason.COALESCED
+    return Reason.MISSED if policy.catch_up is CatchUp.NONE and late else Reason.NONE
