@@ -135,6 +135,16 @@ def slug(heading: str) -> str:
     return re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
 
 
+def test_every_option_of_offbeat_that_a_page_or_a_fix_names_exists() -> None:
+    known = set(re.findall(r"--[a-z-]+", (REFERENCE / "cli.md").read_text(encoding="utf-8")))
+    pages = "\n".join(page.read_text(encoding="utf-8") for page in PAGES if page.name != "CONTRIBUTING.md")
+    told = {option for line in re.findall(r"offbeat [^`\n#]*", pages) for option in re.findall(r" (--[a-z][a-z-]+)", line)}
+    named = {option for text in strings() for option in re.findall(r"(?<![\w-])--[a-z][a-z-]+", text)}
+
+    assert told - known == set()
+    assert named - known == {"--chmod", "--upgrade"}  # of git and pip
+
+
 def test_a_file_that_the_architecture_names_exists() -> None:
     text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
     named = set(re.findall(r"`((?:core|ports|runners|faces)/[a-z_*]+\.py)`", text))
