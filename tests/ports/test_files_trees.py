@@ -13,6 +13,7 @@ from offbeat.core.model import CommandCall, TaskCall
 from offbeat.core.parse import parse
 from offbeat.core.settings import TIMES
 from offbeat.errors import Severity
+from offbeat.ports.command_process import start, start_words
 from offbeat.ports.files import find_tree, read_tree
 
 MANIFESTS = Path(__file__).parent.parent / "trees"
@@ -85,6 +86,26 @@ def test_a_public_repositorys_tree_runs_unchanged(name: str, tmp_path: Path) -> 
     )
 
 
+def output_of(call: object, tree: Path, root: Path) -> str:
+    """Start one command as the supervisor does, and return what it wrote."""
+    assert isinstance(call, CommandCall)
+    with (root / "output").open("w+b") as file:
+        done = start(start_words(call, str(tree)), str(root), env={"PATH": "/usr/bin:/bin"}, output=file.fileno())
+        assert done.wait(60) == 0
+        file.seek(0)
+        return file.read().decode()
+
+
+@pytest.mark.parametrize("name", sorted(RUNS))
+def test_each_file_that_runs_really_runs(name: str, tmp_path: Path) -> None:
+    tree = rebuild(MANIFESTS / f"{name}.toml", tmp_path)
+    schedule, _ = parse(read_tree(tree), {})
+
+    assert schedule is not None
+    for entry in schedule.entries:
+        assert output_of(entry.call, tree, tmp_path) == f"{entry.name.partition('/')[2]}\n"
+
+
 def test_every_manifest_names_its_source_and_is_tested() -> None:
     manifests = {path.stem: tomllib.loads(path.read_text("utf-8")) for path in MANIFESTS.glob("*.toml")}
 
@@ -133,6 +154,17 @@ def test_the_teams_tree_runs_its_own_script_until_there_is_a_prefix(tmp_path: Pa
     assert [p.file for p in problems if p.code == "S209"] == [
         f".openshift/cron/{link}" for link in ("daily/clean_up", "hourly/refresh_packages", "hourly/search_dates")
     ]
+
+
+def test_the_teams_script_goes_on_sending_what_its_links_are_called(tmp_path: Path) -> None:
+    tree = teams_tree(tmp_path)
+    (tmp_path / "manage.py").write_text("#!/bin/sh\ncat\n", "utf-8")
+    (tmp_path / "manage.py").chmod(0o755)
+    schedule, _ = parse(read_tree(tree), {})
+
+    assert schedule is not None
+    calls = {entry.name: entry.call for entry in schedule.entries}
+    assert output_of(calls["hourly/search_dates"], tree, tmp_path) == "import difio.tasks; difio.tasks.search_dates.delay()\n"
 
 
 def test_one_line_makes_the_teams_links_tasks(tmp_path: Path) -> None:
