@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.ports.ledger_world import NOON, command, entry, outcome, report, runner, schedule
 
-from offbeat.core.model import RANK, CatchUp, Entry, Key, Kind, Lane, State
+from offbeat.core.model import RANK, CatchUp, Entry, Key, Kind, State
 from offbeat.core.plan import Portion, plan
 from offbeat.core.recurrence import compile_recurrence
 from offbeat.errors import OffbeatError
@@ -91,8 +91,8 @@ class Both(RuleBasedStateMachine):
         for claim in claims:
             if fresh:
                 assert claim.attempt == self.attempts.get(claim.key, 0) + 1
+                assert claim.send_at <= self.clock.now()
             self.attempts[claim.key] = claim.attempt
-            assert claim.lane is not Lane.LIVE or claim.send_at <= self.clock.now()
         self.claims = [*claims, *self.claims][:30]
 
     @initialize(made=entries())

@@ -194,7 +194,7 @@ class LedgerStatus:
 def newest_first(row: HistoryRow) -> tuple[int, str, str, DueTime, Instant, str]:
     """Return what history is sorted by: newest due time first (a gap counts from its last one), then by name and kind."""
     newest = row.due_at if row.until is None else row.until
-    return (-newest, row.entry, row.kind, row.due_at, row.recorded_at or 0.0, row.task_id)
+    return (-newest, row.entry, row.kind, row.due_at, row.recorded_at or 0.0, row.key.kind_id if row.key else "")
 
 
 def unknown_entry(name: str, where: str) -> ConfigError:
@@ -267,7 +267,7 @@ class Dispatching(Protocol):
 
         Accepted from the current attempt only, and only if the state's rank rises (PENDING from CLAIMED aside). A row that is
         STARTED or further already keeps its state, and gets dispatched_at and task_id. A command that is DISPATCHED may still
-        become SKIPPED: only its supervisor knows whether its slot was free.
+        become SKIPPED: only its supervisor knows whether its slot was free. What is handed back waits for its send_at at least.
         """
 
     def prune(self, limit: int) -> int:

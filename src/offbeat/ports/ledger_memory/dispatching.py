@@ -33,7 +33,7 @@ class DispatchingMemory(Shelves):
 
     def _has_come(self, row: Row, now: Instant) -> bool:
         if row.state is State.CLAIMED:
-            return not now < row.lease_until <= now + 2 * LEASE
+            return row.lease_until <= now or (row.lease_until > now + 2 * LEASE and row.send_at <= now)
         return row.state is State.PENDING and row.next_try_at <= now
 
     def settle(self, runner: Runner, outcomes: Sequence[Outcome]) -> Sequence[Key]:
@@ -47,7 +47,7 @@ class DispatchingMemory(Shelves):
             return False
         same = outcome.reason is row.reason
         if outcome.state is State.PENDING:
-            same = (row.next_try_at, row.lane) == (outcome.next_try_at, outcome.lane)
+            same = (row.next_try_at, row.lane) == (max(outcome.next_try_at, row.send_at), outcome.lane)
         verdict = judge_outcome(row.state, outcome.state, same=same, is_command=row.is_command)
         if verdict is Verdict.WRITTEN:
             self._write(row, outcome, now)
@@ -59,7 +59,7 @@ class DispatchingMemory(Shelves):
     def _write(self, row: Row, outcome: Outcome, now: Instant) -> None:
         row.state, row.note = outcome.state, outcome.error
         if outcome.state is State.PENDING:
-            row.next_try_at, row.lane, row.owner = outcome.next_try_at, outcome.lane, ""
+            row.next_try_at, row.lane, row.owner = max(outcome.next_try_at, row.send_at), outcome.lane, ""
             return
         row.reason = outcome.reason
         sent = outcome.state is State.DISPATCHED

@@ -49,7 +49,8 @@ class PlanningMemory(Shelves):
             if row.state is State.PENDING:
                 instants.append(row.next_try_at)
             elif row.state is State.CLAIMED:
-                instants.append(row.lease_until if row.lease_until <= now + 2 * LEASE else now)
+                is_wrong = row.lease_until > now + 2 * LEASE and row.send_at <= now
+                instants.append(now if is_wrong else row.lease_until)
         return min(instants, default=inf)
 
     def take(self, limit: int) -> Portion:

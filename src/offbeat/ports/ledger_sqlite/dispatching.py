@@ -11,9 +11,11 @@ from offbeat.ports.ledger import SEEN_LATELY, SETTLES, Claim, Outcome, Runner
 from offbeat.ports.ledger_sqlite.claims import META, THIS, belief_of, claimable, claims, hold, key_of, key_tuple, move
 from offbeat.ports.ledger_sqlite.connection import MOST_ROWS, Store
 
-UNSETTLED_ROW = f"SELECT state, '', attempt, command, next_try_at, lane FROM outbox WHERE {THIS}"
-SETTLED_ROW = f"SELECT state, reason, attempt, command, 0, 0 FROM history WHERE {THIS}"
-HAND_BACK = f"UPDATE outbox SET state = 'pending', owner = '', next_try_at = ?, lane = ?, last_error = ? WHERE {THIS}"
+UNSETTLED_ROW = f"SELECT state, '', attempt, command, next_try_at, lane, send_at FROM outbox WHERE {THIS}"
+SETTLED_ROW = f"SELECT state, reason, attempt, command, 0, 0, send_at FROM history WHERE {THIS}"
+HAND_BACK = (
+    f"UPDATE outbox SET state = 'pending', owner = '', next_try_at = max(?, send_at), lane = ?, last_error = ? WHERE {THIS}"
+)
 SETTLE = f"""
 UPDATE history SET state = ?, reason = ?, note = ?, task_id = ?, dispatched_at = ?, live = command * ? WHERE {THIS}"""
 STAMP = f"""
@@ -75,7 +77,7 @@ def _settled(db: sqlite3.Connection, outcome: Outcome, now: Instant) -> bool:
     held = State(row[0])
     same = row[1] == outcome.reason
     if outcome.state is State.PENDING:
-        same = (row[4], row[5]) == (outcome.next_try_at, outcome.lane)
+        same = (row[4], row[5]) == (max(outcome.next_try_at, row[6]), outcome.lane)
     verdict = judge_outcome(held, outcome.state, same=same, is_command=bool(row[3]))
     if verdict is Verdict.WRITTEN:
         _write(db, outcome, held, now)

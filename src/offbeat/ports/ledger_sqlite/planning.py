@@ -42,7 +42,7 @@ SELECT min(instant) FROM (
   UNION ALL SELECT min(next_try_at) FROM outbox WHERE state = 'pending' AND lane = 1
   UNION ALL SELECT min(next_try_at) FROM outbox WHERE state = 'pending' AND lane = 2
   UNION ALL SELECT min(lease_until) FROM outbox WHERE state = 'claimed'
-  UNION ALL SELECT ? FROM outbox WHERE state = 'claimed' AND lease_until > ?)"""
+  UNION ALL SELECT ? FROM outbox WHERE state = 'claimed' AND lease_until > ? AND send_at <= ?)"""
 
 DUE = """
 SELECT gid, recurrence, zone, cursor, version FROM groups WHERE next_due IS NOT NULL AND next_due <= ?
@@ -92,7 +92,7 @@ class PlanningSqlite(Store):
             believed = belief.holds(now)
             if believed:
                 db.execute(GIVE_UP, (now, now, HEARTBEAT))
-            wake_at = db.execute(WAKE_AT, (now, now + 2 * LEASE)).fetchone()[0]
+            wake_at = db.execute(WAKE_AT, (now, now + 2 * LEASE, now)).fetchone()[0]
         wake_at = inf if wake_at is None else wake_at
         return Outlook(
             now=now,

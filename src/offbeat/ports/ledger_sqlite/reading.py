@@ -38,7 +38,7 @@ SELECT * FROM (
   SELECT e.name, h.due_at, h.kind, h.state, h.reason, h.cause, h.attempt, h.task_id, h.recorded_at, h.dispatched_at,
     h.started_at, h.finished_at, h.note, h.exit_status, NULL, h.send_at, h.eno, h.kind_id
   FROM history h JOIN entries e ON e.eno = h.eno WHERE h.due_at >= ?1 AND {whose}
-  ORDER BY h.due_at DESC, e.name, h.kind, h.recorded_at, h.task_id LIMIT ?3)"""
+  ORDER BY h.due_at DESC, e.name, h.kind, h.recorded_at, h.kind_id LIMIT ?3)"""
 GAPS = """
 SELECT e.name, v.recurrence, v.zone, v.first, v.last, g.after_at, g.until_at, g.reason, g.recorded_at
 FROM gaps g JOIN versions v ON v.gid = g.gid AND (g.eno IS NULL OR g.eno = v.eno) JOIN entries e ON e.eno = v.eno
