@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -109,3 +110,18 @@ def test_lines_of_libraries_have_their_message() -> None:
     made.created = 0.0
 
     assert TextFormatter(tracebacks=False).format(made) == "1970-01-01T00:00:00Z error lost redis://:***@host"
+
+
+def test_on_openshift_the_log_also_goes_to_its_folder(tmp_path: Path) -> None:
+    set_up_logs(logging.WARNING, louder=0, form="text", folder=str(tmp_path))
+    logging.getLogger("offbeat").info("dispatched", extra={"event": Event.DISPATCHED, "fields": {"entry": "ping"}})
+    for handler in logging.getLogger("offbeat").handlers:
+        handler.close()
+
+    assert (tmp_path / "offbeat.log").read_text().endswith(" dispatched entry=ping\n")
+
+
+def test_a_log_folder_that_cannot_be_written_stops_nothing(tmp_path: Path) -> None:
+    set_up_logs(logging.WARNING, louder=0, form="text", folder=str(tmp_path / "missing"))
+
+    assert len(logging.getLogger("offbeat").handlers) == 1

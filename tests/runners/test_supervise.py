@@ -196,6 +196,23 @@ def test_a_step_that_another_attempt_has_is_left_to_it(house: House) -> None:
     assert set(house.states().values()) == {State.SUCCEEDED}
 
 
+def test_a_supervisor_that_has_no_step_left_does_not_free_the_slot_of_the_one_that_has(house: House) -> None:
+    old = house.order()
+    house.clock.advance(11)
+    new = Order(slot="hourly", steps=tuple(map(step, house.ledger.claim(OTHER, 10))))
+    supervisor = house.supervisor(pid=200)
+
+    def meanwhile(step: Step) -> Ended:
+        house.supervisor(pid=100).supervise(old)
+        assert not house.ledger.occupy("hourly", "the next slot", 60)
+        return house.run(step)
+
+    supervisor.run = meanwhile
+    supervisor.supervise(new)
+
+    assert house.ran == list(NAMES)
+
+
 def test_an_order_that_is_carried_out_twice_runs_once(house: House) -> None:
     order = house.order()
 

@@ -14,23 +14,18 @@ class Event(StrEnum):
 
     ACTIVATED = "activated"  # a revision came into force: revision, entries, digest
     REFUSED = "refused"  # the newest tree was refused whole, the last good schedule stays in force: problems
-    TREE_CHANGED = "tree_changed"  # the files changed and are read again: stamp
     PROBLEM = "problem"  # one problem of the tree, once a change: code, where, entry
     RECORDED = "recorded"  # decisions were written: rows, gaps, groups
     DISPATCHED = "dispatched"  # the broker (or the supervisor) has it: entry, due_at, cause, attempt, task_id
     SKIPPED = "skipped"  # it will not be dispatched: entry, due_at, reason
     RETRIED = "retried"  # it was handed back and will be tried again: entry, due_at, attempt, next_try_at, error
     UNDELIVERED = "undelivered"  # its grace ended before the broker took it: entry, due_at, error
-    FAILED = "failed"  # it could not be sent, or a command ended badly: entry, due_at, reason, error
     COMMAND_STARTED = "command_started"  # a supervisor has commands: entry, due_at, directory
-    COMMAND_ENDED = "command_ended"  # a command is over: entry, due_at, state, exit_status
-    FIRED = "fired"  # a person sent one now: entry, task_id
     BROKER_DOWN = "broker_down"  # the broker went out of reach: where, error
     BROKER_BACK = "broker_back"  # the broker takes messages again: where, seconds
     LEDGER_ERROR = "ledger_error"  # the ledger could not be asked: where, error
     LEDGER_BACK = "ledger_back"  # the ledger answers again: where, seconds
     CLOCK_DOUBTED = "clock_doubted"  # the clock stepped far forward; nothing is decided until a second look: believe_at
-    PRUNED = "pruned"  # rows older than the retention went: rows
     STARTED = "started"  # a runner is up: runner, tree, ledger
-    STOPPING = "stopping"  # a runner was told to stop and finishes its batch: signal
+    STOPPING = "stopping"  # a runner was told to stop, and its batch is done: runner
     STOPPED = "stopped"  # a runner is gone: runner

@@ -106,8 +106,8 @@ def _order(step: Step) -> tuple[int, str]:
 
 def _present(ledger: Ledger) -> Iterator[Step]:
     """Yield what a tick would do now: what is due and not recorded yet, then what waits to be claimed."""
-    from offbeat.core.recheck import decide_at_claim
     from offbeat.core.plan import plan as decide
+    from offbeat.core.recheck import decide_at_claim
 
     portion, claims = ledger.peek(MOST)
     for window in decide(portion):

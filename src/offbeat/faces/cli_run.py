@@ -12,6 +12,8 @@ from offbeat.errors import Problem, Severity
 from offbeat.faces.cli_session import LOG_INFO, LOG_WARNING, Command, Session, by_place, print_problems
 from offbeat.faces.words import parse_span
 
+ADOPT = "Take over a ledger file that belongs to another tree or host: the tree has moved."
+
 
 class Span(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic in newer clicks only
     """A span of time: "50s", "2m"; a bare number is seconds."""
@@ -37,8 +39,9 @@ class Span(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic
     ),
 )
 @click.option("--max-time", type=Span(), default="50s", show_default=True, help="Stop in good time before the next one starts.")
+@click.option("--adopt", is_flag=True, help=ADOPT)
 @click.pass_context
-def tick(ctx: click.Context, max_time: float) -> None:
+def tick(ctx: click.Context, max_time: float, adopt: bool) -> None:
     """Send what is due, once, and end. Prints nothing when all is well, so that cron mails only what matters.
 
     Safe to start twice in the same second. A problem of the tree is told once for each change of it.
@@ -47,7 +50,7 @@ def tick(ctx: click.Context, max_time: float) -> None:
     from offbeat.runners.tick import tick as do_tick
 
     session: Session = ctx.obj
-    site = session.open_site(base=LOG_WARNING, told=TOLD)
+    site = session.open_site(base=LOG_WARNING, told=TOLD, adopt=adopt)
     done = do_tick(site, seconds=max_time, again=session.verbose > 0)
     if done.problems:
         tell(session, done.problems)
@@ -55,15 +58,16 @@ def tick(ctx: click.Context, max_time: float) -> None:
 
 
 @click.command(cls=Command, examples=("offbeat run", "offbeat run --log-format json -v"))
+@click.option("--adopt", is_flag=True, help=ADOPT)
 @click.pass_obj
-def run(session: Session) -> None:
+def run(session: Session, adopt: bool) -> None:
     """Stay and send what is due, to the second; log lines go to stderr.
 
     Picks up a changed tree by itself. SIGTERM or Ctrl-C: finishes its batch and ends.
     """
     from offbeat.runners.daemon import Daemon, Stop
 
-    site = session.open_site(base=LOG_INFO)
+    site = session.open_site(base=LOG_INFO, adopt=adopt)
     stop = Stop()
 
     def ask_to_stop(number: int, _: FrameType | None) -> None:

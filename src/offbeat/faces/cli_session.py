@@ -42,15 +42,19 @@ class Session:
         """Return how many steps more (or, negative, fewer) than usual is logged."""
         return self.verbose - self.quiet
 
-    def open_site(self, *, base: int = LOG_WARNING, told: Collection[str] = ()) -> Site:
-        """Find the tree and set logging up; the site is closed when the command ends. told: see set_up_logs."""
+    def open_site(self, *, base: int = LOG_WARNING, told: Collection[str] = (), adopt: bool = False) -> Site:
+        """Find the tree and set logging up; the site is closed when the command ends. told: see set_up_logs.
+
+        adopt: take over a ledger file that belongs to another tree or host.
+        """
         from pathlib import Path
 
         from offbeat.faces.logs import set_up_logs
         from offbeat.runners.site import open_site
 
-        set_up_logs(base, louder=self.louder, form=self.log_format, told=told)
-        site = open_site(start=Path.cwd(), tree=self.tree, environ=self.environ, clock=self.clock)
+        folder = self.environ.get("OPENSHIFT_LOG_DIR", "")
+        set_up_logs(base, louder=self.louder, form=self.log_format, told=told, folder=folder)
+        site = open_site(start=Path.cwd(), tree=self.tree, environ=self.environ, clock=self.clock, adopt=adopt)
         if ctx := click.get_current_context(silent=True):  # none while a shell completes
             ctx.call_on_close(site.close)
         return site

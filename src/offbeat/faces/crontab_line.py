@@ -49,7 +49,7 @@ def _tick_once(tree: str | None) -> int:
     from offbeat.runners.site import open_site
     from offbeat.runners.tick import tick
 
-    set_up_logs(30, louder=0, form="text", told=TOLD)
+    set_up_logs(30, louder=0, form="text", told=TOLD, folder=os.environ.get("OPENSHIFT_LOG_DIR", ""))
     site = open_site(start=Path.cwd(), tree=tree, environ=os.environ, clock=SystemClock())
     try:
         done = tick(site, seconds=SECONDS)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
 from collections.abc import Collection, Mapping
 
@@ -14,6 +15,7 @@ from offbeat.core.events import Event
 from offbeat.faces.words import conceal, format_utc, printable
 
 TOLD = frozenset({Event.BROKER_DOWN, Event.REFUSED, Event.LEDGER_ERROR})  # a tick tells these as problems, and only once
+LOG_FILE = "offbeat.log"  # in $OPENSHIFT_LOG_DIR
 LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
 
 
@@ -71,10 +73,11 @@ class JsonFormatter(EventFormatter):
         return json.dumps(line, default=str)
 
 
-def set_up_logs(base: int, *, louder: int, form: str, told: Collection[str] = ()) -> None:
+def set_up_logs(base: int, *, louder: int, form: str, told: Collection[str] = (), folder: str = "") -> None:
     """Send the logger "offbeat" to stderr, from `base` on, `louder` steps more (-v) or fewer (-q). Safe to call again.
 
-    told: events that the command tells in words of its own, and that are logged only with -v.
+    told: events that the command tells in words of its own, and that are logged only with -v. folder: where offbeat.log gets
+    the same, from INFO on at least; "" for nowhere.
     """
     at = max(0, min(len(LEVELS) - 1, LEVELS.index(base) - louder))
     formatter = JsonFormatter if form == "json" else TextFormatter
@@ -83,8 +86,14 @@ def set_up_logs(base: int, *, louder: int, form: str, told: Collection[str] = ()
     if told and louder <= 0:
         stderr.addFilter(lambda record: getattr(record, "event", "") not in told)
     log = logging.getLogger("offbeat")
+    stderr.setLevel(LEVELS[at])
     log.handlers[:] = [stderr]
     log.setLevel(LEVELS[at])
+    if folder and os.access(folder, os.W_OK):
+        file = logging.FileHandler(os.path.join(folder, LOG_FILE), encoding="utf-8", delay=True)
+        file.setFormatter(formatter(tracebacks=True))
+        log.addHandler(file)
+        log.setLevel(min(LEVELS[at], logging.INFO))
     log.propagate = False
     logging.raiseExceptions = False  # a closed stderr must not stop a runner
     if louder > 2:  # -vvv: also what the libraries say

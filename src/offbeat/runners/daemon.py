@@ -62,6 +62,7 @@ class Daemon:
         _event(logging.INFO, Event.STARTED, runner=self.dispatcher.runner.id, tree=str(site.tree), ledger=site.ledger_address)
         while not self.stop.is_set:
             site.clock.sleep_until(self.step())
+        _event(logging.INFO, Event.STOPPING, runner=self.dispatcher.runner.id)
         _event(logging.INFO, Event.STOPPED, runner=self.dispatcher.runner.id, **self._counts())
         site.close()
 

@@ -65,13 +65,12 @@ class Site:
         """The folder of this tree's ledger and notes: below the XDG state folder, or OPENSHIFT_DATA_DIR."""
         place = self.environ.get("OPENSHIFT_DATA_DIR") or self.environ.get("XDG_STATE_HOME")
         base = Path(place) if place else Path(self.environ.get("HOME") or Path.home()) / ".local" / "state"
-        where = os.fsencode(self.tree.resolve())
-        return base / "offbeat" / f"{self.root.resolve().name}-{zlib.crc32(where):08x}"
+        return base / "offbeat" / f"{self.root.name}-{zlib.crc32(os.fsencode(self.tree)):08x}"
 
     @property
     def owner(self) -> str:
         """Which tree on which host a ledger file belongs to."""
-        return f"{os.uname().nodename}:{self.tree.resolve()}"
+        return f"{os.uname().nodename}:{self.tree}"
 
     @property
     def project(self) -> str:
@@ -214,8 +213,17 @@ class Site:
 
 def open_site(*, start: Path, tree: str | None, environ: Mapping[str, str], clock: Clock, adopt: bool = False) -> Site:
     """Return the site whose tree is found from `start`, or given. Raises ConfigError when there is none."""
-    found = files.find_tree(start, tree, environ)
+    found = files.find_tree(_as_entered(start, environ), tree, environ)
     return Site(tree=found, root=files.repository_of(found), environ=environ, clock=clock, adopt=adopt)
+
+
+def _as_entered(start: Path, environ: Mapping[str, str]) -> Path:
+    """Return `start` as the shell knows it: a link such as `current` stays, so that a new release keeps its ledger."""
+    entered = environ.get("PWD", "")
+    try:
+        return Path(entered) if entered.startswith("/") and os.path.samefile(entered, start) else start
+    except OSError:
+        return start
 
 
 def _file_name(project: str) -> str:

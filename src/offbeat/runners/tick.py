@@ -85,7 +85,11 @@ def work(dispatcher: Dispatcher, deadline: float) -> None:
         if not portion.groups or portion.groups == before:  # the same again: somebody else records, or refuses, this one
             break
         before = portion.groups
-        dispatcher.dispatch(ledger.record(runner, plan(portion), portion.revision), since)
+        windows = plan(portion)
+        claims = ledger.record(runner, windows, portion.revision)
+        fields = {"groups": len(windows), "rows": sum(len(w.rows) for w in windows), "gaps": sum(len(w.gaps) for w in windows)}
+        log.debug("recorded", extra={"event": Event.RECORDED, "fields": fields})
+        dispatcher.dispatch(claims, since)
     while (since := site.clock.monotonic()) < deadline:
         backoff = dispatcher.backoff
         if backoff.is_down() and not backoff.may_probe(since):

@@ -191,7 +191,7 @@ class Store:
                     self.path,
                     "L212",
                     f'the ledger belongs to another tree: "{owner}"',
-                    "if the tree has moved: do the same again with --adopt; else set OFFBEAT_LEDGER to another file",
+                    "if the tree has moved: `offbeat tick --adopt`; else set OFFBEAT_LEDGER to another file",
                     why=f'two trees would undo each other\'s schedule; nothing was recorded for "{self.place.owner}"',
                 )
             with self.writing() as writer:

@@ -1,0 +1,95 @@
+"""Where a site keeps its things: by the tree's path as its user knows it, per project, and found again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from offbeat.errors import LedgerError, OffbeatError
+from offbeat.ports.clock import FakeClock
+from offbeat.runners.site import Site, open_site
+from offbeat.runners.tick import tick
+
+from .conftest import NOON
+
+SCHEDULE = 'project = "shop"\ntask_prefix = "shop."\n[entries.ping]\nevery = "1m"\n'
+
+
+def checkout(folder: Path, text: str = SCHEDULE) -> Path:
+    (folder / "cron").mkdir(parents=True)
+    (folder / "cron" / "schedule.toml").write_text(text)
+    return folder
+
+
+def enter(folder: Path, state: Path, **environ: str) -> Site:
+    """Return the site that a shell in `folder` finds."""
+    found = {"PWD": str(folder), "XDG_STATE_HOME": str(state), **environ}
+    return open_site(start=folder.resolve(), tree=None, environ=found, clock=FakeClock(float(NOON)))
+
+
+def test_a_new_release_behind_the_same_link_keeps_its_ledger(tmp_path: Path) -> None:
+    current = tmp_path / "current"
+    current.symlink_to(checkout(tmp_path / "releases" / "1"))
+    first = enter(current, tmp_path / "state")
+    assert tick(first).problems == ()
+
+    current.unlink()
+    current.symlink_to(checkout(tmp_path / "releases" / "2"))
+    second = enter(current, tmp_path / "state")
+    second.clock.advance(60)  # type: ignore[attr-defined]
+    second.sync(second.runner("tick"))
+
+    assert second.ledger_address == first.ledger_address
+    assert second.ledger.look(second.runner("tick")).due
+    assert second.ledger.status().revision == 1
+
+
+def test_two_trees_have_ledgers_of_their_own(tmp_path: Path) -> None:
+    sites = [enter(checkout(tmp_path / name), tmp_path / "state") for name in ("a", "b")]
+
+    assert len({site.ledger_address for site in sites}) == 2
+
+
+def test_a_ledger_file_of_another_tree_is_refused_unless_it_is_adopted(tmp_path: Path) -> None:
+    shared = {"OFFBEAT_LEDGER": f"sqlite:///{tmp_path}/ledger.db"}
+    tick(enter(checkout(tmp_path / "a"), tmp_path / "state", **shared))
+    moved = enter(checkout(tmp_path / "b"), tmp_path / "state", **shared)
+
+    refused = tick(moved)
+    assert refused.exit_code == LedgerError.exit_code
+    assert "--adopt" in refused.problems[0].fix
+
+    moved.adopt = True
+    assert tick(moved).exit_code == 0
+
+
+def test_another_project_in_the_same_tree_has_another_ledger(tmp_path: Path) -> None:
+    folder = checkout(tmp_path / "a")
+    site = enter(folder, tmp_path / "state")
+    tick(site)
+    (folder / "cron" / "schedule.toml").write_text(SCHEDULE.replace("shop", "market"))
+    tick(site)
+
+    assert [path.name for path in sorted(site.state.glob("*.db"))] == ["market.db", "shop.db"]
+
+
+def test_without_a_home_or_a_state_folder_the_users_own_is_used(tmp_path: Path) -> None:
+    site = open_site(start=checkout(tmp_path / "a"), tree=None, environ={}, clock=FakeClock())
+
+    assert site.state.parent.parent == Path.home() / ".local" / "state"
+
+
+def test_on_openshift_the_ledger_is_in_the_data_folder(tmp_path: Path) -> None:
+    site = enter(checkout(tmp_path / "a"), tmp_path / "state", OPENSHIFT_DATA_DIR=str(tmp_path / "data"))
+
+    assert site.state.is_relative_to(tmp_path / "data")
+
+
+def test_a_first_schedule_that_is_refused_whole_raises_all_its_problems_and_makes_no_ledger(tmp_path: Path) -> None:
+    site = enter(checkout(tmp_path / "a", "project = \n"), tmp_path / "state")
+
+    with pytest.raises(OffbeatError) as raised:
+        site.sync(site.runner("tick"))
+    assert [problem.line for problem in raised.value.problems] == [1]
+    assert list(tmp_path.glob("state/**/*.db")) == []
