@@ -316,14 +316,26 @@ def test_a_clock_that_steps_back_raises_nothing_and_plans_nothing_twice(ledger: 
 
 
 def test_a_lease_from_a_future_that_was_wrong_does_not_hold(ledger: Ledger, clock: FakeClock) -> None:
-    clock.advance(10_000)
     ledger.activate(schedule(entry()), "s")
     clock.advance(60)
     pass_once(ledger, A)
-    clock.advance(-3600)
+    clock.advance(3000)
+    ledger.claim(A, 10)
+    clock.advance(-2900)
 
     assert ledger.look(B).due
-    assert [claim.attempt for claim in ledger.claim(B, 10)] == [2]
+    assert [claim.attempt for claim in ledger.claim(B, 10)] == [3]
+
+
+def test_what_was_planned_in_a_future_that_was_wrong_goes_out_when_its_time_has_come(ledger: Ledger, clock: FakeClock) -> None:
+    ledger.activate(schedule(entry()), "s")
+    clock.advance(600)
+    (claim,) = [claim for claim in pass_once(ledger, A) if claim.key.due_at == NOON + 600]
+    clock.advance(-300)
+    ledger.settle(A, [outcome(claim, State.PENDING, next_try_at=NOON)])
+
+    assert ledger.claim(B, 10) == [] or NOON + 600 not in {held.key.due_at for held in ledger.claim(B, 10)}
+    assert {row.next_try_at for row in ledger.history() if row.due_at == NOON + 600} == {NOON + 600}
 
 
 def test_commands_whose_supervisor_gives_no_sign_of_life_have_failed(ledger: Ledger, clock: FakeClock) -> None:
