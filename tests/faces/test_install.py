@@ -63,6 +63,20 @@ def test_two_blocks_of_one_tree_become_one() -> None:
     assert after == block.replace(b"old", b"new") + b"@daily between\n"
 
 
+def test_all_blocks_of_a_tree_are_taken_out() -> None:
+    block = with_block(b"", TREE, ["X"])
+
+    assert without_block(block + b"@daily between\n" + block + block, TREE) == b"@daily between\n"
+
+
+def test_what_only_looks_like_a_block_is_none() -> None:
+    indented = f" # offbeat: begin {TREE}\n@daily mine\n# offbeat: end {TREE}\n".encode()
+    commented = f"# offbeat: begin {TREE} here\n# offbeat: end {TREE} there\n".encode()
+
+    assert without_block(indented, TREE) == indented
+    assert without_block(commented, TREE) == commented
+
+
 def test_each_tree_has_a_block_of_its_own() -> None:
     both = with_block(with_block(b"", "/a/cron", ["A"]), "/a/cron2", ["B"])
 
@@ -264,7 +278,9 @@ none() {
 echo "$*" >>"$0.calls"
 [ "$SPEAKS" != denied ] || { echo "You (me) are not allowed to use this program (crontab)" >&2; exit 1; }
 case "$1" in
--l) [ -e "$file" ] || none; cat "$file" ;;
+-l) [ -e "$file" ] || none
+    [ "$SPEAKS" != locked ] || { echo "crontab: the spool is locked" >&2; exit 1; }
+    cat "$file" ;;
 -r) [ -e "$file" ] || none; rm "$file" ;;
 -)  cat >"$file.draft"
     [ -z "$(tail -c 1 "$file.draft")" ] || { echo "new crontab file is missing newline before EOF" >&2; exit 1; }
@@ -369,15 +385,20 @@ def test_the_block_of_a_tree_that_is_gone_can_be_taken_out(desk: Desk) -> None:
     assert not desk.kept.exists()
 
 
-def test_an_error_of_crontab_is_never_taken_for_an_empty_one(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("speaks", "words"), [("denied", "not allowed to use this program"), ("locked", "the spool is locked")]
+)
+def test_an_error_of_crontab_is_never_taken_for_an_empty_one(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, speaks: str, words: str
+) -> None:
     desk.kept.write_bytes(OTHERS)
-    monkeypatch.setenv("SPEAKS", "denied")
+    monkeypatch.setenv("SPEAKS", speaks)
 
     done = desk.install()
 
     assert isinstance(done.exception, ConfigError)
     assert "C243" in str(done.exception)
-    assert "not allowed to use this program" in str(done.exception)
+    assert words in str(done.exception)
     assert desk.kept.read_bytes() == OTHERS
 
 

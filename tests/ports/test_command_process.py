@@ -116,6 +116,13 @@ def test_a_command_that_hangs_is_stopped_at_its_time_limit_with_its_children(pro
     wait_for_the_end_of(int(ended.output))
 
 
+def test_what_is_left_of_its_group_is_killed_even_when_it_does_not_listen(process: CommandProcess) -> None:
+    ended = sh(process, "(trap '' TERM; sleep 600; sleep 600) & echo $!; wait", time_limit=0.3)
+
+    assert ended.exit_status == 128 + signal.SIGTERM
+    wait_for_the_end_of(int(ended.output.split()[0]))
+
+
 def test_one_that_does_not_listen_to_sigterm_is_killed_after_a_while(process: CommandProcess) -> None:
     ended = sh(process, "trap 'echo not me' TERM; echo up; while :; do sleep 600; done", time_limit=0.3)
 
@@ -145,8 +152,21 @@ def test_a_grandchild_that_writes_without_end_holds_nobody(process: CommandProce
     assert ended.exit_status == 4
 
 
-def test_a_command_that_closes_its_output_is_waited_for(process: CommandProcess) -> None:
-    ended = sh(process, "exec >&- 2>&-; sleep 0.2; exit 5")
+def test_only_so_much_is_read_after_the_end_as_a_pipe_holds(tmp_path: Path) -> None:
+    (tmp_path / "endless").touch()
+    os.truncate(tmp_path / "endless", 5 * command_process.DRAIN)
+    endless = os.open(tmp_path / "endless", os.O_RDONLY)
+
+    command_process.drain(endless, Tail())
+
+    assert os.lseek(endless, 0, os.SEEK_CUR) == command_process.DRAIN
+    os.close(endless)
+
+
+def test_a_command_that_closes_its_output_is_waited_for_and_its_end_is_seen_at_once(signals: Signals) -> None:
+    process = CommandProcess(clock=SystemClock(), signals=signals, beat=lambda: None, beat_every=3600)
+
+    ended = sh(process, "exec >&- 2>&-; sleep 0.2; exit 5", time_limit=30)
 
     assert ended.exit_status == 5
 
