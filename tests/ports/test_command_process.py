@@ -70,7 +70,7 @@ def test_standard_input_is_empty_and_nothing_of_ours_is_open(process: CommandPro
     read, write = os.pipe()
     os.set_inheritable(write, True)
 
-    ended = sh(process, "cat; ls /proc/$$/fd | tr '\\n' ' '")
+    ended = sh(process, "cat; ls /proc/$$/fd")
 
     os.close(read)
     os.close(write)
