@@ -1,7 +1,7 @@
 """Debian's own cron ticks for more than three real minutes, from a crontab that `offbeat install crontab` wrote.
 
-A real Redis and a real Celery worker are at the other end. What it takes its time for is done once, by one fixture; the tests
-look at what is left of it. They are a group, so that pytest-xdist gives them to one worker, and early.
+A real Redis and a real Celery worker are at the other end. It is one test, because a machine has one cron and a user one
+crontab; a lock keeps others out. tests/e2e/conftest.py has it started first, since most of its time it waits.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import pwd
 import shlex
 import subprocess
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
@@ -28,8 +29,6 @@ from offbeat.core.model import State
 from offbeat.ports.clock import SystemClock
 from offbeat.ports.ledger import HistoryRow
 from offbeat.runners.site import open_site
-
-pytestmark = [pytest.mark.xdist_group("cron daemon"), pytest.mark.timeout(480)]
 
 OFFBEAT = Path(sys.executable).parent / "offbeat"
 TICKS = 4  # of cron: the first one finds the tree, and three minutes lie between it and the last
@@ -94,13 +93,18 @@ def crontab(*words: str, text: bytes = b"") -> bytes:
 
 
 @contextmanager
+def alone() -> Iterator[None]:
+    """Wait until no other test run on this machine uses the crontab."""
+    with (Path(tempfile.gettempdir()) / f"offbeat-crontab-{os.getuid()}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
 def cron_daemon(folder: Path) -> Iterator[None]:
     """Run cron, unless it does already."""
-    there_before = PIDFILE.exists()
     with nullcontext() if is_running() else servers.running([servers.need("cron"), "-f"], folder / "cron.log"):
         yield
-    if not there_before:
-        PIDFILE.unlink(missing_ok=True)
 
 
 def is_running() -> bool:
@@ -173,14 +177,13 @@ def require_what_it_takes() -> None:
         pytest.skip(sentence)
 
 
-@pytest.fixture(scope="module")
-def span(tmp_path_factory: pytest.TempPathFactory, module_redis_url: str) -> Span:
-    require_what_it_takes()
-    root, folder = tmp_path_factory.mktemp("app 50% & co"), tmp_path_factory.mktemp("cron")
+def three_minutes(root: Path, folder: Path, redis_url: str) -> Span:
+    """Let cron tick for three minutes, and return what is left of it."""
     environ = {"PATH": "/usr/bin:/bin", "HOME": pwd.getpwuid(os.getuid()).pw_dir, "XDG_STATE_HOME": f"{folder}/state"}
-    lay_out(root, folder, environ, module_redis_url)
-    settings = WorkerSettings(broker=module_redis_url, queues={"cron-e2e": {}})
+    lay_out(root, folder, environ, redis_url)
+    settings = WorkerSettings(broker=redis_url, queues={"cron-e2e": {}})
     with ExitStack() as stack:
+        stack.enter_context(alone())
         worker = stack.enter_context(running_worker(folder / "worker", settings))
         before = stack.enter_context(own_crontab(folder))
         offbeat(root, environ, "install", "crontab")
@@ -211,12 +214,12 @@ def span(tmp_path_factory: pytest.TempPathFactory, module_redis_url: str) -> Spa
         )
 
 
-def test_cron_ticked_for_three_minutes(span: Span) -> None:
+def cron_ticked_for_three_minutes(span: Span) -> None:
     assert len(span.ticks) >= TICKS
     assert span.until - span.ticks[0][0] // 60 * 60 >= 180
 
 
-def test_the_worker_got_every_occurrence_exactly_once(span: Span) -> None:
+def the_worker_got_every_occurrence_exactly_once(span: Span) -> None:
     got = Counter((record["headers"]["offbeat_entry"], record["headers"]["offbeat_due_at"]) for record in span.received)
     last = format_due_at(span.until)
 
@@ -224,7 +227,7 @@ def test_the_worker_got_every_occurrence_exactly_once(span: Span) -> None:
     assert set(got.values()) == {1}
 
 
-def test_each_message_is_known_by_the_id_of_its_occurrence(span: Span) -> None:
+def each_message_is_known_by_the_id_of_its_occurrence(span: Span) -> None:
     expected = {
         (row.entry, format_due_at(row.due_at)): occurrence_id("cron-e2e", row.entry, row.due_at) for row in span.history
     }
@@ -235,7 +238,7 @@ def test_each_message_is_known_by_the_id_of_its_occurrence(span: Span) -> None:
     assert len({record["id"] for record in span.received}) == len(span.received)
 
 
-def test_the_history_agrees_with_the_worker(span: Span) -> None:
+def the_history_agrees_with_the_worker(span: Span) -> None:
     sent = {(row.task_id, row.entry, format_due_at(row.due_at)) for row in span.history if row.state is State.DISPATCHED}
     got = {(record["id"], record["headers"]["offbeat_entry"], record["headers"]["offbeat_due_at"]) for record in span.received}
 
@@ -243,7 +246,7 @@ def test_the_history_agrees_with_the_worker(span: Span) -> None:
     assert {row.state for row in span.history} == {State.DISPATCHED, State.SUCCEEDED}
 
 
-def test_the_command_ran_once_a_minute(span: Span) -> None:
+def the_command_ran_once_a_minute(span: Span) -> None:
     minutes = [format_due_at(due_at) for due_at in range(span.after + 1, span.until + 1) if due_at % 60 == 0]
 
     assert sorted(span.marks) == minutes
@@ -252,13 +255,31 @@ def test_the_command_ran_once_a_minute(span: Span) -> None:
     assert {(row.state, row.exit_status) for row in ended} == {(State.SUCCEEDED, 0)}
 
 
-def test_cron_had_nothing_to_mail_of_ours(span: Span) -> None:
+def cron_had_nothing_to_mail_of_ours(span: Span) -> None:
     assert {status for _, status in span.ticks} == {0}
     assert set(span.printed) == {"100% of another line"}
 
 
-def test_the_rest_of_the_crontab_was_left_alone(span: Span) -> None:
+def the_rest_of_the_crontab_was_left_alone(span: Span) -> None:
     before, block, after = span.crontabs
 
     assert block.startswith(before + b"# offbeat: begin ")
     assert after == before
+
+
+@pytest.mark.timeout(1200)  # of which a second run on the same machine waits for the first
+def test_cron_sends_every_occurrence_of_three_minutes_exactly_once(tmp_path: Path, redis_url: str) -> None:
+    require_what_it_takes()
+    root, folder = tmp_path / "app 50% & co", tmp_path / "cron"
+    root.mkdir()
+    folder.mkdir()
+
+    span = three_minutes(root, folder, redis_url)
+
+    cron_ticked_for_three_minutes(span)
+    the_worker_got_every_occurrence_exactly_once(span)
+    each_message_is_known_by_the_id_of_its_occurrence(span)
+    the_history_agrees_with_the_worker(span)
+    the_command_ran_once_a_minute(span)
+    cron_had_nothing_to_mail_of_ours(span)
+    the_rest_of_the_crontab_was_left_alone(span)
