@@ -383,3 +383,38 @@ def test_a_typing_error_in_a_name_is_told(ledger: Ledger) -> None:
         ledger.pause("f", "ann", "")
     with pytest.raises(ConfigError, match='"f" is not in the active schedule'):
         ledger.resume("f")
+
+
+def test_a_new_member_moves_the_cursor_of_a_group_that_rests(ledger: Ledger, clock: FakeClock) -> None:
+    ledger.activate(schedule(entry("x", "every 3600 0")), "s")
+    clock.advance(1800)
+    ledger.activate(schedule(entry("x", "every 3600 0"), entry("y", "every 3600 0")), "s")
+    clock.advance(1800)
+
+    ((group, both),) = ledger.take(10).groups
+    assert (group.cursor, [member.name for member in both]) == (NOON + 1800, ["x", "y"])
+    assert len(pass_once(ledger, A)) == 2
+
+
+def test_an_instant_that_was_skipped_in_a_gap_is_not_recorded_by_a_change(ledger: Ledger, clock: FakeClock) -> None:
+    ledger.activate(schedule(entry("e", f"at {NOON + 10},{NOON + 99}")), "s")
+    clock.advance(20)
+    gap = Gap(eno=1, after=NOON, until=NOON + 20, reason=Reason.PAUSED)
+    ledger.record(A, [Window(gid=1, version=1, after=NOON, until=NOON + 20, next_due=NOON + 99, rows=(), gaps=(gap,))], 1)
+    ledger.activate(schedule(entry("e", f"at {NOON + 10},{NOON + 98}")), "s")
+
+    assert states(ledger) == [("e", NOON + 10, f"{State.SKIPPED} x1", "paused")]
+
+
+def test_a_removed_entry_that_comes_back_keeps_its_rows_and_its_number(ledger: Ledger, clock: FakeClock) -> None:
+    ledger.activate(schedule(entry()), "s")
+    clock.advance(60)
+    ledger.settle(A, [outcome(claim) for claim in pass_once(ledger, A)])
+    ledger.activate(schedule(), "s")
+    assert ledger.entries() == [] and len(ledger.history("e")) == 1
+    clock.advance(600)
+    ledger.activate(schedule(entry()), "s")
+    clock.advance(60)
+
+    assert [claim.key.eno for claim in pass_once(ledger, A)] == [1]
+    assert [row.due_at - NOON for row in ledger.history("e")] == [720, 60]

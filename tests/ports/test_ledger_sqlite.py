@@ -280,6 +280,7 @@ def test_more_rows_than_one_transaction_may_have_are_several(used: Path) -> None
         assert len(claims) == 3 * (MOST_ROWS // 2 + 1)
         assert len(ledger.settle(A, [outcome(claim) for claim in claims])) == len(claims)
         assert statements.count("COMMIT") == 5
+        assert statements.count("BEGIN IMMEDIATE") == 5 and "BEGIN" not in statements
         assert ledger.status().claimed == 0
 
 
@@ -373,3 +374,19 @@ def test_a_failed_operation_leaves_the_ledger_usable(used: Path) -> None:
 
         assert ledger.look(A).stamp == "s"
         assert pass_once(ledger, A) == []
+
+
+def test_reading_only_what_was_never_used_is_told(path: Path) -> None:
+    path.parent.mkdir()
+    path.touch()
+
+    assert problem(path, read_only=True).code == "L214"
+    assert path.read_bytes() == b""
+
+
+def test_a_host_without_a_list_of_mounts_is_trusted(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "MOUNTINFO", str(path / "none"))
+
+    opened(path).close()
+
+    assert path.exists()

@@ -107,6 +107,19 @@ def test_two_processes_that_hammer_one_file_both_get_their_turns(
     assert len(finish(file, NOON + 20)) == ENTRIES
 
 
+def test_processes_that_make_the_same_ledger_at_once_make_one(
+    tmp_path: Path, file: Path, writer: Callable[[str, int, int], subprocess.Popen[str]]
+) -> None:
+    for leftover in tmp_path.glob(f"{file.name}*"):
+        leftover.unlink()
+
+    ended = [process.communicate() for process in [writer(f"w{number}", 2, 0) for number in range(5)]]
+
+    assert ended == [("0\n1\n", "")] * 5
+    with closing(opened(file, NOON)[0]) as ledger:
+        assert len(ledger.status().runners) == 5
+
+
 class Round:
     """One runner's way through the steps of a pass. held: who was given which attempt of a row."""
 

@@ -72,10 +72,11 @@ class DispatchingMemory(Shelves):
         through = prunable(now, self.soonest_due())
         self.pruned_through = through = max(through, through if self.pruned_through is None else self.pruned_through)
         old = [row.key for row in self.rows.values() if row.key.due_at <= through and row.state not in UNSETTLED]
-        for key in sorted(old)[:limit]:
+        for key in sorted(old, key=lambda key: (key.due_at, key))[:limit]:
             del self.rows[key]
         gone = min(len(old), limit)
-        ended = [gap for gap in self.gaps if gap.until <= through][: limit - gone]
+        past = sorted((gap for gap in self.gaps if gap.until <= through), key=lambda gap: gap.until)
+        ended = past[: limit - gone]
         self.gaps = [gap for gap in self.gaps if gap not in ended]
         self.pauses = [pause for pause in self.pauses if pause.until_at is None or pause.until_at > through]
         return gone + len(ended)

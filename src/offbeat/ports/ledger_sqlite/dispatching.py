@@ -22,9 +22,9 @@ STAMP = f"""
 UPDATE history SET dispatched_at = coalesce(dispatched_at, ?), task_id = CASE ? WHEN '' THEN task_id ELSE ? END WHERE {THIS}"""
 
 OLD = """
-SELECT eno, due_at, kind, kind_id FROM history WHERE due_at <= ? ORDER BY eno, due_at, kind, kind_id LIMIT ?"""
+SELECT eno, due_at, kind, kind_id FROM history WHERE due_at <= ? ORDER BY due_at, eno, kind, kind_id LIMIT ?"""
 FORGET = (f"DELETE FROM history WHERE {THIS}", f"DELETE FROM outputs WHERE {THIS}")
-END_GAPS = "DELETE FROM gaps WHERE id IN (SELECT id FROM gaps WHERE until_at <= ? ORDER BY id LIMIT ?)"
+END_GAPS = "DELETE FROM gaps WHERE id IN (SELECT id FROM gaps WHERE until_at <= ? ORDER BY until_at, id LIMIT ?)"
 END_RUNNERS = "DELETE FROM runners WHERE seen_at < ? AND id NOT IN (SELECT owner FROM history WHERE live = 1)"
 
 
