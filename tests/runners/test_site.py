@@ -45,6 +45,16 @@ def test_a_new_release_behind_the_same_link_keeps_its_ledger(tmp_path: Path) -> 
     assert second.ledger.status().revision == 1
 
 
+def test_a_tree_reached_by_two_names_has_one_ledger_whichever_came_first(tmp_path: Path) -> None:
+    real = checkout(tmp_path / "releases" / "1")
+    (tmp_path / "current").symlink_to(real)
+    for number, (first, second) in enumerate([(real, tmp_path / "current"), (tmp_path / "current", real)]):
+        sites = [enter(folder, tmp_path / f"state{number}") for folder in (first, second)]
+        assert [tick(site).problems for site in sites] == [(), ()]
+
+        assert len({site.ledger_address for site in sites}) == 1
+
+
 def test_two_trees_have_ledgers_of_their_own(tmp_path: Path) -> None:
     sites = [enter(checkout(tmp_path / name), tmp_path / "state") for name in ("a", "b")]
 

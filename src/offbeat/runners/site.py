@@ -5,6 +5,7 @@ Holds no rule. Where things are (state folder, project, addresses) is decided he
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import zlib
@@ -59,18 +60,32 @@ class Site:
     _ledger: Ledger | None = field(default=None, init=False)
     _broker: Broker | None = field(default=None, init=False)
     _project: str = field(default="", init=False)
+    _state: Path | None = field(default=None, init=False)
 
     @property
     def state(self) -> Path:
-        """The folder of this tree's ledger and notes: below the XDG state folder, or OPENSHIFT_DATA_DIR."""
-        place = self.environ.get("OPENSHIFT_DATA_DIR") or self.environ.get("XDG_STATE_HOME")
-        base = Path(place) if place else Path(self.environ.get("HOME") or Path.home()) / ".local" / "state"
-        return base / "offbeat" / f"{self.root.name}-{zlib.crc32(os.fsencode(self.tree)):08x}"
+        """The folder of this tree's ledger and notes: below the XDG state folder, or OPENSHIFT_DATA_DIR.
+
+        Found by where the tree really is, or by the name under which it is known: a tree that is reached by two names has one
+        ledger, and so have the releases that one link leads to in turn.
+        """
+        if self._state is None:
+            place = self.environ.get("OPENSHIFT_DATA_DIR") or self.environ.get("XDG_STATE_HOME")
+            base = Path(place) if place else Path(self.environ.get("HOME") or Path.home()) / ".local" / "state"
+            places = [base / "offbeat" / name for name in self._names()]
+            self._state = next((place.resolve() for place in places if place.is_dir()), places[-1])
+        return self._state
+
+    def _names(self) -> tuple[str, str]:
+        """Return what this tree's folder is called: by where it really is, and by how it is known."""
+        paths = (self.tree.resolve(), self.tree)
+        real, known = (f"{files.repository_of(path).name}-{zlib.crc32(os.fsencode(path)):08x}" for path in paths)
+        return real, known
 
     @property
     def owner(self) -> str:
-        """Which tree on which host a ledger file belongs to."""
-        return f"{os.uname().nodename}:{self.tree}"
+        """Which tree on which host a ledger file belongs to: by the name under which it was first known."""
+        return f"{os.uname().nodename}:{self._notes().get('tree') or self.tree}"
 
     @property
     def project(self) -> str:
@@ -207,8 +222,12 @@ class Site:
     def _note(self, **notes: str) -> None:
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = self.state / f"{NOTES}.{os.getpid()}"
-        draft.write_text(json.dumps({**self._notes(), **notes}), "utf-8")
+        draft.write_text(json.dumps({"tree": str(self.tree), **self._notes(), **notes}), "utf-8")
         draft.replace(self.state / NOTES)
+        for name in self._names():
+            if not (self.state.parent / name).exists():
+                with contextlib.suppress(FileExistsError):
+                    (self.state.parent / name).symlink_to(self.state.name)
 
 
 def open_site(*, start: Path, tree: str | None, environ: Mapping[str, str], clock: Clock, adopt: bool = False) -> Site:
