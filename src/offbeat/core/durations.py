@@ -1,0 +1,65 @@
+"""Durations: "45m" and "1h30m" to seconds and back.
+
+Never knows a month or a year: those have no length, and cron has them.
+"""
+
+from __future__ import annotations
+
+import re
+
+from offbeat.core.rule import refusal, shown
+
+DAY = 86_400
+UNITS = {"w": 604_800, "d": DAY, "h": 3600, "m": 60, "s": 1}
+LONGEST = 36_525 * DAY  # a hundred years
+
+_DURATION = r"(?:(\d{1,10})w)?(?:(\d{1,10})d)?(?:(\d{1,10})h)?(?:(\d{1,10})m)?(?:(\d{1,10})s)?"
+
+
+def parse_duration(text: str | int) -> int:
+    """Return the seconds of a duration: "45m", "1h30m", "90s", "2d", "1w" (largest unit first), or a number of seconds.
+
+    Raises: ScheduleError S104 for anything else, and for what is not from 1 second to a hundred years.
+
+    >>> parse_duration("1h30m"), parse_duration(90)
+    (5400, 90)
+    """
+    seconds = 0
+    if isinstance(text, int) and not isinstance(text, bool):
+        seconds = text
+    elif isinstance(text, str):
+        compact = text.strip().replace(" ", "")
+        if found := re.fullmatch(_DURATION, compact, re.ASCII):
+            seconds = sum(int(count) * unit for count, unit in zip(found.groups("0"), UNITS.values(), strict=True))
+        elif re.fullmatch(r"\d{1,10}", compact, re.ASCII):
+            seconds = int(compact)
+    if 1 <= seconds <= LONGEST:
+        return seconds
+    fix = _likely_duration(text) if isinstance(text, str) else ""
+    what = f'duration "{shown(str(text))}" is not a span from 1 second to 100 years'
+    raise refusal(
+        "S104", what, f'did you mean "{fix}"?' if fix else 'use w, d, h, m and s, largest first, for example "45m" or "1h30m"'
+    )
+
+
+def _likely_duration(text: str) -> str:
+    """Return "5m" for what people write in other places ("5 minutes", "PT5M", "1.5h"), "" when nobody can tell."""
+    found = re.fullmatch(r"\s*(?:pt)?(\d{1,6})(\.5)?\s*(w|d|h|m|s)[a-z]*\.?\s*", text[:64].lower(), re.ASCII)
+    if not found or text.lower().strip().endswith(("ms", "month", "months", "millis", "milliseconds")):
+        return ""
+    seconds = int(found[1]) * UNITS[found[3]] + (UNITS[found[3]] // 2 if found[2] else 0)
+    return format_duration(seconds) if 1 <= seconds <= LONGEST else ""
+
+
+def format_duration(seconds: int) -> str:
+    """Return the shortest text that parse_duration reads as `seconds`.
+
+    >>> format_duration(5400), format_duration(604800)
+    ('1h30m', '1w')
+    """
+    parts = []
+    for unit, size in UNITS.items():
+        count, seconds = divmod(seconds, size)
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts) or "0s"

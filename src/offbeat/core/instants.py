@@ -1,0 +1,51 @@
+"""Instants as people write them, local or not, to seconds since the epoch.
+
+Never reads the clock. What a zone's clock skips or shows twice is read as cron's fixed times are.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, date, datetime, time, timedelta
+
+from offbeat.core.rule import refusal, shown
+from offbeat.core.zones import find_zone
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_SECOND = timedelta(seconds=1)
+_INSTANT = r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:\d\d)?)?"
+
+
+def parse_instant(written: str | date | time, zone: str) -> int:
+    """Return the instant that a text or a TOML date and time names, in epoch seconds, UTC.
+
+    Without an offset it is local time in `zone`: one that the clock skips means the first instant after the gap, one that it
+    shows twice means the first pass. A date alone means its midnight.
+    Raises: ScheduleError S105 for what is no such time, S110 for an unknown zone.
+
+    >>> parse_instant("2026-03-01T04:30:00", "Europe/Sofia") == parse_instant("2026-03-01T02:30:00Z", "UTC")
+    True
+    """
+    moment = _moment(written)
+    if moment.microsecond:
+        what = f'instant "{shown(str(written))}" has a fraction of a second'
+        raise refusal("S105", what, f'use whole seconds: "{moment.replace(microsecond=0).isoformat()}"')
+    if moment.tzinfo is None:
+        local = (moment.replace(tzinfo=UTC) - _EPOCH) // _SECOND
+        return find_zone(zone).first_instant(local)
+    return (moment - _EPOCH) // _SECOND
+
+
+def _moment(written: str | date | time) -> datetime:
+    if isinstance(written, datetime):
+        return written
+    if isinstance(written, date):
+        return datetime.combine(written, time())
+    if isinstance(written, str) and re.fullmatch(_INSTANT, written.strip().upper(), re.ASCII):
+        try:
+            return datetime.fromisoformat(written.strip().upper())
+        except ValueError as wrong:
+            reason = str(wrong)
+            raise refusal("S105", f'instant "{shown(written)}" is in no calendar: {reason}', "use a date that exists") from None
+    what = f'instant "{shown(str(written))}" is not a date and a time'
+    raise refusal("S105", what, 'write it like "2026-03-01T04:30:00" (local), or with Z or +02:00 at its end')
