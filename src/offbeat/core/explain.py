@@ -1,0 +1,128 @@
+"""Recurrences and policies in words: a resolved text to plain English.
+
+Never works out a due time and never raises: what it has no words for, it says as it is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import UTC, datetime
+
+from offbeat.core.explain_cron import cron_words, listed
+from offbeat.core.model import CatchUp, Entry
+from offbeat.core.zones import DAY, find_zone
+from offbeat.errors import ScheduleError
+
+_UNITS = (("week", 604_800), ("day", DAY), ("hour", 3600), ("minute", 60), ("second", 1))
+_SHOWN = 3  # instants of a list, and times of a day, that are said one by one
+_CATCH_UP = {
+    CatchUp.LATEST: "after a stand-still the newest due time is sent, the older ones are left out (catch_up = latest)",
+    CatchUp.ALL: "after a stand-still every due time is sent (catch_up = all)",
+    CatchUp.NONE: "after a stand-still nothing is sent for the due times that passed (catch_up = none)",
+}
+
+
+def explain(recurrence: str, zone: str) -> str:
+    """Return what a resolved recurrence means, as one sentence without its full stop.
+
+    >>> explain("cron 30 4 * * 1", "Europe/Sofia")
+    'At 04:30, only on Monday, Europe/Sofia time'
+    >>> explain("every 2700 0", "UTC")
+    'Every 45 minutes, counted from 1970-01-01T00:00Z: at 00:00, 00:45, 01:30 UTC and so on, the same times every day'
+    """
+    kind, _, rest = recurrence.partition(" ")
+    words = _KINDS.get(kind)
+    if words is None:
+        return f"As {recurrence} says, {zone} time"
+    try:
+        return words(rest, zone)
+    except (ValueError, OverflowError, LookupError):
+        return f"As {recurrence} says, {zone} time"
+
+
+def span_words(seconds: int) -> str:
+    """Return a span of time in words.
+
+    >>> span_words(5400), span_words(2700), span_words(1)
+    ('1 hour and 30 minutes', '45 minutes', '1 second')
+    """
+    parts = []
+    for unit, size in _UNITS:
+        count, seconds = divmod(seconds, size)
+        if count:
+            parts.append(f"{count} {unit}{'s' if count > 1 else ''}")
+    return listed(parts or ["0 seconds"])
+
+
+def policy_words(entry: Entry) -> Iterator[str]:
+    """Yield what an entry says beside its recurrence, a remark each: its limits, then how lateness is treated."""
+    timing, policy = entry.timing, entry.policy
+    if not timing.enabled:
+        yield "switched off (enabled = false): nothing is due"
+    if timing.starts_at is not None:
+        yield f"not before {moment_words(timing.starts_at, timing.zone)}"
+    if timing.ends_at is not None:
+        yield f"not after {moment_words(timing.ends_at, timing.zone)}"
+    if policy.jitter:
+        yield (
+            f"sent up to {span_words(policy.jitter)} after it is due (jitter), at a place picked by a hash, "
+            "never past the next due time"
+        )
+    if policy.grace is not None:
+        yield f"given up when it could not be sent within {span_words(policy.grace)} (grace)"
+    yield _CATCH_UP[policy.catch_up]
+
+
+def moment_words(instant: int, zone: str) -> str:
+    """Return an instant as the clock of a zone shows it.
+
+    >>> moment_words(1_772_332_200, "Europe/Sofia")
+    'Sun 1 Mar 2026 04:30 in Europe/Sofia'
+    """
+    try:
+        offset = find_zone(zone).offset_at(instant)
+    except ScheduleError:
+        offset, zone = 0, "UTC"
+    local = datetime.fromtimestamp(instant + offset, UTC)
+    clock = f"{local:%H:%M:%S}" if local.second else f"{local:%H:%M}"
+    return f"{local:%a} {local.day} {local:%b %Y} {clock} in {zone}"
+
+
+def _cron(rest: str, zone: str) -> str:
+    return f"{cron_words(rest)}, {zone} time"
+
+
+def _every(rest: str, _: str) -> str:
+    seconds, offset = map(int, rest.split())
+    head = f"Every {span_words(seconds).removeprefix('1 ') if _is_unit(seconds) else span_words(seconds)}"
+    origin = datetime.fromtimestamp(offset, UTC)
+    head += f", counted from {origin:%Y-%m-%dT%H:%M}{f':{origin.second:02}' if origin.second else ''}Z"
+    if seconds < 60 or DAY % seconds:
+        return head if seconds % DAY else f"{head}: at {origin:%H:%M} UTC, the same time every time"
+    if seconds == DAY:
+        return f"{head}: at {origin:%H:%M} UTC"
+    if 3600 % seconds == 0:
+        shown = [f":{minute:02}" for minute in range(offset % seconds // 60, 60, seconds // 60)]
+        if len(shown) <= 4:
+            return f"{head}: at {listed(shown)} of every hour"
+    times = range(offset % seconds, DAY, seconds)
+    texts = [f"{at // 3600:02}:{at // 60 % 60:02}" for at in times[:_SHOWN]]
+    more = " and so on, the same times every day" if len(times) > _SHOWN else " every day"
+    return f"{head}: at {', '.join(texts) if len(times) > _SHOWN else listed(texts)} UTC{more}"
+
+
+def _is_unit(seconds: int) -> bool:
+    return any(seconds == size for _, size in _UNITS)
+
+
+def _at(rest: str, zone: str) -> str:
+    instants = [int(each) for each in rest.split(",")]
+    if len(instants) == 1:
+        return f"Once, at {moment_words(instants[0], zone)}"
+    texts = [moment_words(each, zone).removesuffix(f" in {zone}") for each in instants]
+    if len(texts) > 2 * _SHOWN:
+        texts = [*texts[:_SHOWN], f"{len(texts) - _SHOWN - 1} more", f"at last {texts[-1]}"]
+    return f"{len(instants)} times: {listed(texts)}, {zone} time"
+
+
+_KINDS: Mapping[str, Callable[[str, str], str]] = {"cron": _cron, "every": _every, "at": _at}
