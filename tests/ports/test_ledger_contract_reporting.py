@@ -191,6 +191,30 @@ def test_a_gap_is_one_line_for_each_entry_with_its_own_due_times(ledger: Ledger,
     assert [row.count for row in ledger.history("y")] == [114]
 
 
+def test_the_newest_gaps_are_found_among_many(ledger: Ledger, clock: FakeClock) -> None:
+    ledger.activate(schedule(entry("x"), entry("y", ends_at=NOON + 5000)), "s")
+    clock.advance(3600 * 3)
+    gaps = tuple(Gap(eno=None, after=NOON + 600 * n, until=NOON + 600 * n + 599, reason=Reason.COALESCED) for n in range(17))
+    window = Window(gid=1, version=1, after=NOON, until=NOON + 10_799, next_due=NOON + 10_800, rows=(), gaps=gaps)
+    ledger.record(A, [window], 1)
+
+    found = [(row.entry, (row.until or 0) - NOON, row.count) for row in ledger.history(limit=100)]
+    assert found[:2] == [("x", 10_140, 9), ("x", 9540, 9)] and len(found) == 17 + 9
+    for limit in range(27):
+        assert [(row.entry, (row.until or 0) - NOON, row.count) for row in ledger.history(limit=limit)] == found[:limit]
+
+
+def test_a_slot_that_was_sent_by_hand_is_not_counted_in_the_gap_around_it(ledger: Ledger, clock: FakeClock) -> None:
+    ledger.activate(schedule(entry()), "s")
+    clock.advance(600)
+    ledger.slot(A, "e", NOON + 300)
+    gap = Gap(eno=None, after=NOON, until=NOON + 600, reason=Reason.COALESCED)
+    window = Window(gid=1, version=1, after=NOON, until=NOON + 600, next_due=NOON + 660, rows=(), gaps=(gap,))
+    ledger.record(A, [window], 1)
+
+    assert [(row.state, row.count) for row in ledger.history()] == [(State.SKIPPED, 9), (State.CLAIMED, 1)]
+
+
 def test_last_due_is_the_newest_due_time_that_was_recorded_or_skipped(ledger: Ledger, clock: FakeClock) -> None:
     ledger.activate(schedule(entry()), "s")
     clock.advance(60)

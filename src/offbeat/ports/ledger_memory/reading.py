@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from offbeat.core.model import BrokerSettings, Cause, DueTime, Entry, Key, Kind, Schedule, State
 from offbeat.core.plan import Portion
-from offbeat.core.transitions import tally
+from offbeat.core.transitions import Tally, tally
 from offbeat.ports.ledger import SEEN_LATELY, Claim, HistoryRow, LedgerStatus, newest_first
 from offbeat.ports.ledger_memory.dispatching import DispatchingMemory
 from offbeat.ports.ledger_memory.planning import PlanningMemory
@@ -83,7 +83,8 @@ class ReadingMemory(PlanningMemory, DispatchingMemory):
         for version in self.groups[gap.gid].versions:
             if gap.eno not in (None, version.eno):
                 continue
-            if (counted := tally(version.span, gap.after, gap.until)) is not None:
+            counted = tally(version.span, gap.after, gap.until)
+            if counted is not None and (count := counted.count - self._rows_between(version.eno, counted)):
                 yield HistoryRow(
                     entry=self.names[version.eno],
                     due_at=counted.first,
@@ -94,8 +95,13 @@ class ReadingMemory(PlanningMemory, DispatchingMemory):
                     attempt=0,
                     recorded_at=gap.recorded_at,
                     until=counted.last,
-                    count=counted.count,
+                    count=count,
                 )
+
+    def _rows_between(self, eno: int, counted: Tally) -> int:
+        """Return how many of a gap's due times have rows of their own, from a slot that was sent by hand."""
+        keys = (key for key in self.rows if key.eno == eno and key.kind is Kind.SCHEDULE)
+        return sum(1 for key in keys if counted.first <= key.due_at <= counted.last)
 
     def peek(self, limit: int) -> tuple[Portion, Sequence[Claim]]:
         now = self.clock.now()

@@ -40,10 +40,14 @@ SELECT * FROM (
   FROM history h JOIN entries e ON e.eno = h.eno WHERE h.due_at >= ?1 AND {whose}
   ORDER BY h.due_at DESC, e.name, h.kind, h.recorded_at, h.kind_id LIMIT ?3)"""
 GAPS = """
-SELECT e.name, v.recurrence, v.zone, v.first, v.last, g.after_at, g.until_at, g.reason, g.recorded_at
+SELECT g.until_at, g.after_at, e.eno, e.name, v.recurrence, v.zone, v.first, v.last, g.reason, g.recorded_at
 FROM gaps g JOIN versions v ON v.gid = g.gid AND (g.eno IS NULL OR g.eno = v.eno) JOIN entries e ON e.eno = v.eno
 WHERE g.until_at >= ?1 AND {whose} AND v.first <= g.until_at AND (v.last IS NULL OR v.last > g.after_at)
 ORDER BY g.until_at DESC, e.name"""
+
+ROWS_BETWEEN = """
+SELECT (SELECT count(*) FROM outbox WHERE eno = ?1 AND due_at BETWEEN ?2 AND ?3 AND kind = 'schedule')
+  + (SELECT count(*) FROM history WHERE eno = ?1 AND due_at BETWEEN ?2 AND ?3 AND kind = 'schedule')"""
 
 
 class ReadingSqlite(PlanningSqlite, DispatchingSqlite):
@@ -143,11 +147,21 @@ def _line(row: Sequence[Any]) -> HistoryRow:
 
 
 def _gaps(db: sqlite3.Connection, eno: int | None, after: DueTime, limit: int) -> Iterator[HistoryRow]:
-    """Yield the gaps, one line for each entry in them, as their due times are worked out now."""
+    """Yield the gaps, one line for each entry in them, as their due times are worked out now; `limit` newest ones at least."""
     question = GAPS.format(whose="v.eno = ?2" if eno is not None else "?2 IS NULL")
-    for name, recurrence, zone, first, last, after_at, until_at, reason, recorded_at in db.execute(question, (after, eno)):
+    newest: list[DueTime] = []
+    before = None
+    for until_at, after_at, whose, name, *span, reason, recorded_at in db.execute(question, (after, eno)):
+        if until_at != before and 0 < limit <= len(newest) and sorted(newest)[-limit] > until_at:
+            return  # all that follow are older than enough of those before
+        before = until_at
+        recurrence, zone, first, last = span
         counted = tally(Span(recurrence=recurrence, zone=zone, first=first, last=last), after_at, until_at)
-        if counted is not None and counted.last >= after:
+        if counted is None or counted.last < after:
+            continue
+        newest.append(counted.last)
+        (rows,) = db.execute(ROWS_BETWEEN, (whose, counted.first, counted.last)).fetchone()
+        if count := counted.count - rows:
             yield HistoryRow(
                 entry=name,
                 due_at=counted.first,
@@ -158,5 +172,5 @@ def _gaps(db: sqlite3.Connection, eno: int | None, after: DueTime, limit: int) -
                 attempt=0,
                 recorded_at=recorded_at,
                 until=counted.last,
-                count=counted.count,
+                count=count,
             )
