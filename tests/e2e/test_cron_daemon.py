@@ -256,8 +256,8 @@ def the_command_ran_once_a_minute(span: Span) -> None:
 
 
 def cron_had_nothing_to_mail_of_ours(span: Span) -> None:
-    assert {status for _, status in span.ticks} == {0}
     assert set(span.printed) == {"100% of another line"}
+    assert {status for _, status in span.ticks} == {0}
 
 
 def the_rest_of_the_crontab_was_left_alone(span: Span) -> None:
