@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
-from offbeat.core.cron import CronRecurrence
+from offbeat.core.cron import CronRecurrence, every_nickname
 from offbeat.core.cronfields import parse_cron
 from offbeat.core.durations import LONGEST, format_duration, parse_duration
 from offbeat.core.instants import parse_instant
@@ -57,16 +57,19 @@ def compile_recurrence(text: str, zone: str) -> Recurrence:
 def cron_text(expression: str, *, zone: str, seed: str = "") -> str:
     """Return the resolved text of a cron expression. Equal schedules written differently mostly give equal texts.
 
-    seed: what `H` and `~` are resolved by, the entry's name.
-    Raises: ScheduleError with all that is wrong with the expression (S101-S103, S120) and the zone (S110).
+    seed: what `H` and `~` are resolved by, the entry's name; the text has the numbers that they are resolved to.
+    Raises: ScheduleError with all that is wrong with the expression (S101-S104, S120) and the zone (S110).
 
-    >>> cron_text("30  4 * * MON", zone="Europe/Sofia")
-    'cron 30 4 * * 1'
+    >>> cron_text("30  4 * * MON", zone="Europe/Sofia"), cron_text("@every 45m", zone="UTC")
+    ('cron 30 4 * * 1', 'every 2700 0')
+    >>> cron_text("H 4 * * *", zone="UTC", seed="nightly")
+    'cron 20 4 * * *'
     """
     problems: list[Problem] = []
     text = ""
     try:
-        text = parse_cron(expression).text
+        seconds = every_nickname(expression)
+        text = f"cron {parse_cron(expression, seed=seed).text}" if seconds is None else every_text(seconds)
     except ScheduleError as wrong:
         problems += wrong.problems
     try:
@@ -75,4 +78,4 @@ def cron_text(expression: str, *, zone: str, seed: str = "") -> str:
         problems += wrong.problems
     if problems:
         raise ScheduleError(*problems)
-    return f"cron {text}"
+    return text

@@ -22,11 +22,12 @@ SMALL_JUMP = 5  # minutes; of so small a jump the wildcards too are made up for
 class Timeline(dict[int, tuple[Stretch, ...]]):
     """The stretches of one zone under Debian's rule, by block; worked out when first asked for."""
 
-    __slots__ = ("_wildcard", "_zone")
+    __slots__ = ("_by_second", "_wildcard", "_zone")
 
-    def __init__(self, zone: Zone, wildcard: bool) -> None:
+    def __init__(self, zone: Zone, wildcard: bool, by_second: bool = False) -> None:
         self._zone = zone
         self._wildcard = wildcard
+        self._by_second = by_second
 
     def __missing__(self, block: int) -> tuple[Stretch, ...]:
         if self._zone.is_utc:
@@ -57,21 +58,34 @@ class Timeline(dict[int, tuple[Stretch, ...]]):
                 reached = max(reached, last)
             else:
                 missed, reached = shown, last
-            first = max(shown, missed) * 60
             begin, finish = max(start, opening), min(end, closing)
-            if begin >= finish:
-                continue
-            if begin > start:  # cut by the block's edge: what was missed belongs to the block before
-                first = max(first, begin + offset)
-                yield begin, finish, offset, first, finish + offset, first
-            else:
-                yield begin, finish, offset, first, finish + offset, missed * 60
+            if begin < finish:
+                yield from self._cut(begin, finish, offset, (max(shown, missed) * 60, missed * 60, start))
+
+    def _cut(self, begin: int, finish: int, offset: int, whole: tuple[int, int, int]) -> Iterator[Stretch]:
+        """Yield what a block has of a stretch. whole: its first and missed local times, and its start.
+
+        By second, the minute in which what was missed is made up for is a stretch of its own, or two at a block's edge.
+        """
+        first, missed, start = whole
+        if self._by_second and missed < first:
+            minute_ends = min(first + 60 - offset, finish)
+            if begin < minute_ends:
+                yield begin, minute_ends, offset, first, minute_ends + offset, missed
+                begin = minute_ends
+            if begin < finish:
+                yield begin, finish, offset, begin + offset, finish + offset, begin + offset
+        elif begin > start:  # cut by the block's edge: what was missed belongs to the block before
+            first = max(first, begin + offset)
+            yield begin, finish, offset, first, finish + offset, first
+        else:
+            yield begin, finish, offset, first, finish + offset, missed
 
 
 @lru_cache(maxsize=256)
-def timeline(zone: Zone, wildcard: bool) -> Timeline:
-    """Return the timeline of a zone, the same one for all who ask."""
-    return Timeline(zone, wildcard)
+def timeline(zone: Zone, wildcard: bool, by_second: bool = False) -> Timeline:
+    """Return the timeline of a zone, the same one for all who ask. by_second: for expressions that name seconds."""
+    return Timeline(zone, wildcard, by_second)
 
 
 def block_after(block: int, known: int, found: int) -> int:
