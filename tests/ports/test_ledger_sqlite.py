@@ -394,3 +394,17 @@ def test_a_host_without_a_list_of_mounts_is_trusted(path: Path, monkeypatch: pyt
     opened(path).close()
 
     assert path.exists()
+
+
+def test_only_what_another_connection_writes_counts_as_changed(tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path}/ledger.db"
+    ours, other = (open_ledger(address, clock=FakeClock(), project="shop", owner="host:/tree") for _ in range(2))
+    with closing(ours), closing(other):
+        ours.look(runner("a"))
+        ours.changed()
+
+        ours.look(runner("a"))
+        assert not ours.changed()
+        other.look(runner("b"))
+        assert ours.changed()
+        assert not ours.changed()

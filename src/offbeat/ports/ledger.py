@@ -234,6 +234,9 @@ class Planning(Protocol):
         failed(runner_died). The first look at a new ledger is believed. A clock that goes back raises nothing.
         """
 
+    def changed(self) -> bool:
+        """Return whether others may have written since it was asked last; True where a store cannot tell. Writes nothing."""
+
     def take(self, limit: int) -> Portion:
         """Return due groups (next_due <= now) with their members, oldest next_due first, one or more while members < `limit`.
 

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from offbeat.runners.site import Site
 
 POLL = 0.5  # seconds between two looks at the tree's stamp: with the time it must hold still, a change counts within 2 s
-LOOK = 1.0  # seconds between two looks at the ledger at most: others may have put rows there (ledger rule 14)
+LOOK = 1.0  # seconds between two questions whether others have put rows into the ledger (ledger rule 14)
+BEAT = 10.0  # seconds between two signs of life of an idle runner
 PASS = 30.0  # seconds that one pass may take before the tree and the signals are looked at again
 log = logging.getLogger("offbeat")
 
@@ -47,6 +48,7 @@ class Daemon:
     _stamp: str = field(default="", init=False)
     _wake_at: float = field(default=0.0, init=False)
     _look_at: float = field(default=0.0, init=False)
+    _beat_at: float = field(default=0.0, init=False)
     _failures: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -71,8 +73,10 @@ class Daemon:
         now = self.site.clock.now()
         try:
             changed = self._sync_if_changed()
-            if changed or now >= min(self._wake_at, self._look_at):
+            if changed or now >= min(self._wake_at, self._beat_at) or (now >= self._look_at and self.site.ledger.changed()):
                 self._pass()
+            if now >= self._look_at:
+                self._look_at = now + LOOK
             if self._failures:
                 self._failures = 0
                 _event(logging.WARNING, Event.LEDGER_BACK)
@@ -96,7 +100,7 @@ class Daemon:
         self._wake_at = outlook.wake_at if outlook.believed else outlook.believe_at
         if outlook.due:  # still due: what is left waits for the broker, or for somebody else
             self._wake_at = now + POLL
-        self._look_at = now + LOOK
+        self._look_at, self._beat_at = now + LOOK, now + BEAT
 
     def _sync_if_changed(self) -> bool:
         try:

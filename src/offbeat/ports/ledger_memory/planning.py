@@ -53,6 +53,9 @@ class PlanningMemory(Shelves):
                 instants.append(now if is_wrong else row.lease_until)
         return min(instants, default=inf)
 
+    def changed(self) -> bool:
+        return True
+
     def take(self, limit: int) -> Portion:
         now = self.clock.now()
         due: list[tuple[int, int]] = []

@@ -77,6 +77,12 @@ class Store:
             finally:
                 _leave(db)
 
+    def data_version(self) -> int:
+        """Return a number that changes when another connection writes."""
+        db = self._open_db()
+        with told(self.path):
+            return int(db.execute("PRAGMA data_version").fetchone()[0])
+
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Give the one writer's transaction for the block: it is on disk when the block ends, or nothing of it is."""

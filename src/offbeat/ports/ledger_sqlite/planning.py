@@ -78,7 +78,9 @@ LAST_DUE = "UPDATE entries SET last_due = max(coalesce(last_due, ?1), ?1) WHERE 
 
 
 class PlanningSqlite(Store):
-    """look, take, record."""
+    """look, changed, take, record."""
+
+    _data_version = 0  # SQLite's count of what other connections have written
 
     def look(self, runner: Runner) -> Outlook:
         with self.writing() as db:
@@ -103,6 +105,10 @@ class PlanningSqlite(Store):
             believed=believed,
             believe_at=belief.believe_at,
         )
+
+    def changed(self) -> bool:
+        before, self._data_version = self._data_version, self.data_version()
+        return before != self._data_version
 
     def take(self, limit: int) -> Portion:
         with self.reading() as db:
