@@ -184,7 +184,7 @@ class CronRecurrence:
     def last_at_or_before(self, instant: int) -> int | None:
         """Return the last due time <= instant, None when there is none from the year 1 on."""
         instant = min(instant, END - 1)
-        known = found = _NEVER  # `found` is the last match at or before local time `known`
+        known, found = _NEVER, 0  # `found` is the last match at or before local time `known`
         block = instant >> BLOCK_BITS
         left = HORIZON
         while left and block >= _FIRST_BLOCK:
