@@ -10,13 +10,14 @@ READY := $(VENV)/.ready
 WORKERS ?= 3
 TESTS ?=
 ARGS ?=
+SECONDS ?= 300
 
 export PYTHON
 
-.PHONY: help venv check test demo bench coverage docs format wheel constraints clean
+.PHONY: help venv check test differential fuzz demo bench bench-recurrence coverage docs format wheel constraints clean
 
 help: ## say what there is
-	@grep -hE '^[a-z]+:.*## ' Makefile | sed -E 's/^([a-z]+):.*## /\1|/' | awk -F'|' '{ printf "  make %-12s %s\n", $$1, $$2 }'
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{ printf "  make %-17s %s\n", $$1, $$2 }'
 	@echo "  PYTHON=/path/to/python3.11 names the interpreter; TESTS=tests/core ARGS='-k dst' narrow make test."
 
 venv: $(READY) ## make .venv with offbeat (editable), its extras and the tools
@@ -37,11 +38,22 @@ test: $(READY) ## every test, with real servers where they are (or can be) insta
 	@if ! scripts/install-test-servers; then test "$$CI" != true || exit 1; fi
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup $(TESTS) $(ARGS)
 
+differential: $(READY) ## hold cron to Debian's daemon, cronsim and two zone databases, at length (root; ARGS='cronsim zones cron')
+	@scripts/install-test-servers
+	$(BIN)/python -m tests.differential $(ARGS)
+
+fuzz: $(READY) ## throw hostile text at every parser for SECONDS=300; with atheris where it is installed
+	FUZZ_SECONDS=$(SECONDS) $(BIN)/python -m tests.fuzz
+
 demo: $(READY) ## the whole thing at work on a small Django project: a worker, a minute of schedule
 	@$(BIN)/python examples/difio/demo.py
 
 bench: $(READY) ## measure against the shell script that it replaces; renews the table in bench/README.md
 	@$(BIN)/python bench/bench.py
+
+bench-recurrence: $(READY) ## measure due times against cronsim, croniter, celery and APScheduler; renews its table in bench/README.md
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[bench]'
+	@$(BIN)/python bench/recurrence.py
 
 coverage: $(READY) ## every test once more, with the lines and branches that none of them reaches
 	@rm -f .coverage .coverage.*

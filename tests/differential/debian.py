@@ -133,7 +133,18 @@ def expressions_for(change: Change) -> list[str]:
     days += [f"45 {h} */2 * {w}", f"30 {h} {d} * {other_w}", f"30 {h} {d} * */{w or 7}", f"30 {h} * * {other_w}"]
     days += [f"30 {n} {d} * *", f"*/30 {h} {d} {m} *", f"*/30 {h} {other} * {other_w}", f"30 {three} {d}-31 * *"]
     end = datetime.fromtimestamp((change.resumed or change.at) + change.after, UTC)
-    return [*every, *fixed, *ranges, *stars, *days, "@hourly", "@daily", "@midnight", f"{end.minute} {end.hour} * * *", EVERY_MINUTE]
+    return [
+        *every,
+        *fixed,
+        *ranges,
+        *stars,
+        *days,
+        "@hourly",
+        "@daily",
+        "@midnight",
+        f"{end.minute} {end.hour} * * *",
+        EVERY_MINUTE,
+    ]
 
 
 def lacking() -> str:
@@ -183,8 +194,8 @@ def firings(change: Change, folder: Path, *, speed: int) -> list[list[float]]:
     log.touch()
     pam.write_text("".join(f"{kind} required pam_permit.so\n" for kind in ("auth", "account", "session")))  # the quickest
     lines = ["SHELL=/bin/bash", 'MAILTO=""']
-    for number, expression in enumerate(expressions):
-        lines.append(f"{expression} root echo {number} $EPOCHREALTIME >>{shlex.quote(str(log))}")
+    for place, expression in enumerate(expressions):
+        lines.append(f"{expression} root echo {place} $EPOCHREALTIME >>{shlex.quote(str(log))}")
     crontab.write_text("\n".join(lines) + "\n")
     wall = (change.end - change.begin + 90) / speed + 1
     shown = datetime.fromtimestamp(change.begin, ZoneInfo(change.zone))
@@ -204,8 +215,8 @@ def firings(change: Change, folder: Path, *, speed: int) -> list[list[float]]:
 def unsteady(change: Change, seen: Sequence[Sequence[float]]) -> str:
     """Return what went wrong with the lines that show whether the daemon kept up, "" when nothing did.
 
-    They are `* * * * *`, the first line and the last, and the fixed time at which all is made up for. If one of them comes late,
-    so may the others, for reasons that are not the schedule's.
+    They are `* * * * *`, the first line and the last, and the fixed time at which all is made up for. If one of them comes
+    late, so may the others, for reasons that are not the schedule's.
     """
     wanted = list(minutes_of(change))
     for instants in (seen[0], seen[-1]):
@@ -237,8 +248,7 @@ def judge(change: Change, seen: Sequence[Sequence[float]], *, speed: int) -> Com
     merged = total = 0
     for expression, instants in zip(expressions, seen, strict=True):
         fired = Counter(minute for each in instants if (minute := int(each) // 60 * 60) in minutes)
-        rule = CronRecurrence(parse_cron(expression), find_zone(change.zone))
-        due = Counter(rule.due_times(minutes[0] - 1, minutes[-1]))
+        due = Counter(due_minutes(expression, change))
         total += fired.total()
         if change.resumed is not None and change.resumed in fired:
             merged += fired[change.resumed] - 1
@@ -246,8 +256,20 @@ def judge(change: Change, seen: Sequence[Sequence[float]], *, speed: int) -> Com
         if fired != due:
             differences.append(f'{change}: "{expression}": cron {_shown(fired, change)}, offbeat {_shown(due, change)}')
     return Comparison(
-        change=change, speed=speed, expressions=len(set(expressions)), firings=total, merged=merged, differences=tuple(differences)
+        change=change,
+        speed=speed,
+        expressions=len(set(expressions)),
+        firings=total,
+        merged=merged,
+        differences=tuple(differences),
     )
+
+
+def due_minutes(expression: str, change: Change) -> list[int]:
+    """Return what offbeat names in the minutes that are compared."""
+    minutes = minutes_of(change)
+    rule = CronRecurrence(parse_cron(expression), find_zone(change.zone))
+    return list(rule.due_times(minutes[0] - 1, minutes[-1]))
 
 
 def _shown(minutes: Counter[int], change: Change) -> str:

@@ -9,7 +9,7 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from functools import lru_cache
+from functools import cache
 from itertools import islice
 from zoneinfo import ZoneInfo, available_timezones
 
@@ -48,7 +48,7 @@ class Pair:
         return f'"{self.expression}" in {self.zone} after {datetime.fromtimestamp(self.start, ZoneInfo(self.zone)).isoformat()}'
 
 
-@lru_cache
+@cache
 def zones() -> tuple[tuple[str, ...], tuple[str, ...]]:
     """Return the zones that can be compared: those whose clock changes in YEARS, and those whose clock never does."""
     changing, steady = [], []
@@ -62,7 +62,7 @@ def zones() -> tuple[tuple[str, ...], tuple[str, ...]]:
     return tuple(changing), tuple(steady)
 
 
-@lru_cache(maxsize=None)
+@cache
 def _segments(name: str) -> tuple[Segment, ...]:
     zone = find_zone(name)
     last = int(datetime(YEARS[-1] + 5, 1, 1, tzinfo=UTC).timestamp())
@@ -75,14 +75,14 @@ def _changes_are_small(name: str) -> bool:
     return all(abs(b[2] - a[2]) <= 3 * 3600 for a, b in zip(segments, segments[1:], strict=False))
 
 
-@lru_cache(maxsize=None)
+@cache
 def changes(name: str) -> tuple[int, ...]:
     """Return the instants at which a zone's clock changes."""
     segments = _segments(name)
     return tuple(sorted({b[0] for a, b in zip(segments, segments[1:], strict=False) if a[1] == b[0] and a[2] != b[2]}))
 
 
-@lru_cache(maxsize=None)
+@cache
 def touches_midnight(name: str) -> bool:
     """Return whether a change of this zone's clock skips or repeats a midnight."""
     segments = _segments(name)

@@ -13,7 +13,6 @@ import zoneinfo
 from pathlib import Path
 
 import pytest
-
 from tests.differential import zonedata
 
 STEP = 1 if os.environ.get("OFFBEAT_DIFFERENTIAL") == "full" else 12

@@ -6,7 +6,9 @@ from hypothesis import strategies as st
 
 KIB4 = 4096
 ALPHABET = "0123456789*/,-LW#?HFRIJAN~+@()xTZ:. \t"
-CRON_WORDS = "* */5 0 59 1-5 5-1 0/15 1-1/2 L LW L-3 15W 31W 5L FRI#2 FRI#L ? +MON H H(0-29)/10 H/7 0~59 @daily @every @reboot ,".split()
+CRON_WORDS = (
+    "* */5 0 59 1-5 5-1 0/15 1-1/2 L LW L-3 15W 31W 5L FRI#2 FRI#L ? +MON H H(0-29)/10 H/7 0~59 @daily @every @reboot ,".split()
+)
 HUGE = "9" * 4000
 
 REGRESSIONS: dict[str, list[str]] = {
@@ -93,21 +95,25 @@ texts = st.one_of(
     st.text(alphabet=ALPHABET, max_size=KIB4),
     st.lists(st.one_of(st.sampled_from(CRON_WORDS), st.text(alphabet=ALPHABET, max_size=8)), max_size=8).map(" ".join),
     st.builds(lambda item, times: f"{','.join([item] * times)} * * * *", st.sampled_from(CRON_WORDS), st.integers(0, 1000)),
-    st.builds("{}-{}-{}T{}:{}{}".format, *[st.text("0123456789", max_size=5)] * 5, st.sampled_from(["", "Z", "+02:00", "-99:99"])),
+    st.builds(
+        "{}-{}-{}T{}:{}{}".format, *[st.text("0123456789", max_size=5)] * 5, st.sampled_from(["", "Z", "+02:00", "-99:99"])
+    ),
     st.lists(st.builds("{}{}".format, st.integers(), st.sampled_from("wdhms")), max_size=6).map("".join),
 )
 
 _KEYS = (
-    "project timezone task_prefix env_file broker default_queue routes directories defaults entries calendars cron every at offset "
-    "solar rrule except workday jitter grace catch_up overlap max_runtime expires starts_at ends_at enabled task command args kwargs "
-    "queue priority headers description timeout holidays"
+    "project timezone task_prefix env_file broker default_queue routes directories defaults entries calendars cron every at "
+    "offset solar rrule except workday jitter grace catch_up overlap max_runtime expires starts_at ends_at enabled task command "
+    "args kwargs queue priority headers description timeout holidays"
 ).split()
 _values: st.SearchStrategy[str] = st.recursive(
     st.one_of(
         st.integers().map(str),
         st.sampled_from(["true", "nan", "-inf", "2026-01-01", "12:00:00", "2026-03-08T02:30:00", "0001-01-01T00:00:00+23:59"]),
         texts.map(lambda text: '"' + "".join(f"\\U{min(ord(c), 0xD7FF):08x}" for c in text[:200]) + '"'),
-        st.sampled_from(['"45m"', '"30 4 * * mon"', '"latest"', '"Europe/Sofia"', '"H(0-29)/10 * * * *"', '"0 0 31 2 *"', '"10%"']),
+        st.sampled_from(
+            ['"45m"', '"30 4 * * mon"', '"latest"', '"Europe/Sofia"', '"H(0-29)/10 * * * *"', '"0 0 31 2 *"', '"10%"']
+        ),
     ),
     lambda inner: st.one_of(
         st.lists(inner, max_size=4).map(lambda many: f"[{', '.join(many)}]"),
@@ -117,7 +123,9 @@ _values: st.SearchStrategy[str] = st.recursive(
     ),
     max_leaves=6,
 )
-_heads = st.sampled_from(["", *(f"[{key}]" for key in _KEYS), "[entries.x]", "[entries.search_dates]", "[calendars.bg]", "[[entries.y]]"])
+_heads = st.sampled_from(
+    ["", *(f"[{key}]" for key in _KEYS), "[entries.x]", "[entries.search_dates]", "[calendars.bg]", "[[entries.y]]"]
+)
 _tables = st.builds(
     lambda head, rows: "\n".join([head, *(f"{key} = {value}" for key, value in rows.items())]),
     _heads,

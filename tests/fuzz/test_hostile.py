@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from tests.fuzz import hostile, targets
 
 pytestmark = pytest.mark.timeout(240)  # against a hang without any call in it; what is counted is steps
@@ -41,7 +40,13 @@ def test_a_file_that_hurt_a_parser_once_does_not_again(content: bytes) -> None:
 @given(expression=st.sampled_from(hostile.REGRESSIONS["cron"]), value=hostile.texts)
 def test_a_schedule_survives_hostile_text_in_its_values(expression: str, value: str) -> None:
     quoted = ["".join(f"\\U{min(ord(c), 0xD7FF):08x}" for c in each) for each in (expression, value)]
-    lines = [f'timezone = "{quoted[1]}"', "[entries.x]", f'cron = "{quoted[0]}"', f'grace = "{quoted[1]}"', f'jitter = "{quoted[1]}"']
+    lines = [
+        f'timezone = "{quoted[1]}"',
+        "[entries.x]",
+        f'cron = "{quoted[0]}"',
+        f'grace = "{quoted[1]}"',
+        f'jitter = "{quoted[1]}"',
+    ]
 
     targets.schedule("\n".join(lines).encode())
 
