@@ -107,6 +107,15 @@ def test_one_bad_entry_stops_only_itself(site: MemorySite, clock: FakeClock, wri
     assert done.exit_code == 1
 
 
+def test_a_warning_is_for_check_and_not_for_crons_mail(site: MemorySite, clock: FakeClock, write: Write) -> None:
+    write('[entries.ping]\ncron = "*/45 * * * *"\n')
+    clock.advance(60)
+    done = tick(site)
+
+    assert (done.problems, done.exit_code) == ((), 0)
+    assert "S151" in site.ledger.status().refused
+
+
 def test_while_the_broker_is_down_rows_wait_and_it_is_told_once(site: MemorySite, clock: FakeClock) -> None:
     site.wire.down = True
     clock.advance(60)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from offbeat.ports.command import Commands
     from offbeat.ports.ledger import Ledger, Outlook
 
+SUPERVISOR_LOG = "supervisor.log"  # what supervisors say when they fail; beside the ledger, or in OpenShift's folder
 NOTES = "tree.json"  # beside the ledger: what the newest tree was, so that an unchanged one is not parsed again
 
 
@@ -124,6 +125,7 @@ class Site:
         """Return who runs commands on this host."""
         from offbeat.ports.command_start import CommandsDetached
 
+        logs = self.environ.get("OPENSHIFT_LOG_DIR") or str(self.state)
         return CommandsDetached(
             address=self.ledger_address,
             project=self.project,
@@ -131,6 +133,7 @@ class Site:
             tree=self.tree,
             root=self.root,
             environ=self.environ,
+            log=os.path.join(logs, SUPERVISOR_LOG) if os.access(logs, os.W_OK) else "",
         )
 
     def runner(self, role: str) -> Runner:

@@ -62,15 +62,15 @@ def _tick(site: Site, seconds: float) -> Ticked:
         log.warning("clock_doubted", extra={"event": Event.CLOCK_DOUBTED, "fields": {"believe_at": outlook.believe_at}})
         site.clock.sleep_until(outlook.believe_at)
         outlook = site.ledger.look(runner)
-    exit_code = int(any(problem.severity is Severity.ERROR for problem in synced.problems))
+    problems = tuple(problem for problem in synced.problems if problem.severity is Severity.ERROR)  # `check` tells warnings
     if not outlook.due:
-        return Ticked(problems=synced.problems, exit_code=exit_code, wake_at=outlook.wake_at)
+        return Ticked(problems=problems, exit_code=int(bool(problems)), wake_at=outlook.wake_at)
     from offbeat.runners.dispatch import Dispatcher
 
     dispatcher = Dispatcher(site=site, runner=runner)
     work(dispatcher, deadline)
     site.ledger.prune(PRUNE)
-    return _ticked(dispatcher.tally, synced.problems, exit_code, site.ledger.look(runner).wake_at)
+    return _ticked(dispatcher.tally, problems, site.ledger.look(runner).wake_at)
 
 
 def work(dispatcher: Dispatcher, deadline: float) -> None:
@@ -110,7 +110,8 @@ def report_sync(synced: Synced) -> None:
     log.log(level, event, extra={"event": event, "fields": {"revision": synced.revision, "problems": len(synced.problems)}})
 
 
-def _ticked(tally: Tally, problems: tuple[Problem, ...], exit_code: int, wake_at: float) -> Ticked:
+def _ticked(tally: Tally, problems: tuple[Problem, ...], wake_at: float) -> Ticked:
+    exit_code = int(bool(problems))
     if tally.error:
         problems += tally.problems or (_unsent(tally),)
         exit_code = BrokerError.exit_code
