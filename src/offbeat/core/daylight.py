@@ -47,6 +47,15 @@ class DaylightNote:
     due: tuple[DueTime, ...]
     text: str
 
+    def remark(self, due: DueTime) -> str:
+        """Return what is to be said beside one of its due times."""
+        if self.effect is Effect.MOVED:
+            clock = _clock(self.first) if self.count == 1 else f"{_clock(self.first)} to {_clock(self.last)}"
+            return f"moved: {clock} does not exist that day"
+        if self.effect is Effect.BOTH_PASSES:
+            return f"comes twice that day: the {'first' if due < self.at else 'second'} time"
+        return f"comes twice that day: due the {'first' if self.effect is Effect.FIRST_PASS else 'second'} time only"
+
 
 def daylight_notes(recurrence: str, zone: str, after: DueTime, until: DueTime) -> Iterator[DaylightNote]:
     """Yield what each change of the clocks in (after, until] does to the due times of a resolved recurrence, oldest first.

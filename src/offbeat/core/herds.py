@@ -55,7 +55,7 @@ def find_herds(load: Load) -> tuple[Herd, ...]:
     """Return the herds, the largest first.
 
     A minute has a herd when at least LEAST entries that are not jittered come due in it, and at least PEAK times what comes
-    due in the median minute of the day. Those of every hour are named once, and not again in the single minutes.
+    due in the median minute of the day. Entries of every hour are a herd of their own, and not again in the single minutes.
     """
     least = max(LEAST, PEAK * median(load.due))
     members = [member for member in load.members if member.herds and member.minutes.bit_count() < GROUND]
@@ -64,15 +64,15 @@ def find_herds(load: Load) -> tuple[Herd, ...]:
     groups: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
     for minute, pattern in enumerate(_HOURLY):
         together = tuple(place for place, member in enumerate(members) if member.minutes & pattern == pattern)
+        hourly[minute] = frozenset(together)
         if _size(members, together) >= least:
             groups[together].append(minute)
-            hourly[minute] = frozenset(together)
     found += (_herd(members, together, load.most, minutes=minutes, hourly=True) for together, minutes in groups.items())
     groups.clear()
     for minute in range(MINUTES):
         if load.most[minute] >= least:
-            named = hourly.get(minute % 60, frozenset())
-            together = tuple(p for p, member in enumerate(members) if member.minutes >> minute & 1 and p not in named)
+            always = hourly[minute % 60]
+            together = tuple(p for p, member in enumerate(members) if member.minutes >> minute & 1 and p not in always)
             if _size(members, together) >= least:
                 groups[together].append(minute)
     found += (_herd(members, together, load.most, minutes=minutes, hourly=False) for together, minutes in groups.items())

@@ -23,6 +23,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "add": ("cli_init", "add", "Add a task to the schedule: a link, or an entry of schedule.toml."),
     "check": ("cli_check", "check", "Show every problem of the tree at once."),
     "next": ("cli_next", "next_", "Show when each entry is due next."),
+    "explain": ("cli_explain", "explain", "Say a recurrence in plain English, and what daylight saving does to it."),
+    "load": ("cli_load", "load", "Show how many tasks come due in each minute of the day, and the herds."),
     "plan": ("cli_plan", "plan", "Show what would be sent or skipped, and why; changes nothing."),
     "tick": ("cli_run", "tick", "Send what is due, once; for a crontab line."),
     "run": ("cli_run", "run", "Stay and send what is due, to the second."),
