@@ -67,7 +67,7 @@ def with_hypothesis(seconds: int) -> int:
     while time.monotonic() < until and not broken:
         rounds += 1
         for name in (*targets.TEXTS, "schedule"):
-            target: Callable[[Any], None] = targets.TEXTS.get(name, targets.schedule)  # type: ignore[arg-type]
+            target: Callable[[Any], None] = targets.TEXTS.get(name, targets.schedule)
             if not _survives(target, hostile.files if name == "schedule" else hostile.texts):
                 broken.add(name)
         say(f"  round {rounds}: {rounds * 2000} texts for each of {len(targets.TEXTS) + 1} targets")

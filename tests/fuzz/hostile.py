@@ -103,8 +103,8 @@ texts = st.one_of(
 
 _KEYS = (
     "project timezone task_prefix env_file broker default_queue routes directories defaults entries calendars cron every at "
-    "offset solar rrule except workday jitter grace catch_up overlap max_runtime expires starts_at ends_at enabled task command "
-    "args kwargs queue priority headers description timeout holidays"
+    "offset solar rrule except workday jitter grace catch_up overlap max_runtime expires starts_at ends_at enabled task "
+    "command args kwargs queue priority headers description timeout holidays"
 ).split()
 _values: st.SearchStrategy[str] = st.recursive(
     st.one_of(
