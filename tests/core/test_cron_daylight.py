@@ -134,6 +134,31 @@ def test_a_week_with_a_clock_change_goes_as_debians_daemon_goes_through_it(zone:
         assert_every_way_gives(rule, begin, end, expected)
 
 
+BY_SECOND = (("30", "30 2 * * *"), ("0,20,59", "0 * * * *"), ("*/25", "*/20 0-3 * * *"), ("5-7", "28-31 0-3 * * sun"))
+BY_SECOND += (("59", "30 0-23 * * *"), ("0-59/20", "15 */2 * * *"), ("58", "30 0 * * *"))
+
+
+def each_second(seconds: str, minutes: list[int], begin: int, end: int) -> list[int]:
+    """Return the seconds of the due minutes: six fields are due in the minutes that the five name, at the seconds they name."""
+    return [
+        minute + second
+        for minute in minutes
+        for second in sorted(Naive.numbers(seconds, 0, 59))
+        if begin < minute + second <= end
+    ]
+
+
+@pytest.mark.parametrize(("zone", "around"), WEEKS, ids=[f"{zone}-{day}" for zone, day in WEEKS])
+def test_six_fields_are_due_at_their_seconds_of_the_minutes_that_debians_daemon_would_take(zone: str, around: str) -> None:
+    minutes = shown_minutes(zone, around)
+    begin, end = minutes[0][0] + 59, minutes[-1][0]
+
+    for seconds, expression in BY_SECOND:
+        rule = CronRecurrence(parse_cron(f"{seconds} {expression}"), find_zone(zone))
+        expected = each_second(seconds, list(daemon(Naive(expression), minutes)), begin, end)
+        assert_every_way_gives(rule, begin, end, expected)
+
+
 class Invented(tzinfo):
     """A zone that is UTC until its first change. changes: (instant, offset in minutes from there on), oldest first."""
 
@@ -190,6 +215,36 @@ def test_changes_that_no_zone_has_had_go_as_in_debians_daemon_too(changes: list[
     for expression in EXPRESSIONS + beside + years_apart:
         expected = list(daemon(Naive(expression), minutes))
         assert_every_way_gives(CronRecurrence(parse_cron(expression), zone), minutes[0][0], minutes[-1][0], expected)
+
+
+@pytest.mark.parametrize("changes", CHANGES.values(), ids=CHANGES)
+def test_six_fields_keep_to_the_same_minutes_there(changes: list[tuple[int, int]]) -> None:
+    invented = Invented(changes)
+    instants = range(EDGE - 2 * 86_400, EDGE + 2 * 86_400, 60)
+    minutes = [(instant, datetime.fromtimestamp(instant, invented).replace(tzinfo=None)) for instant in instants]
+    zone = Zone("Invented", invented)
+    begin, end = minutes[0][0] + 59, minutes[-1][0]
+
+    for seconds, expression in (
+        *BY_SECOND,
+        ("*/9", f"{(EDGE // 60) % 60} * * * *"),
+        ("50", "32 * * * *"),
+        ("1-59/29", "* 16,17 * * *"),
+    ):
+        expected = each_second(seconds, list(daemon(Naive(expression), minutes)), begin, end)
+        assert_every_way_gives(CronRecurrence(parse_cron(f"{seconds} {expression}"), zone), begin, end, expected)
+
+
+def test_what_is_made_up_for_over_the_edge_of_a_block_keeps_all_its_seconds() -> None:
+    """The block begins 32 seconds into the minute in which 01:12 becomes 02:12."""
+    edge = 61 << BLOCK_BITS
+    minute = edge - 32
+    rule = CronRecurrence(parse_cron("*/10 30 1 * * *"), Zone("Invented", Invented([(minute, 60)])))
+
+    assert_every_way_gives(rule, minute - 600, minute + 600, [minute + second for second in range(0, 60, 10)])
+    assert rule.next_after(edge - 20) == minute + 20
+    assert rule.last_at_or_before(edge) == minute + 30
+    assert list(rule.due_times(edge, edge + 9)) == [minute + 40]
 
 
 def test_a_gap_that_ends_within_a_minute_is_made_up_for_at_the_next_whole_minute() -> None:

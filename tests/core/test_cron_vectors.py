@@ -170,7 +170,7 @@ def test_what_everybody_refuses_is_refused() -> None:
 
 
 def test_what_most_refuse_is_refused_too() -> None:
-    """Neither what Debian's cron refuses, nor the junk after a number that its parser skips. A list with # is clear: accepted."""
+    """What Debian's cron refuses, and the junk after a number that its parser skips. A list with # is clear: it is read."""
     records = [r for r in vectors("invalid") if r["consensus"] == "most" and r["expr"] != "0 0 0 ? * 0,6#4"]
     assert len(records) > 40
 

@@ -202,7 +202,7 @@ def _refuse_weekday(item: str, text: str, low: str) -> None:
     if low == "l":
         what = "day-of-week L says no day: Quartz takes it for saturday, others for the last one of the month"
         raise Unreadable(what, replacement=_replaced(text, item, "6"))
-    if "w" in low and not low.startswith("wed"):
+    if "w" in low.replace("wed", ""):
         raise Unreadable(f'day-of-week "{shown(item)}": W is for day-of-month', fix="use 1-5 for monday to friday")
     if found := _RANGE_NTH.fullmatch(low):
         _refuse_range_of_nths(item, text, found)
