@@ -5,6 +5,7 @@ Never decides about a due time: what the wall clock would name, were it never ch
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -69,8 +70,10 @@ def daylight_notes(recurrence: str, zone: str, after: DueTime, until: DueTime) -
     Sun 29 Mar 2026 03:30 does not exist in Europe/Sofia: due at 04:00 instead
     Sun 25 Oct 2026 03:30 comes twice in Europe/Sofia: due the first time only
     """
-    if recurrence.partition(" ")[0] not in WALL_CLOCK:
+    if recurrence.partition(" ")[0] not in WALL_CLOCK or re.search(r"DTSTART:\d+T\d+Z", recurrence):
         return
+    if own := re.search(r"DTSTART;TZID=([^:;]+):", recurrence):
+        zone, recurrence = own[1], recurrence.replace(f";TZID={own[1]}", "", 1)
     place = find_zone(zone)
     if place.is_utc:
         return
@@ -160,11 +163,13 @@ def _note(change: _Change, effect: Effect, local: Sequence[int], due: Sequence[i
 
 
 def _is_fixed(recurrence: str, jump: int) -> bool:
-    """Return whether a gap of `jump` seconds is made up for: cron's rule (docs/adr/0003), read off the text."""
+    """Return whether a gap of `jump` seconds is made up for: cron's rule (docs/adr/0003), read off the text; others always."""
     kind, _, rest = recurrence.partition(" ")
     fields = rest.split()
     clock = fields[-5:-3] if len(fields) in (5, 6) else fields[:3]
-    if kind != "cron" or jump > LARGE_JUMP * 60:
+    if kind != "cron":
+        return True
+    if jump > LARGE_JUMP * 60:
         return False
     return jump <= SMALL_JUMP * 60 or not any(field.startswith("*") for field in clock)
 

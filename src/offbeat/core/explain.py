@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 
 from offbeat.core.explain_cron import cron_words, listed
+from offbeat.core.explain_rrule import rrule_words
 from offbeat.core.model import CatchUp, Entry
 from offbeat.core.zones import DAY, find_zone
 from offbeat.errors import ScheduleError
@@ -97,8 +98,12 @@ def _every(rest: str, _: str) -> str:
     head = f"Every {span_words(seconds).removeprefix('1 ') if _is_unit(seconds) else span_words(seconds)}"
     origin = datetime.fromtimestamp(offset, UTC)
     head += f", counted from {origin:%Y-%m-%dT%H:%M}{f':{origin.second:02}' if origin.second else ''}Z"
+    if seconds == 60:
+        return f"{head}: at second {offset} of every minute" if offset else f"{head}: on every full minute"
     if seconds < 60 or DAY % seconds:
-        return head if seconds % DAY else f"{head}: at {origin:%H:%M} UTC, the same time every time"
+        return (
+            head if seconds % DAY else f"{head}: at {origin:%H:%M} UTC, {origin:%a} {origin.day} {origin:%b %Y} being the first"
+        )
     if seconds == DAY:
         return f"{head}: at {origin:%H:%M} UTC"
     if 3600 % seconds == 0:
@@ -125,4 +130,22 @@ def _at(rest: str, zone: str) -> str:
     return f"{len(instants)} times: {listed(texts)}, {zone} time"
 
 
-_KINDS: Mapping[str, Callable[[str, str], str]] = {"cron": _cron, "every": _every, "at": _at}
+def _solar(rest: str, _: str) -> str:
+    event, latitude, longitude, offset = rest.split()
+    name, _, twilight = event.partition("_")
+    what = f"{twilight} {name}".strip() if name != "noon" else "solar noon"
+    shift = int(offset)
+    when = f"{span_words(abs(shift))} {'after' if shift > 0 else 'before'} {what}" if shift else f"At {what}"
+    place = (
+        f"{abs(float(latitude)):g}°{'NS'[latitude.startswith('-')]} {abs(float(longitude)):g}°{'EW'[longitude.startswith('-')]}"
+    )
+    return f"{when[0].upper()}{when[1:]} at {place}; a day on which the sun does not get there has none"
+
+
+_KINDS: Mapping[str, Callable[[str, str], str]] = {
+    "cron": _cron,
+    "every": _every,
+    "at": _at,
+    "solar": _solar,
+    "rrule": rrule_words,
+}

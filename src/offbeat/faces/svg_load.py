@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
+from math import ceil, floor, log10
 
 from offbeat.core.herds import Herd, herd_minutes
 from offbeat.core.load import MINUTES, Load, by_queue
@@ -66,18 +67,26 @@ def _style() -> str:
 
 def _grid(peak: float) -> Iterator[str]:
     """Yield the lines and the words of both axes."""
-    for part in range(5):
-        y = _TOP + _HEIGHT - _HEIGHT * part // 4
+    step, top = _scale(peak)
+    for part in range(round(top / step) + 1):
+        y = round(_TOP + _HEIGHT - _HEIGHT * part * step / top)
         yield f'<line class="grid" x1="{_LEFT}" y1="{y}" x2="{_LEFT + _WIDTH}" y2="{y}"/>'
-        yield f'<text class="dim" x="{_LEFT - 8}" y="{y + 5}" text-anchor="end">{amount(peak * part / 4)}</text>'
+        yield f'<text class="dim" x="{_LEFT - 8}" y="{y + 5}" text-anchor="end">{amount(part * step)}</text>'
     for hour in range(0, 25, 2):
         x = _LEFT + _WIDTH * hour // 24
         yield f'<line class="grid" x1="{x}" y1="{_TOP + _HEIGHT}" x2="{x}" y2="{_TOP + _HEIGHT + 6}"/>'
         yield f'<text class="dim" x="{x}" y="{_TOP + _HEIGHT + 36}" text-anchor="middle">{hour:02}:00</text>'
 
 
+def _scale(peak: float) -> tuple[float, float]:
+    """Return the step between the lines, a round number, and the value of the highest one."""
+    unit = 10.0 ** floor(log10(peak / 4))
+    step = next(unit * factor for factor in (1, 2, 5, 10) if unit * factor * 5 >= peak)
+    return step, ceil(peak / step - 1e-9) * step
+
+
 def _bars(load: Load, names: Sequence[str]) -> Iterator[str]:
-    parts, peak = _by_minute(load, names), max(load.most)
+    parts, (_, peak) = _by_minute(load, names), _scale(max(load.most))
     width = _WIDTH * BAR / MINUTES
     for begin in range(0, MINUTES, BAR):
         minute = max(range(begin, begin + BAR), key=lambda at: load.most[at])
@@ -133,6 +142,9 @@ def _legend(load: Load, names: Sequence[str], top: int) -> Iterator[str]:
             told = f"{name}: {amount(sum(due for queue, due in days.items() if queue not in names))} a day"
         yield f'<rect class="q{_colour(place, names)}" x="{x}" y="{y - 11}" width="12" height="12" rx="2"/>'
         yield f'<text class="ink" x="{x + 20}" y="{y}">{_escaped(told)}</text>'
+    x = _LEFT + _WIDTH
+    words = '<tspan class="mark">\u25b2</tspan> a herd: worth spreading'
+    yield f'<text class="dim" x="{x}" y="58" text-anchor="end">{words}</text>'
 
 
 def _told(herds: Sequence[Herd]) -> Iterator[str]:
