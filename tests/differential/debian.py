@@ -77,8 +77,8 @@ class Change:
 
     @property
     def is_small(self) -> bool:
-        """Whether Debian's cron treats it as daylight saving."""
-        return abs(self.after - self.before) <= 3 * 3600
+        """Whether Debian's cron treats it as daylight saving: a step of 180 minutes at most, its own minute included."""
+        return -3 * 3600 <= self.after - self.before < 3 * 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,7 @@ class TooManySteps(BaseException):
 @contextmanager
 def at_most(steps: int) -> Iterator[None]:
     """Raise TooManySteps when more functions than that are called inside."""
-    left = steps
+    left = steps * 20 if "atheris" in sys.modules else steps  # its own calls are counted too
 
     def count(_frame: FrameType, event: str, _argument: object) -> None:
         nonlocal left
