@@ -48,14 +48,16 @@ class DaylightNote:
     due: tuple[DueTime, ...]
     text: str
 
-    def remark(self, due: DueTime) -> str:
-        """Return what is to be said beside one of its due times."""
+    def remark(self, due: DueTime | None = None) -> str:
+        """Return what is to be said in short, beside one of its due times."""
+        clock = _clock(self.first) if self.count == 1 else f"{_clock(self.first)} to {_clock(self.last)}"
         if self.effect is Effect.MOVED:
-            clock = _clock(self.first) if self.count == 1 else f"{_clock(self.first)} to {_clock(self.last)}"
-            return f"moved: {clock} does not exist that day"
+            return f"moved from {clock}"
+        if self.effect is Effect.DROPPED:
+            return f"{clock} left out"
         if self.effect is Effect.BOTH_PASSES:
-            return f"comes twice that day: the {'first' if due < self.at else 'second'} time"
-        return f"comes twice that day: due the {'first' if self.effect is Effect.FIRST_PASS else 'second'} time only"
+            return f"{'first' if due is None or due < self.at else 'second'} pass of two"
+        return f"{'first' if self.effect is Effect.FIRST_PASS else 'second'} pass only"
 
 
 def daylight_notes(recurrence: str, zone: str, after: DueTime, until: DueTime) -> Iterator[DaylightNote]:

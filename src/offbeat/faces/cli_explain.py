@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from offbeat.errors import OffbeatError
+from offbeat.faces.cli_load import echo_folded
 from offbeat.faces.cli_next import coming
 from offbeat.faces.cli_session import (
     Command,
@@ -33,9 +34,9 @@ from offbeat.faces.words import (
 
 if TYPE_CHECKING:
     from offbeat.core.daylight import DaylightNote
-    from offbeat.core.model import DueTime, Entry
+    from offbeat.core.model import DueTime, Entry, Timing
 
-YEAR = 366 * 86_400
+YEAR = 365 * 86_400
 MOST_NOTES = 8  # that people are shown
 
 
@@ -156,23 +157,22 @@ def _print(entry: Entry, now: float, count: int) -> None:
     from offbeat.core.explain import policy_words
 
     timing, notes = entry.timing, _notes(entry, int(now))
-    name = f"{click.style(printable(entry.name), bold=True)}: " if entry.name else ""
-    click.echo(f"{name}{printable(say(timing.recurrence, timing.zone))}.")
+    name = f"{printable(entry.name)}: " if entry.name else ""
+    echo_folded(f"{name}{printable(say(timing.recurrence, timing.zone))}.")
     click.echo(f"  {printable(format_recurrence(timing.recurrence))}" + (f" in {timing.zone}" if timing.zone != "UTC" else ""))
     for remark in policy_words(entry) if entry.name else filter(None, [entry.description]):
-        click.echo(f"  {printable(remark)}")
+        echo_folded(f"  {printable(remark)}")
     due_times = [due for due, _ in coming(entry, int(now), count)]
     click.echo()
     if not due_times:
         click.echo("  never due again" if timing.enabled else "  not due while it is switched off")
         return
     rows = list(_table(due_times, notes, timing.zone, now=now))
-    columns = (f"DUE IN {timing.zone}", "UTC", "", "")
-    print_table(
-        columns if any(row[3] for row in rows) else columns[:3], [row[: 4 if any(r[3] for r in rows) else 3] for row in rows]
-    )
-    for line in _said(notes, timing.zone):
-        click.echo(line)
+    width = 4 if any(row[3] for row in rows) else 3
+    print_table((f"DUE IN {timing.zone}", "UTC", "", "DAYLIGHT SAVING")[:width], [row[:width] for row in rows])
+    click.echo()
+    for line in _said(notes, timing):
+        echo_folded(line)
 
 
 def _table(due_times: Sequence[DueTime], notes: Sequence[DaylightNote], zone: str, *, now: float) -> Iterator[tuple[str, ...]]:
@@ -186,18 +186,20 @@ def _table(due_times: Sequence[DueTime], notes: Sequence[DaylightNote], zone: st
     ]
     for note in notes:
         if note.effect is Effect.DROPPED and note.at <= due_times[-1]:
-            rows.append((note.at, ("(not due)", "", "", note.text)))
+            rows.append((note.at, ("(not due)", "", "", note.remark())))
     return (cells for _, cells in sorted(rows))
 
 
-def _said(notes: Sequence[DaylightNote], zone: str) -> Iterator[str]:
+def _said(notes: Sequence[DaylightNote], timing: Timing) -> Iterator[str]:
     """Yield what daylight saving does in the year to come, beyond the due times that are shown."""
-    if zone == "UTC":
-        return
-    if not notes:
-        yield "\nin the next 12 months daylight saving touches none of its due times"
-        return
-    yield f"\nin the next 12 months daylight saving touches it {count_of(len(notes), 'time')}:"
+    if timing.zone == "UTC":
+        yield "UTC knows no daylight saving"
+    elif timing.recurrence.partition(" ")[0] in ("every", "at", "solar"):
+        yield "it does not go by the wall clock, so daylight saving moves and drops nothing"
+    elif not notes:
+        yield "in the next 12 months daylight saving touches none of its due times"
+    else:
+        yield f"in the next 12 months daylight saving touches it {count_of(len(notes), 'time')}:"
     for note in notes[:MOST_NOTES]:
         yield f"  {note.text}"
     if len(notes) > MOST_NOTES:

@@ -114,17 +114,31 @@ def _print(load: Load, herds: Sequence[Herd], *, verbose: bool) -> None:
 
     entries = sum(len(member.names) for member in load.members)
     total = amount(sum(row.due for row in load.rows))
-    click.echo(f"{count_of(entries, 'entry', 'entries')}, {total} tasks a day; {_when(load)}\n")
+    echo_folded(f"{count_of(entries, 'entry', 'entries')}, {total} tasks a day; {_when(load)}")
+    click.echo()
     for line in _picture(load, herds):
         click.echo(line, color=is_colourful(sys.stdout))
     click.echo()
     print_table(("BUSIEST", "A DAY", "AT MOST", "ENTRIES", "QUEUES"), list(_busiest(load)))
     if load.jittered:
         are = count_of(load.jittered, "entry has", "entries have")
-        click.echo(f"\n{are} jitter, counted as the expected share of each minute that it spreads over")
+        click.echo()
+        echo_folded(f"{are} jitter, counted as the expected share of each minute that it spreads over")
     click.echo()
     for line in _told(herds, most=len(herds) if verbose else HERDS, named=None if verbose else NAMED):
+        echo_folded(line)
+
+
+def echo_folded(line: str) -> None:
+    """Print a line; on a terminal that is too narrow for it, folded between words, what follows indented."""
+    width = _size()[0]
+    if not is_terminal(sys.stdout) or len(line) <= width:
         click.echo(line)
+        return
+    import textwrap
+
+    indent = " " * (len(line) - len(line.lstrip()) + 4)
+    click.echo(textwrap.fill(line, width, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False))
 
 
 def _picture(load: Load, herds: Sequence[Herd]) -> Iterator[str]:
