@@ -8,11 +8,14 @@ from itertools import islice, pairwise
 from zoneinfo import ZoneInfo, available_timezones
 
 import cronsim
+import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from offbeat.core.cron import HORIZON, CronRecurrence
-from offbeat.core.cronfields import FIELDS, Field, parse_cron
+from offbeat.core.cron import HORIZON, CronRecurrence, cron_warnings
+from offbeat.core.cronfields import FIELDS, Field, format_cron, parse_cron
+from offbeat.core.cronread import SECOND, WEEKDAYS
+from offbeat.core.recurrence import cron_text
 from offbeat.core.zones import BLOCK_BITS, DAY, find_zone, is_zone
 from offbeat.errors import ScheduleError
 
@@ -43,11 +46,50 @@ def items(draw: st.DrawFn, field: Field) -> str:
 
 @st.composite
 def expressions(draw: st.DrawFn) -> str:
-    """Return a valid expression; each field is `*` half of the time."""
+    """Return a valid expression of five fields in Debian's syntax; each field is `*` half of the time."""
     parts = []
     for field in FIELDS:
         bare = draw(st.booleans())
         parts.append("*" if bare else ",".join(draw(st.lists(items(field), min_size=1, max_size=3))))
+    return " ".join(parts)
+
+
+MONTH_DAYS = st.one_of(
+    st.sampled_from(["L", "LW", "?", "l", "*"]),
+    st.builds("{}W".format, st.integers(1, 31)),
+    st.builds("L-{}".format, st.integers(0, 30)),
+    st.builds("L-{}W".format, st.integers(0, 30)),
+    st.builds("{},L-{}".format, st.integers(1, 31), st.integers(0, 30)),
+    st.builds("{}W,LW".format, st.integers(1, 31)),
+)
+WEEK_DAYS = st.builds(
+    "{}{}{}".format,
+    st.sampled_from(["", "", "+", "2,", "+0,"]),
+    st.sampled_from([*WEEKDAYS, *"01234567"]),
+    st.sampled_from(["L", "#L", "#1", "#2", "#5", ""]),
+)
+YEARS = st.one_of(
+    st.sampled_from(["*", "*/4", "1970-2199", "1971-2199/2", "2199"]),
+    st.builds(lambda first, more: f"{first}-{min(first + more, 2199)}", st.integers(1970, 2199), st.integers(0, 60)),
+    st.integers(1990, 2060).map(str),
+)
+
+
+@st.composite
+def any_expressions(draw: st.DrawFn) -> str:
+    """Return a valid expression of the whole dialect."""
+    parts = draw(expressions()).split()
+    if draw(st.booleans()):
+        parts[2] = draw(MONTH_DAYS)
+    if draw(st.booleans()):
+        parts[4] = draw(WEEK_DAYS)
+    if draw(st.integers(0, 9)) < 3:
+        place = draw(st.integers(0, 3))
+        parts[place] = draw(st.sampled_from(["H", "H/7", "~", "1~9", "H(2-8)/3", "3,H"]))
+    if draw(st.booleans()):
+        parts.insert(0, draw(st.one_of(st.just("0"), items(SECOND))))
+        if draw(st.booleans()):
+            parts.append(draw(YEARS))
     return " ".join(parts)
 
 
@@ -60,7 +102,7 @@ def starts(draw: st.DrawFn, zone: str) -> int:
     return middle + draw(st.integers(-2 * DAY, 2 * DAY))
 
 
-RULES = st.tuples(expressions(), st.sampled_from(ZONES))
+RULES = st.tuples(st.one_of(expressions(), any_expressions()), st.sampled_from(ZONES))
 
 
 @settings(max_examples=250, deadline=None)
@@ -69,7 +111,7 @@ def test_due_times_rise_and_every_way_of_asking_gives_the_same(rule: tuple[str, 
     expression, zone = rule
     recurrence = CronRecurrence(parse_cron(expression), find_zone(zone))
     after = drawn.draw(starts(zone))
-    until = after + drawn.draw(st.integers(0, 3 * DAY))
+    until = after + drawn.draw(st.integers(0, 3 * DAY // (1 if recurrence._seconds is None else 24)))
     cut = drawn.draw(st.integers(after, until))
 
     due = list(recurrence.due_times(after, until))
@@ -100,13 +142,40 @@ def test_next_and_last_are_each_others_inverse(rule: tuple[str, str], drawn: st.
         assert last is None or recurrence.next_after(last) == due
 
 
-@settings(max_examples=300, deadline=None)
-@given(expressions())
-def test_the_canonical_text_means_the_same_and_is_its_own_canonical_text(expression: str) -> None:
-    fields = parse_cron(expression)
+@settings(max_examples=400, deadline=None)
+@given(any_expressions(), st.text(max_size=5))
+def test_a_parse_of_a_formatted_expression_is_the_same(expression: str, seed: str) -> None:
+    fields = parse_cron(expression, seed=seed)
 
-    assert parse_cron(fields.text) == fields
-    assert [part[0] == "*" for part in fields.text.split()] == [part[0] == "*" for part in expression.split()]
+    assert parse_cron(format_cron(fields)) == fields
+    assert format_cron(fields) == fields.text
+    cron_warnings(expression, seed=seed)  # never fails
+
+
+@settings(max_examples=200, deadline=None)
+@given(expressions())
+def test_the_wildcards_of_a_formatted_expression_are_those_of_the_written_one(expression: str) -> None:
+    written, formatted = expression.split(), parse_cron(expression).text.split()
+
+    assert ("*" in (written[0][0], written[1][0])) is ("*" in (formatted[0][0], formatted[1][0]))
+    assert [part[0] == "*" for part in (written[2], written[4])] == [part[0] == "*" for part in (formatted[2], formatted[4])]
+
+
+@settings(max_examples=150, deadline=None)
+@given(any_expressions(), st.sampled_from(ZONES), st.data())
+def test_seconds_are_those_of_the_minutes(expression: str, zone: str, drawn: st.DataObject) -> None:
+    """Six fields are due in the minutes that the same five are due in, at the seconds they name."""
+    parts = expression.split()
+    parts = parts[1:6] if len(parts) > 5 else parts
+    seconds = drawn.draw(st.sets(st.integers(0, 59), min_size=1, max_size=3).map(sorted))
+    minutes = CronRecurrence(parse_cron(" ".join(parts)), find_zone(zone))
+    six = CronRecurrence(parse_cron(" ".join([",".join(map(str, seconds)), *parts])), find_zone(zone))
+    after = drawn.draw(starts(zone))
+    until = after + drawn.draw(st.integers(0, DAY))
+
+    expected = {minute + second for minute in minutes.due_times(after - 60, until) for second in seconds}
+
+    assert list(six.due_times(after, until)) == sorted(due for due in expected if after < due <= until)
 
 
 @settings(max_examples=300, deadline=None)
@@ -169,6 +238,33 @@ def test_a_wildcard_that_the_clock_always_skips_ends_the_search_too() -> None:
     assert recurrence.last_at_or_before(1_767_225_600) == before
 
 
+STEPS = 2000  # many times what the worst search takes
+
+
+@pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Australia/Lord_Howe"])
+@pytest.mark.parametrize(
+    "expression",
+    ["0 0 31 2 *", "* * 31 2 *", "* * * 30 2 * 1970-2199/2", "0 0 15 * +sun#2", "* * 30W 2 *", "*/5 * 31 4,6,9,11 *"]
+    + ["* * L-30 2 *", "* * * 29 2 * 2025", "0 0 0 1 1 * 1970", "* * * 31 6 * *"],
+)
+def test_a_search_ends_within_a_counted_number_of_steps(expression: str, zone: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    recurrence, count = counted(expression, zone)
+    looked = 0
+    year_with = CronRecurrence._year_with
+
+    def counting(self: CronRecurrence, day: int) -> tuple[int, int, int]:
+        nonlocal looked
+        looked += 1
+        return year_with(self, day)
+
+    monkeypatch.setattr(CronRecurrence, "_year_with", counting)
+    recurrence.next_after(1_767_225_600)
+    recurrence.last_at_or_before(-1_767_225_600)
+    assert list(recurrence.due_times(8_000_000_000, 10**15)) == []
+
+    assert count.asked + looked < STEPS
+
+
 def test_the_rarest_date_is_found_over_the_missing_leap_year_of_2100() -> None:
     recurrence, count = counted("0 0 29 2 */7", "Europe/Sofia")
     here = ZoneInfo("Europe/Sofia")
@@ -180,9 +276,41 @@ def test_the_rarest_date_is_found_over_the_missing_leap_year_of_2100() -> None:
     assert list(recurrence.due_times(before, after)) == [after]
 
 
+def test_a_year_far_away_is_found_from_both_sides() -> None:
+    recurrence, count = counted("30 0 0 1 1 * 1970,2199", "America/New_York")
+    here = ZoneInfo("America/New_York")
+    first, last = (int(datetime(year, 1, 1, 0, 0, 30, tzinfo=here).timestamp()) for year in (1970, 2199))
+
+    assert recurrence.next_after(-(10**15)) == first
+    assert recurrence.next_after(first) == last
+    assert recurrence.next_after(last) is None
+    assert recurrence.last_at_or_before(10**15) == last
+    assert recurrence.last_at_or_before(last - 1) == first
+    assert recurrence.last_at_or_before(first - 1) is None
+    assert list(recurrence.due_times(-(10**15), 10**15)) == [first, last]
+    assert count.asked < 30
+
+
+def test_the_last_year_does_not_come_back_with_a_gap_of_the_clock() -> None:
+    for text in ("0 30 2 * * * 2030", "30 30 2 * * * 2030"):
+        recurrence = CronRecurrence(parse_cron(text), find_zone("America/New_York"))
+        end = int(datetime(2031, 1, 1, 12, tzinfo=UTC).timestamp())
+        last = recurrence.last_at_or_before(end)
+
+        assert last is not None
+        assert recurrence.last_at_or_before(10**11) == last
+        assert recurrence.next_after(last) is None
+        assert list(recurrence.due_times(last, 10**15)) == []
+
+
 def test_time_has_an_end_and_a_beginning() -> None:
-    for zone in ("UTC", "America/New_York", "Asia/Tokyo"):
-        recurrence = CronRecurrence(parse_cron("0 0 * * *"), find_zone(zone))
+    for zone, text in (
+        ("UTC", "0 0 * * *"),
+        ("America/New_York", "0 0 * * *"),
+        ("Asia/Tokyo", "0 0 * * *"),
+        ("UTC", "5 0 0 * * *"),
+    ):
+        recurrence = CronRecurrence(parse_cron(text), find_zone(zone))
         assert recurrence.next_after(253_402_300_799) is None
         assert recurrence.next_after(10**15) is None
         assert recurrence.last_at_or_before(-(10**15)) is None
@@ -196,7 +324,12 @@ def test_time_has_an_end_and_a_beginning() -> None:
 
 HOSTILE = st.one_of(
     st.text(max_size=4096),
-    st.text(alphabet="0123456789*/,-LW#?HFRIJAN~+@ \t", max_size=4096),
+    st.text(alphabet="0123456789*/,-LW#?HFRIJAN~+@() \t", max_size=4096),
+    st.lists(st.text(alphabet="0123456789*/,-LW#?HFRIJAN~+()", min_size=1, max_size=6), min_size=5, max_size=7).map(" ".join),
+    any_expressions(),
+    st.sampled_from(["@every", "@daily", "@", "H" * 4000]).flatmap(
+        lambda word: st.text(max_size=90).map(f"{word} {{}}".format)
+    ),
     st.builds(
         lambda item, times: f"{','.join([item] * times)} * * * *",
         st.sampled_from(["*", "59-0/2", "0-59", "1", ""]),
@@ -205,15 +338,16 @@ HOSTILE = st.one_of(
 )
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(HOSTILE)
 def test_any_text_is_read_or_refused_with_a_fix(text: str) -> None:
     try:
-        parse_cron(text)
+        cron_text(text, zone="UTC", seed="entry")
+        cron_warnings(text, seed="entry")
     except ScheduleError as refused:
         assert refused.problems
         for problem in refused.problems:
-            assert problem.code in ("S101", "S102", "S103", "S120")
+            assert problem.code in ("S101", "S102", "S103", "S104", "S120")
             assert len(problem.what) < 200
             assert len(problem.fix) < 300
             assert str(problem).count("\n") == 2

@@ -138,7 +138,9 @@ def _free_stars(sets: dict[Field, int], stars: int) -> int:
 
     A star means something in the day fields, and at the minute or the hour when the other one has none.
     """
-    free = [(0, SECOND), (4, MONTH), (6, YEAR)]
+    free = [(0, SECOND), (4, MONTH)]
+    if sets[YEAR] != YEAR.values:  # all years that can be written are not every year
+        free.append((6, YEAR))
     if stars & 0b100:
         free.append((1, MINUTE))
     for index, field in free:

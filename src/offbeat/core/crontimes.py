@@ -163,7 +163,7 @@ class CronRecurrence:
             return self._made_up(stretch, after, until)
         wanted = max(after + offset + 1, first)
         finish = min(end_local, until + offset + 1)
-        if wanted == first < finish and missed < first and self._at_or_after(missed) < first:
+        if wanted == first < finish and missed < first and missed <= self._at_or_after(missed) < first:
             return chain((first - offset,), self._matches(first + 1, finish, offset))
         return self._matches(wanted, finish, offset)
 
@@ -212,7 +212,7 @@ class CronRecurrence:
     def _made_up(self, stretch: Stretch, after: int, until: int) -> list[int]:
         """Return the due times in (after, until] of a minute at whose seconds what the clock skipped is made up for."""
         start, end, offset, first, _, missed = stretch
-        if self._seconds is None or self._at_or_after(missed) >= first + 60:
+        if self._seconds is None or not missed <= self._at_or_after(missed) < first + 60:
             return []
         opens = first - offset
         low, high = max(after + 1, start), min(until + 1, end)
