@@ -12,6 +12,8 @@ from tests.differential import peer
 
 CI_PAIRS = 2000
 
+pytestmark = pytest.mark.xdist_group("cronsim")  # classifying all zones takes seconds: once
+
 
 def test_cronsim_agrees_on_two_thousand_random_expressions_and_zones() -> None:
     differences = [found for pair in islice(peer.pairs(seed=1), CI_PAIRS) if (found := peer.difference(pair))]
