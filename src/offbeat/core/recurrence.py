@@ -6,6 +6,7 @@ Never reads the clock. All spans are (after, until]; cutting one in two changes 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from functools import lru_cache
 
 from offbeat.core.cron import CronRecurrence, every_nickname
@@ -35,23 +36,69 @@ __all__ = [
 
 @lru_cache(maxsize=1024)
 def compile_recurrence(text: str, zone: str) -> Recurrence:
-    """Return the recurrence of a resolved text: "cron M H DOM MON DOW", "every SECONDS OFFSET" or "at EPOCH[,EPOCH...]".
+    """Return the recurrence of a resolved text.
 
-    zone: IANA name; only cron looks at it.
-    Raises: ScheduleError, S109 for a text of another form, else what cron_text raises.
+    text: "cron ...", "every SECONDS OFFSET", "at EPOCH[,EPOCH...]", "solar EVENT LATITUDE LONGITUDE OFFSET", "rrule ...",
+    "any {...}" (a composite) or "own NAME {...}" (a kind of the user's). zone: IANA name; interval, at and solar need none.
+    Raises: ScheduleError, S109 for a text of another form, else what is wrong with it, or missing here.
 
     >>> compile_recurrence("every 2700 0", "UTC").next_after(1_767_225_600)
     1767228300
     """
     kind, _, rest = text.partition(" ")
-    if kind == "cron":
-        return CronRecurrence(parse_cron(rest), find_zone(zone))
-    if kind == "every" and re.fullmatch(r"[1-9]\d{0,10} \d{1,10}", rest, re.ASCII):
-        seconds, offset = map(int, rest.split())
-        return EveryRecurrence(seconds, offset)
-    if kind == "at" and re.fullmatch(r"-?\d{1,12}(,-?\d{1,12})*", rest, re.ASCII):
-        return AtRecurrence(map(int, rest.split(",")))
-    raise refusal("S109", f'recurrence "{shown(text)}" is of no known kind', 'use cron = "...", every = "..." or at = "..."')
+    compiled = _KINDS[kind](rest, zone) if kind in _KINDS else None
+    if compiled is None:
+        raise refusal(
+            "S109", f'recurrence "{shown(text)}" is of no known kind', 'use cron = "...", every = "..." or at = "..."'
+        )
+    return compiled
+
+
+def _every(text: str, zone: str) -> Recurrence | None:
+    if not re.fullmatch(r"[1-9]\d{0,10} \d{1,10}", text, re.ASCII):
+        return None
+    seconds, offset = map(int, text.split())
+    return EveryRecurrence(seconds, offset)
+
+
+def _at(text: str, zone: str) -> Recurrence | None:
+    found = re.fullmatch(r"-?\d{1,12}(,-?\d{1,12})*", text, re.ASCII)
+    return AtRecurrence(map(int, text.split(","))) if found else None
+
+
+def _solar(text: str, zone: str) -> Recurrence | None:
+    from offbeat.core.solar import compile_solar
+
+    return compile_solar(text)
+
+
+def _rrule(text: str, zone: str) -> Recurrence:
+    from offbeat.core.rrule import compile_rrule
+
+    return compile_rrule(text, zone)
+
+
+def _any(text: str, zone: str) -> Recurrence | None:
+    from offbeat.core.composite import compile_any
+
+    return compile_any(text, zone, compile_recurrence)
+
+
+def _own(text: str, zone: str) -> Recurrence:
+    from offbeat.core.own import compile_own
+
+    return compile_own(text, zone)
+
+
+_KINDS: Mapping[str, Callable[[str, str], Recurrence | None]] = {
+    "cron": lambda text, zone: CronRecurrence(parse_cron(text), find_zone(zone)),
+    "every": _every,
+    "at": _at,
+    "solar": _solar,
+    "rrule": _rrule,
+    "any": _any,
+    "own": _own,
+}
 
 
 def cron_text(expression: str, *, zone: str, seed: str = "") -> str:

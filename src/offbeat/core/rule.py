@@ -33,10 +33,15 @@ def refusal(code: str, what: str, fix: str) -> ScheduleError:
     return ScheduleError(Problem(code=code, what=what, why=UNREADABLE, fix=fix))
 
 
-def shown(text: str) -> str:
-    """Return a text as messages repeat it: cut, and in ASCII.
+def missing(package: str, extra: str) -> ScheduleError:
+    """Return the error that a package is not installed that this kind of recurrence is worked out with."""
+    return refusal("S167", f"the Python package {package} is not installed here", f"pip install 'offbeat[{extra}]'")
 
-    >>> shown("30\N{EN DASH}45")
-    '30\\u201345'
+
+def shown(text: str) -> str:
+    r"""Return a text as messages repeat it: cut, and in ASCII.
+
+    >>> shown("tab\there"), shown("x" * 99)[-5:]
+    ('tab\\there', 'xx...')
     """
     return ascii(text[:SHOWN])[1:-1] + ("..." if len(text) > SHOWN else "")
