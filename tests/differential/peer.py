@@ -49,10 +49,13 @@ class Pair:
 
 
 @cache
-def zones() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the zones that can be compared: those whose clock changes in YEARS, and those whose clock never does."""
+def zones(step: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the zones that can be compared: those whose clock changes in YEARS, and those whose clock never does.
+
+    step: 1 for all, else every n-th; to look at one takes a hundredth of a second.
+    """
     changing, steady = [], []
-    for name in sorted(available_timezones()):
+    for name in sorted(available_timezones())[::step]:
         if is_zone(name):
             offsets = {offset for _, _, offset in _segments(name)}
             if len(offsets) == 1:
@@ -93,10 +96,10 @@ def touches_midnight(name: str) -> bool:
     return False
 
 
-def pairs(seed: int) -> Iterator[Pair]:
+def pairs(seed: int, *, step: int = 1) -> Iterator[Pair]:
     """Yield pairs without end, the same ones for the same seed: mostly five fields, half of the starts near a change."""
     dice = random.Random(seed)
-    changing, steady = zones()
+    changing, steady = zones(step)
     while True:
         seconds = dice.random() < 0.15
         zone = dice.choice(steady if seconds or dice.random() < 0.1 else changing)

@@ -11,22 +11,23 @@ import pytest
 from tests.differential import peer
 
 CI_PAIRS = 2000
+STEP = 4  # of the zones
 
 pytestmark = pytest.mark.xdist_group("cronsim")  # classifying all zones takes seconds: once
 
 
 def test_cronsim_agrees_on_two_thousand_random_expressions_and_zones() -> None:
-    differences = [found for pair in islice(peer.pairs(seed=1), CI_PAIRS) if (found := peer.difference(pair))]
+    differences = [found for pair in islice(peer.pairs(seed=1, step=STEP), CI_PAIRS) if (found := peer.difference(pair))]
 
     assert differences == []
 
 
 def test_the_pairs_reach_what_they_are_meant_to_reach() -> None:
     """Else the test above would prove little."""
-    pairs = list(islice(peer.pairs(seed=1), CI_PAIRS))
+    pairs = list(islice(peer.pairs(seed=1, step=STEP), CI_PAIRS))
     parts = [pair.expression.split() for pair in pairs]
 
-    assert len({pair.zone for pair in pairs}) > 300
+    assert len({pair.zone for pair in pairs}) > 100
     assert len(set(pairs)) == CI_PAIRS
     assert sum(len(each) == 6 for each in parts) > CI_PAIRS / 20
     for mark, place in (("L", -3), ("LW", -3), ("#", -1), ("L", -1), ("/", -5), ("-", -4)):
