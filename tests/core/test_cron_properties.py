@@ -158,7 +158,7 @@ def test_the_wildcards_of_a_formatted_expression_are_those_of_the_written_one(ex
     written, formatted = expression.split(), parse_cron(expression).text.split()
 
     assert ("*" in (written[0][0], written[1][0])) is ("*" in (formatted[0][0], formatted[1][0]))
-    assert [part[0] == "*" for part in (written[2], written[4])] == [part[0] == "*" for part in (formatted[2], formatted[4])]
+    assert ("*" in (written[2][0], written[4][0])) is (formatted[2][0] == "*" or formatted[4][0] in "*+")
 
 
 @settings(max_examples=150, deadline=None)
@@ -252,7 +252,7 @@ def test_a_search_ends_within_a_counted_number_of_steps(expression: str, zone: s
     looked = 0
     year_with = CronRecurrence._year_with
 
-    def counting(self: CronRecurrence, day: int) -> tuple[int, int, int]:
+    def counting(self: CronRecurrence, day: int) -> tuple[int, int, int, int]:
         nonlocal looked
         looked += 1
         return year_with(self, day)

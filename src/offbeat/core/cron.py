@@ -90,7 +90,7 @@ class Cron:
         Raises: TypeError when `instant` has no time zone.
         """
         due = self._recurrence.next_after(_whole_seconds(instant))
-        return None if due is None else datetime.fromtimestamp(due, UTC)
+        return None if due is None else _EPOCH + timedelta(0, due)
 
     def due_times(self, after: datetime, until: datetime) -> Iterator[datetime]:
         """Yield the due times in (after, until], oldest first, strictly increasing, aware and in UTC.
@@ -98,11 +98,13 @@ class Cron:
         Raises: TypeError, at once, when `after` or `until` has no time zone.
         """
         due_times = self._recurrence.due_times(_whole_seconds(after), _whole_seconds(until))
-        return (datetime.fromtimestamp(due, UTC) for due in due_times)
+        return (_EPOCH + timedelta(0, due) for due in due_times)
 
 
 def _whole_seconds(instant: datetime) -> int:
     """Return the last whole second at or before `instant`: a due time is after the one iff it is after the other."""
-    if instant.utcoffset() is None:
-        raise TypeError(f"{instant!r} has no time zone, so it names no instant: give it one, for example tzinfo=datetime.UTC")
-    return (instant - _EPOCH) // _SECOND
+    try:
+        return (instant - _EPOCH) // _SECOND
+    except TypeError:
+        what = f"{instant!r} has no time zone, so it names no instant: give it one, for example tzinfo=datetime.UTC"
+        raise TypeError(what) from None

@@ -57,7 +57,6 @@ class CronFields:
 
     days, weekdays: above their plain values, what crondays reads. years: 0 for every year. wildcard: the minute or hour field
     starts with `*`, which decides about daylight saving. either: a day matches if one of its two fields does, else both must.
-    stars: which of the fields begin with `*`, bit 0 for the second. text: canonical, reads back to an equal CronFields.
     """
 
     seconds: int
@@ -69,8 +68,11 @@ class CronFields:
     years: int
     wildcard: bool
     either: bool
-    stars: int
-    text: str
+
+    @property
+    def text(self) -> str:
+        """The canonical text, as format_cron writes it; reads back to equal fields."""
+        return format_cron(self)
 
 
 @lru_cache(maxsize=2048)
@@ -96,15 +98,15 @@ def parse_cron(expression: str, *, seed: str = "") -> CronFields:
     problems: list[Problem] = []
     stars = 0
     also = False
-    for index, (field, part) in enumerate(zip(layout, parts, strict=True)):
-        if field is WEEKDAY and part.startswith("+") and len(part) > 1 and not part.startswith("++"):
+    for index, (each, part) in enumerate(zip(layout, parts, strict=True)):
+        if part[0] == "+" and each is WEEKDAY and part[1:2] not in ("", "+"):
             also, part = True, part[1:]
         try:
-            sets[field], text = read_field(field, resolved_field(field, part, seed))
+            sets[each] = read_field(each, resolved_field(each, part, seed))
         except Unreadable as wrong:
             problems.append(_field_problem(parts, index, wrong))
         else:
-            stars |= (text[0] == "*") << index + (layout is FIELDS)
+            stars |= (part[0] in "*?") << index + (layout is FIELDS)
     if problems:
         raise ScheduleError(*problems)
     return _fields(sets, stars, also)
@@ -113,40 +115,33 @@ def parse_cron(expression: str, *, seed: str = "") -> CronFields:
 def _fields(sets: dict[Field, int], stars: int, also: bool) -> CronFields:
     if stars >> 6 & 1 and sets[YEAR] == YEAR.values:
         sets[YEAR] = 0
-    wildcard = bool(stars & 0b110)
-    either = not (also or stars & 0b101000)
-    stars = _free_stars(sets, stars)
-    masks = tuple(sets[field] for field in LAYOUTS[7])
-    seconds, minutes, hours, days, months, weekdays, years = masks
     return CronFields(
-        seconds=seconds,
-        minutes=minutes,
-        hours=hours,
-        days=days,
-        months=months,
-        weekdays=weekdays,
-        years=years,
-        wildcard=wildcard,
-        either=either,
-        stars=stars,
-        text=_text(masks, stars, either=either),
+        seconds=sets[SECOND],
+        minutes=sets[MINUTE],
+        hours=sets[HOUR],
+        days=sets[DAY],
+        months=sets[MONTH],
+        weekdays=sets[WEEKDAY],
+        years=sets[YEAR],
+        wildcard=stars & 0b110 != 0,
+        either=not (also or stars & 0b101000),
     )
 
 
-def _free_stars(sets: dict[Field, int], stars: int) -> int:
-    """Return `stars` with those that mean nothing set by what the field holds, so that equal schedules get equal texts.
+def _stars(fields: CronFields) -> int:
+    """Return the fields to write with a `*`, bit 0 for the second, so that equal schedules get equal texts.
 
-    A star means something in the day fields, and at the minute or the hour when the other one has none.
+    At the minute and the hour one is enough, in the day fields, too; where none is natural there, minute, hour or a + have to
+    say so. Elsewhere what the field holds decides, but for the years: all that can be written are not every year.
     """
-    free = [(0, SECOND), (4, MONTH)]
-    if sets[YEAR] != YEAR.values:  # all years that can be written are not every year
-        free.append((6, YEAR))
-    if stars & 0b100:
-        free.append((1, MINUTE))
-    for index, field in free:
-        stars = stars & ~(1 << index) | _is_stepped(field, sets[field]) << index
-    if stars & 0b010:
-        stars = stars & ~0b100 | _is_stepped(HOUR, sets[HOUR]) << 2
+    stars = _is_stepped(SECOND, fields.seconds) | _is_stepped(MONTH, fields.months) << 4
+    if fields.years != YEAR.values:
+        stars |= _is_stepped(YEAR, fields.years) << 6
+    if fields.wildcard:
+        natural = _is_stepped(MINUTE, fields.minutes) << 1 | _is_stepped(HOUR, fields.hours) << 2
+        stars |= natural or (0b010 if fields.minutes & 1 else 0b100)
+    if not fields.either:
+        stars |= _is_stepped(DAY, fields.days) << 3 | _is_stepped(WEEKDAY, fields.weekdays) << 5
     return stars
 
 
@@ -159,28 +154,24 @@ def _is_stepped(field: Field, mask: int) -> bool:
     return step > 0 and mask == sum(1 << value for value in values[::step])
 
 
+@lru_cache(maxsize=2048)
 def format_cron(fields: CronFields) -> str:
     """Return the canonical text of what an expression says: 5 fields, 6 where seconds matter, 7 where years do.
 
     >>> format_cron(parse_cron("0 0,30 9-17/1 ? * +MON-FRI *"))
     '0,30 9-17 * * 1-5'
     """
+    stars = _stars(fields)
     sets = (fields.seconds, fields.minutes, fields.hours, fields.days, fields.months, fields.weekdays, fields.years)
-    return _text(sets, fields.stars, either=fields.either)
-
-
-@lru_cache(maxsize=8192)
-def _field_text(field: Field, mask: int, starred: bool) -> str:
-    return format_field(field, mask, starred=starred)
-
-
-def _text(sets: tuple[int, ...], stars: int, *, either: bool) -> str:
-    parts = [_field_text(LAYOUTS[7][index], mask, bool(stars >> index & 1)) if mask else "" for index, mask in enumerate(sets)]
-    if not either and not stars & 0b101000:
+    parts = [
+        format_field(each, mask, starred=stars >> index & 1 == 1) if mask else ""
+        for index, (each, mask) in enumerate(zip(LAYOUTS[7], sets, strict=True))
+    ]
+    if not fields.either and not stars & 0b101000:
         parts[5] = f"+{parts[5]}"
-    if sets[6]:
+    if fields.years:
         return " ".join(parts)
-    return " ".join(parts[0 if sets[0] != 1 else 1 : 6])
+    return " ".join(parts[0 if fields.seconds != 1 else 1 : 6])
 
 
 def split_cron(expression: str) -> list[str]:
@@ -236,10 +227,10 @@ def _whole(expression: str, code: str, what: str, fix: str) -> ScheduleError:
 def _field_problem(parts: list[str], index: int, wrong: Unreadable) -> Problem:
     fix = wrong.fix
     if wrong.replacement:
-        field = LAYOUTS[len(parts)][index]
-        plus = "+" if field is WEEKDAY and parts[index].startswith("+") else ""
+        place = LAYOUTS[len(parts)][index]
+        plus = "+" if place is WEEKDAY and parts[index].startswith("+") else ""
         better = " ".join([*parts[:index], plus + wrong.replacement, *parts[index + 1 :]])
-        fix = f'write "{better}"' if len(better) <= _PASTED else f"use numbers from {field.low} to {field.high}, rising"
+        fix = f'write "{better}"' if len(better) <= _PASTED else f"use numbers from {place.low} to {place.high}, rising"
     what = f'cron "{shown(" ".join(parts))}": {wrong.what}'
     return Problem(code="S103", what=what, why="no due time can be worked out from it", fix=fix)
 

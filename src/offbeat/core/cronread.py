@@ -5,6 +5,7 @@ Never knows its neighbours. Follows Debian's cron and the Open Cron Pattern Spec
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,7 +20,7 @@ MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", 
 WEEKDAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Field:
     """One position of an expression. low..high are the numbers one may write, low..top the different values they mean."""
 
@@ -31,11 +32,10 @@ class Field:
     hash_top: int = 0  # the highest number that a bare H takes; 0: no H and no ~ here
     unit: str = ""  # the unit of `every` that its steps seem to mean
     period: str = ""  # what its steps start again with; "" where they do not
+    values: int = dataclasses.field(init=False)  # all plain values, as bits
 
-    @property
-    def values(self) -> int:
-        """All plain values, as bits."""
-        return (1 << self.top + 1) - (1 << self.low)
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "values", (1 << self.top + 1) - (1 << self.low))
 
 
 SECOND = Field(name="second", low=0, high=59, top=59, hash_top=59, unit="s", period="minute")
@@ -80,29 +80,35 @@ def resolved_field(field: Field, text: str, seed: str) -> str:
 
 
 @lru_cache(maxsize=4096)
-def read_field(field: Field, text: str) -> tuple[int, str]:
-    """Return the set of values and the canonical text of one field; the text starts with `*` iff the field does.
+def read_field(field: Field, text: str) -> int:
+    """Return the set of values of one field. Raises: Unreadable.
 
-    Raises: Unreadable.
+    >>> read_field(MINUTE, "0,30") == 1 | 1 << 30
+    True
     """
+    if text == "*" or text == "?" and field in (DAY, WEEKDAY):
+        return field.values
     if text == "?":
-        if field not in (DAY, WEEKDAY):
-            raise Unreadable(f'{field.name} "?" is for the two day fields only', replacement="*")
-        text = "*"
+        raise Unreadable(f'{field.name} "?" is for the two day fields only', replacement="*")
+    if "," not in text:
+        return _item(field, text, text)
     mask = nearest = plain = 0
     for item in text.split(","):
         bits = _item(field, item, text)
         mask |= bits
-        nearest += bool(bits & WEEKDAYS_NEAREST and field is DAY)
-        plain += not (bits & WEEKDAYS_NEAREST and field is DAY)
+        if field is DAY:
+            nearest |= bits & WEEKDAYS_NEAREST
+            plain |= bits & ~WEEKDAYS_NEAREST
     if nearest and plain:
         what = f'{field.name} "{shown(text)}" has W in a list with other days'
         raise Unreadable(what, fix="make two entries of it; W stands alone, or in a list of W's")
-    return mask, format_field(field, mask, starred=text.startswith("*"))
+    return mask
 
 
 def _item(field: Field, item: str, text: str) -> int:
     """Return the bits of one item of a list."""
+    if item.isdigit() and len(item) < 5 and field.low <= (value := int(item)) <= field.high:
+        return 1 << value if value != 7 or field is not WEEKDAY else 1
     if field is DAY and (bits := read_date(item)) is not None:
         return bits
     if field is WEEKDAY and (bits := read_nth(item, WEEKDAYS)) is not None:

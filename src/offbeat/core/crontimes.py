@@ -18,6 +18,7 @@ from offbeat.core.zones import BLOCK_BITS, DAY, END, FIRST, Zone
 
 HORIZON = 100  # blocks, each longer than a year, that a search looks into: the rarest date comes every 40 years
 _RAREST = 41  # years from one 29 February on a given day of the week to the next, at most, and one
+_RARE = 12  # due times a year; up to so many, jumping from one to the next is faster than walking through the year
 _LONGEST_RUN = 1500  # times of a day that are kept in a row, unless they are evenly spaced
 _LAST_BLOCK = (END - 1) >> BLOCK_BITS
 _FIRST_BLOCK = FIRST >> BLOCK_BITS
@@ -78,6 +79,7 @@ class CronRecurrence:
         "_fields",
         "_hour_bits",
         "_hours",
+        "_kinds",
         "_minutes",
         "_run",
         "_run_end",
@@ -95,7 +97,15 @@ class CronRecurrence:
         self._hours = _values(fields.hours, 3600)  # seconds of the day
         self._hour_bits = fields.hours
         self._daily = fields.months == 0b1111111111110 and not fields.years and _is_any_day(fields)
-        self._year = (0, 0, 0)  # first day, day after the last, matching days as bits: of the year last looked at
+        self._kinds: list[int | None] = [
+            None
+        ] * 14  # matching days as bits: of the years that begin on a Sunday ..., and leap years
+        self._year = (
+            0,
+            0,
+            0,
+            1969,
+        )  # first day, day after the last, matching days as bits: of the year last looked at; the year
         self._run, self._unit = _longest_row(fields.hours, fields.minutes, fields.seconds)
         self._run_end = self._run[-1]
         self._base = -END * 2  # from here to the end of the run, UTC, the due times are those of the run
@@ -169,11 +179,9 @@ class CronRecurrence:
 
     def _is_rare(self) -> bool:
         """Whether less is due than the clock has changes, or nothing at all, so that jumping is faster than walking."""
-        fields = self._fields
         if self._daily:
             return False
-        days = days_of_year(fields.days, fields.months, fields.weekdays, either=fields.either, leap=True, opens=0)
-        return days.bit_count() * len(self._minutes) * len(self._hours) <= 4
+        return self._days_of(7).bit_count() * len(self._minutes) * len(self._hours) <= _RARE
 
     def _one_by_one(self, after: int, until: int) -> Iterator[int]:
         due = self.next_after(after)
@@ -242,7 +250,7 @@ class CronRecurrence:
             yield from range(first, last + 1)
             return
         while first <= last:
-            opens, closes, bits = self._year_with(first)
+            opens, closes, bits, _ = self._year_with(first)
             bits >>= first - opens
             while bits:
                 skipped = (bits & -bits).bit_length()
@@ -258,9 +266,9 @@ class CronRecurrence:
         """Return the first match >= local, both in local seconds; _NEVER when no date matches."""
         day, second = divmod(local, DAY)
         if not self._daily:
-            opens, closes, bits = self._year
+            opens, closes, bits, _ = self._year
             if not opens <= day < closes:
-                opens, closes, bits = self._year_with(day)
+                opens, closes, bits, _ = self._year_with(day)
             if not bits >> day - opens & 1:
                 return self._first_of(day + 1)
         hour, rest = divmod(second, 3600)
@@ -279,7 +287,7 @@ class CronRecurrence:
             return day * DAY + first
         tries = 231 if self._fields.years else _RAREST
         for _ in range(tries):
-            opens, closes, bits = self._year_with(day)
+            opens, closes, bits, _ = self._year_with(day)
             bits >>= day - opens
             if bits:
                 return (day + (bits & -bits).bit_length() - 1) * DAY + first
@@ -289,7 +297,7 @@ class CronRecurrence:
     def _at_or_before(self, local: int) -> int:
         """Return the last match <= local, both in local seconds; _NEVER when no date matches."""
         day, second = divmod(local, DAY)
-        opens, _, bits = self._year_with(day)
+        opens, _, bits, _ = self._year_with(day)
         if bits >> day - opens & 1:
             hour, rest = divmod(second, 3600)
             minutes = self._minutes
@@ -300,7 +308,7 @@ class CronRecurrence:
                 return local - second + self._hours[earlier - 1] + minutes[-1]
         tries = 231 if self._fields.years else _RAREST
         for _ in range(tries):
-            opens, _, bits = self._year_with(day - 1)
+            opens, _, bits, _ = self._year_with(day - 1)
             bits &= (1 << day - opens) - 1
             if bits:
                 return (opens + bits.bit_length() - 1) * DAY + self._hours[-1] + self._minutes[-1]
@@ -324,22 +332,33 @@ class CronRecurrence:
         left = years & (1 << max(_year_of(opens), 0)) - 1
         return year_start(left.bit_length()) if left else -_NO_YEAR
 
-    def _year_with(self, day: int) -> tuple[int, int, int]:
-        """Return the first day, the day after the last, and the matching days as bits, of the year that `day` is in."""
-        opens, closes, _ = self._year
+    def _year_with(self, day: int) -> tuple[int, int, int, int]:
+        """Return the first day, the day after the last, the matching days as bits, and the number, of the year of `day`."""
+        opens, closes, _, year = self._year
         if opens <= day < closes:
             return self._year
-        if not -_NO_YEAR < day < _NO_YEAR - 1:
-            return day, day + 1, 0
-        year = _year_of(day)
-        opens, closes = year_start(year), year_start(year + 1)
-        fields = self._fields
+        if day == closes:
+            year, opens = year + 1, closes
+        elif -_NO_YEAR < day < _NO_YEAR:
+            year = _year_of(day)
+            opens = year_start(year)
+        else:
+            return day, day + 1, 0, 0
+        leap = not year & 3 and (year % 100 != 0 or year % 400 == 0)
         bits = 0
-        if not fields.years or year > 0 and fields.years >> year & 1:
-            leap, weekday = closes - opens == 366, (opens + 4) % 7
-            bits = days_of_year(fields.days, fields.months, fields.weekdays, either=fields.either, leap=leap, opens=weekday)
-        self._year = (opens, closes, bits)
+        if not self._fields.years or year > 0 and self._fields.years >> year & 1:
+            kind = (opens + 4) % 7 + 7 * leap
+            known = self._kinds[kind]
+            bits = self._days_of(kind) if known is None else known
+        self._year = (opens, opens + 365 + leap, bits, year)
         return self._year
+
+    def _days_of(self, kind: int) -> int:
+        fields = self._fields
+        leap, opens = divmod(kind, 7)
+        bits = days_of_year(fields.days, fields.months, fields.weekdays, either=fields.either, leap=leap == 1, opens=opens)
+        self._kinds[kind] = bits
+        return bits
 
 
 def _year_of(day: int) -> int:

@@ -50,7 +50,7 @@ def _step_warning(head: str, parts: list[str], index: int, item: str) -> Iterato
     if not slash or item == "?":
         return
     step = int(text)
-    mask, _ = read_field(field, item)
+    mask = read_field(field, item)
     values = [value for value in range(field.low, field.top + 1) if mask >> value & 1]
     if step > 1 and len(values) == 1:
         why = "the step is larger than the range, so only the first value is left"
