@@ -22,7 +22,7 @@ from offbeat.errors import OffbeatError
 
 LEFT_OUT = (
     "starts in the second pass of a repeated hour: cronsim can answer with an instant before its start",
-    "zones whose clock, within the years compared, changes by or from other than whole hours, or by three or more: "
+    "zones whose clock, within the years compared, changes by, from or at other than whole hours, or by three or more: "
     "cronsim is wrong or endless there, and Debian's cron makes up for no such jump",
     "six fields in a zone whose clock changes: cronsim gives them no Debian rule",
     "wildcards where the clock skips or repeats midnight: cronsim starts a day at a midnight that the clock does not show",
@@ -60,7 +60,7 @@ def zones(step: int) -> tuple[tuple[str, ...], tuple[str, ...]]:
             offsets = {offset for _, _, offset in _segments(name)}
             if len(offsets) == 1:
                 steady.append(name)
-            elif all(offset % 3600 == 0 for offset in offsets) and _changes_are_small(name):
+            elif all(offset % 3600 == 0 for offset in offsets) and _changes_are_plain(name):
                 changing.append(name)
     return tuple(changing), tuple(steady)
 
@@ -73,9 +73,10 @@ def _segments(name: str) -> tuple[Segment, ...]:
     return tuple(each for block in range(first >> BLOCK_BITS, (last >> BLOCK_BITS) + 1) for each in zone.segments(block))
 
 
-def _changes_are_small(name: str) -> bool:
+def _changes_are_plain(name: str) -> bool:
     segments = _segments(name)
-    return all(abs(b[2] - a[2]) < 3 * 3600 for a, b in zip(segments, segments[1:], strict=False))
+    changing = [(a[2], b[2], b[0]) for a, b in zip(segments, segments[1:], strict=False) if a[2] != b[2]]
+    return all(abs(after - before) < 3 * 3600 and at % 3600 == 0 for before, after, at in changing)
 
 
 @cache
