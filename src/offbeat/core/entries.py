@@ -8,25 +8,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from offbeat.core.calendars import Calendars
 from offbeat.core.model import CatchUp, CommandCall, Entry, Json, Policy, TaskCall, Timing
-from offbeat.core.recurrence import at_text, every_text, parse_instant
 from offbeat.core.routes import queue_of
-from offbeat.core.settings import TIME_LIMIT, Directory, Settings, read_cron, read_zone
+from offbeat.core.settings import TIME_LIMIT, Directory, Settings, read_zone
 from offbeat.core.table import Table, as_json
 from offbeat.core.tree import Piece, shown_name
+from offbeat.core.whens import EXCLUDING, RECURRENCES, read_instant, read_recurrence, with_exclusions
 
-RECURRENCES = ("cron", "every", "at")
-COMMON = ("timezone", "enabled", "grace", "catch_up", "jitter", "starts_at", "ends_at", "overlap")
+COMMON = ("timezone", "enabled", "grace", "catch_up", "jitter", "starts_at", "ends_at", "overlap", *EXCLUDING)
 OF_TASKS = ("kwargs", "queue", "exchange", "routing_key", "priority", "expires", "headers", "serializer")
 OF_COMMANDS = ("time_limit",)
 DEFAULTS = (*COMMON, *OF_TASKS, *OF_COMMANDS)
 KEYS = (*DEFAULTS, *RECURRENCES, "offset", "task", "command", "args", "description")
-LATER_RECURRENCES = ("solar", "rrule")
-LATER = (
-    *LATER_RECURRENCES,
-    *("except", "workday", "max_runtime", "calendar", "calendars", "holidays", "after_restore", "after", "seed", "exclude"),
-)
-_HINTS = {"schedule": "use cron, every or at", "options": "write its keys (queue, expires, ...) into the entry itself"}
+LATER = ("max_runtime", "after_restore", "after", "seed")
+_HINTS = {
+    "schedule": "use cron, every or at",
+    "calendar": 'did you mean "except"?',
+    "exclude": 'did you mean "except"?',
+    "holidays": 'write except = ["holidays:BG"]',
+    "options": "write its keys (queue, expires, ...) into the entry itself",
+}
 HEADERS = frozenset(  # that Celery's protocol 2 uses itself
     (
         *("lang", "task", "id", "shadow", "eta", "expires", "group", "group_index", "retries", "timelimit", "root_id"),
@@ -42,15 +44,17 @@ class Source:
     """What entries are read with. shared: everybody may write schedule.toml, so its commands are refused."""
 
     settings: Settings
+    calendars: Calendars = Calendars()
     shared: bool = False
 
 
-def check_defaults(table: Table | None) -> Mapping[str, object]:
+def check_defaults(table: Table | None, calendars: Calendars) -> Mapping[str, object]:
     """Return the keys of [defaults] that are right; those that are wrong count for nothing."""
     if table is None:
         return {}
     table.check_keys(DEFAULTS, LATER)
     zone = read_zone(table)
+    with_exclusions(table, "every 1 0", zone, seed="", calendars=calendars)
     _policy(table)
     _span(table, zone)
     _task_options(table, "", routes=(), default_queue="celery")
@@ -65,7 +69,7 @@ def read_entry(table: Table, name: str, source: Source) -> Entry | None:
     _check_name(table, name)
     own, table.values = table.values, {**source.settings.defaults, **table.values}
     zone = _zone(table, source.settings)
-    recurrence = _recurrence(table, zone)
+    recurrence = read_recurrence(table, zone, name, source.calendars)
     starts_at, ends_at = _span(table, zone)
     enabled = table.get("enabled", bool)
     policy = _policy(table)
@@ -79,17 +83,21 @@ def read_entry(table: Table, name: str, source: Source) -> Entry | None:
     return Entry(name=name, timing=timing, call=call, policy=policy, description=description, file=table.file, line=table.line)
 
 
-def tree_entry(piece: Piece, directory: Directory, settings: Settings) -> Entry | None:
+def tree_entry(piece: Piece, directory: Directory, source: Source) -> Entry | None:
     """Return the entry of a file of a directory: its directory's time in the tree's zone, the rest from [defaults].
 
     None when the tree's zone is unknown. Commands of a directory go out together, so a default jitter is for tasks only.
     """
+    settings = source.settings
     if settings.timezone is None:
         return None
     table = Table(settings.defaults, ("defaults",), file="", lines={}, problems=[])
     starts_at, ends_at = _span(table, read_zone(table) if "timezone" in table.values else settings.timezone)
+    excluding = with_exclusions(
+        table, directory.recurrence, settings.timezone, seed=piece.directory, calendars=source.calendars
+    )
     timing = Timing(
-        recurrence=directory.recurrence,
+        recurrence=excluding or directory.recurrence,
         zone=settings.timezone,
         starts_at=starts_at,
         ends_at=ends_at,
@@ -117,56 +125,16 @@ def _check_name(table: Table, name: str) -> None:
 def _zone(table: Table, settings: Settings) -> str:
     if "timezone" in table.values:
         return read_zone(table)
-    if settings.timezone is None and ("cron" in table.values or "at" in table.values):
+    if settings.timezone is None and any(key in table.values for key in ("cron", "at", "rrule", "any", "own", *EXCLUDING)):
         what = 'it has no "timezone" of its own, and the one at the top of the file is no zone'
         table.fail("timezone", what, fix="mend timezone at the top of schedule.toml")
     return settings.timezone or "UTC"
 
 
-def _recurrence(table: Table, zone: str) -> str | None:
-    kinds = [key for key in RECURRENCES if key in table.values]
-    if len(kinds) > 1:
-        what = f"it has {' and '.join(kinds)}, two recurrences" if len(kinds) == 2 else "it has cron, every and at"
-        table.fail(kinds[1], what, code="S147", fix=f"keep one of them, and make another entry of the rest: remove {kinds[1]}")
-    elif not kinds and not any(key in table.values for key in LATER_RECURRENCES):
-        fix = 'add one of: cron = "30 4 * * mon", every = "45m", at = "2026-03-01T04:30:00"'
-        table.fail("", "it has no recurrence: no cron, every or at", code="S147", fix=fix)
-    if "offset" in table.values and "every" not in table.values:
-        fix = 'add every = "45m", or remove offset'
-        table.fail("offset", '"offset" belongs to "every", which is not there', code="S133", fix=fix)
-    results = [text for key in kinds if (text := _READERS[key](table, zone)) is not None]
-    return results[0] if len(results) == 1 else None
-
-
-def _every(table: Table, zone: str) -> str | None:
-    seconds = table.seconds("every", 1)
-    offset = table.seconds("offset") or 0
-    return table.attempt("every", lambda: every_text(seconds, offset)) if seconds is not None else None
-
-
-def _at(table: Table, zone: str) -> str | None:
-    value = table.values["at"]
-    written = value if isinstance(value, list) else [value]
-    instants = [_instant(table, "at", each, zone) for each in written]
-    if None in instants:
-        return None
-    return table.attempt("at", lambda: at_text([instant for instant in instants if instant is not None]))
-
-
-_READERS = {"cron": lambda table, zone: read_cron(table, "cron", zone), "every": _every, "at": _at}
-
-
-def _instant(table: Table, key: str, value: object, zone: str) -> int | None:
-    from datetime import date
-
-    if not isinstance(value, str | date):
-        table.fail(key, f'"{key}" is not a date and time', code="S144", fix=f'{key} = "2026-03-01T04:30:00"')
-        return None
-    return table.attempt(key, lambda: parse_instant(value, zone), named=True)
-
-
 def _span(table: Table, zone: str) -> tuple[int | None, int | None]:
-    ends = [_instant(table, key, table.values[key], zone) if key in table.values else None for key in ("starts_at", "ends_at")]
+    ends = [
+        read_instant(table, key, table.values[key], zone) if key in table.values else None for key in ("starts_at", "ends_at")
+    ]
     starts_at, ends_at = ends
     if starts_at is not None and ends_at is not None and ends_at < starts_at:
         table.fail("ends_at", '"ends_at" is before "starts_at", so it would never be due', fix="swap them")

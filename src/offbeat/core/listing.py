@@ -69,9 +69,13 @@ class Directory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TreeFiles:
-    """A whole tree. path: as the user knows it ("cron", ".openshift/cron"). shared: everybody may write its folder."""
+    """A whole tree. path: as the user knows it ("cron", ".openshift/cron"). shared: everybody may write its folder.
+
+    calendars: the *.ics files beside schedule.toml.
+    """
 
     path: str
     schedule: Text
     directories: tuple[Directory, ...] = ()
+    calendars: tuple[Text, ...] = ()
     shared: bool = False

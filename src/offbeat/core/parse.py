@@ -9,6 +9,7 @@ import dataclasses
 import re
 from collections.abc import Iterable, Mapping
 
+from offbeat.core.calendars import read_calendars
 from offbeat.core.entries import Source, check_defaults, read_entry, tree_entry
 from offbeat.core.identity import fingerprint
 from offbeat.core.lines import key_lines
@@ -16,7 +17,7 @@ from offbeat.core.listing import Kind, Text, TreeFiles
 from offbeat.core.model import Entry, Schedule
 from offbeat.core.passwords import masked
 from offbeat.core.serial import canonical_text, format_problem_json
-from offbeat.core.settings import Settings, read_settings
+from offbeat.core.settings import read_settings
 from offbeat.core.table import Table
 from offbeat.core.tree import odd_kind, pieces
 from offbeat.errors import Problem, Severity
@@ -45,10 +46,11 @@ def _parse(files: TreeFiles, environ: Mapping[str, str], problems: list[Problem]
     settings = read_settings(top, environ) if top is not None else None
     if top is None or settings is None:
         return None
-    settings = dataclasses.replace(settings, defaults=check_defaults(top.table("defaults")))
-    entries = {entry.name: entry for entry in _tree_entries(files, settings, problems)}
-    shared = files.shared or files.schedule.shared
-    for entry in _file_entries(top, Source(settings=settings, shared=shared)):
+    calendars = read_calendars(top, settings.timezone or "UTC", files.calendars)
+    settings = dataclasses.replace(settings, defaults=check_defaults(top.table("defaults"), calendars))
+    source = Source(settings=settings, calendars=calendars, shared=files.shared or files.schedule.shared)
+    entries = {entry.name: entry for entry in _tree_entries(files, source, problems)}
+    for entry in _file_entries(top, source):
         if entry.name in entries:
             problems.append(_twice(entry, entries[entry.name]))
         else:
@@ -105,12 +107,13 @@ def _syntax_problem(path: str, content: str, said: str) -> Problem:
     )
 
 
-def _tree_entries(files: TreeFiles, settings: Settings, problems: list[Problem]) -> Iterable[Entry]:
+def _tree_entries(files: TreeFiles, source: Source, problems: list[Problem]) -> Iterable[Entry]:
+    settings = source.settings
     found, odd = pieces(files, linked=bool(settings.task_prefix))
     problems += odd
     for piece in found:
         directory = settings.directories.get(piece.directory)
-        entry = tree_entry(piece, directory, settings) if directory is not None else None
+        entry = tree_entry(piece, directory, source) if directory is not None else None
         if entry is not None:
             yield entry
 

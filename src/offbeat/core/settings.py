@@ -17,8 +17,11 @@ from offbeat.core.table import Table, as_json
 from offbeat.core.zones import is_zone, zone_problem
 from offbeat.errors import Problem, Severity
 
-TOP = ("project", "timezone", "task_prefix", "env_file", "broker_env", "broker", "routes", "defaults", "directories", "entries")
-LATER = ("calendars", "after_restore", "rules_version", "retention")
+TOP = (
+    *("project", "timezone", "task_prefix", "env_file", "broker_env", "broker", "routes", "defaults", "calendars"),
+    *("directories", "entries"),
+)
+LATER = ("after_restore", "rules_version", "retention")
 BROKER = ("default_queue", "transport_options", "ssl")
 TIMES = {  # what Red Hat's crontab used
     "minutely": "* * * * *",
@@ -201,18 +204,21 @@ def _directory(table: Table, name: str, zone: str) -> Directory | None:
         limit = inner.seconds("time_limit", 1) or TIME_LIMIT
         if "cron" not in inner.values:
             return None if inner.bad else Directory(recurrence=cron_text(TIMES[name], zone="UTC"), time_limit=limit)
-    recurrence = read_cron(inner, key, zone)
+    recurrence = read_cron(inner, key, zone, name)
     if recurrence is None or (inner is not table and inner.bad):
         return None
     return Directory(recurrence=recurrence, time_limit=limit)
 
 
-def read_cron(table: Table, key: str, zone: str) -> str | None:
-    """Return the resolved text of a cron expression, its problems and warnings added; None when it is wrong."""
+def read_cron(table: Table, key: str, zone: str, seed: str = "") -> str | None:
+    """Return the resolved text of a cron expression, its problems and warnings added; None when it is wrong.
+
+    seed: what `H` and `~` are resolved by.
+    """
     expression = table.get(key, str)
     if expression is None:
         return None
-    text = table.attempt(key, lambda: cron_text(expression, zone=zone))
+    text = table.attempt(key, lambda: cron_text(expression, zone=zone, seed=seed))
     if text is not None:
-        table.adopt(key, cron_warnings(expression))
+        table.adopt(key, cron_warnings(expression, seed=seed))
     return text

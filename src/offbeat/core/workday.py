@@ -15,6 +15,7 @@ from offbeat.core.rule import Recurrence
 from offbeat.core.zones import DAY
 
 FARTHEST = 92  # days that a due time is moved by at most
+_ENDLESS = 1 << 62
 _IN_A_ROW = 16  # excluded due times after which a stream starts anew behind what excludes them
 
 
@@ -34,10 +35,12 @@ class ExcludingRecurrence:
         for _ in range(STEPS):
             if due is None:
                 return None
-            blocked = self._blocked(due)
-            if blocked is None:
+            over = self._blocked_until(due)
+            if over is None:
                 return due
-            due = self.inner.next_after(blocked[1])
+            if over == _ENDLESS:
+                return None
+            due = self.inner.next_after(over)
         return None
 
     def due_times(self, after: DueTime, until: DueTime) -> Iterator[DueTime]:
@@ -53,9 +56,9 @@ class ExcludingRecurrence:
                         break
                     continue
                 if due > free_until:
-                    blocked = self._blocked(due)
+                    blocked = self._blocked_until(due)
                     if blocked is not None:
-                        over, row = max(over, blocked[1]), 0
+                        over, row = self._days.start(self._days.day_of(due) + STEPS) if blocked == _ENDLESS else blocked, 0
                         continue
                     if not self._excluded.has_hours:
                         free_until = self._days.start(self._days.day_of(due) + 1) - 1
@@ -69,20 +72,27 @@ class ExcludingRecurrence:
         for _ in range(STEPS):
             if due is None:
                 return None
-            blocked = self._blocked(due)
-            if blocked is None:
+            day = self._days.day_of(due)
+            if self._excluded.is_off(day):
+                free = self._excluded.free_before(day)
+                if free is None:
+                    return None
+                due = self.inner.last_at_or_before(self._days.start(free + 1) - 1)
+                continue
+            hours = self._excluded.hours_around(due)
+            if hours is None:
                 return due
-            due = self.inner.last_at_or_before(blocked[0] - 1)
+            due = self.inner.last_at_or_before(hours[0] - 1)
         return None
 
-    def _blocked(self, due: DueTime) -> tuple[int, int] | None:
-        """Return [first, last] seconds around a due time that are off, None when it counts."""
+    def _blocked_until(self, due: DueTime) -> int | None:
+        """Return the last second that is off around a due time, None when it counts, _ENDLESS when no free day is found."""
         day = self._days.day_of(due)
         if self._excluded.is_off(day):
-            before, after = self._excluded.free_before(day), self._excluded.free_after(day)
-            first = self._days.start(day if before is None else before + 1)
-            return first, self._days.start(day + 1 if after is None else after) - 1
-        return self._excluded.hours_around(due)
+            free = self._excluded.free_after(day)
+            return _ENDLESS if free is None else self._days.start(free) - 1
+        hours = self._excluded.hours_around(due)
+        return None if hours is None else hours[1]
 
 
 class MovingRecurrence:

@@ -221,6 +221,9 @@ def read_tree(tree: Path) -> TreeFiles:
         path=path,
         schedule=_text(tree / "schedule.toml", f"{path}/schedule.toml"),
         directories=tuple(_directory(tree / name, f"{path}/{name}") for name in DIRECTORIES),
+        calendars=tuple(
+            _text(tree / entry.name, f"{path}/{entry.name}") for entry in _scan(str(tree)) if entry.name.endswith(".ics")
+        ),
         shared=_shared(_stat(str(tree))),
     )
 
