@@ -96,7 +96,8 @@ def mended(expression: str) -> str:
     """Return the expression after every fix has been pasted."""
     for _ in range(9):
         try:
-            return parse_cron(expression) and expression
+            parse_cron(expression)
+            return expression
         except ScheduleError as refused:
             fix = refused.problems[0].fix
         if fix.startswith('write "'):

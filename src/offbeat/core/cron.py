@@ -47,6 +47,8 @@ def every_nickname(expression: str) -> int | None:
     >>> every_nickname("@every 1h30m"), every_nickname("@hourly")
     (5400, None)
     """
+    if "@" not in expression:
+        return None
     word, _, span = expression[: LONGEST + 1].strip().partition(" ")
     if word != "@every":
         return None

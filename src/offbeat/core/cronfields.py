@@ -93,27 +93,26 @@ def parse_cron(expression: str, *, seed: str = "") -> CronFields:
       fix: use an hour from 0 to 23
     """
     parts = split_cron(expression)
-    layout = LAYOUTS[len(parts)]
     sets: dict[Field, int] = {SECOND: 1, YEAR: 0}
     problems: list[Problem] = []
-    stars = 0
+    starred: dict[Field, bool] = {}
     also = False
-    for index, (each, part) in enumerate(zip(layout, parts, strict=True)):
-        if part[0] == "+" and each is WEEKDAY and part[1:2] not in ("", "+"):
-            also, part = True, part[1:]
+    may_hash = "~" in expression or "H" in expression or "h" in expression
+    for place, text in zip(LAYOUTS[len(parts)], parts, strict=True):
+        if text == "*":
+            starred[place], sets[place] = True, place.values
+            continue
+        starred[place] = text[0] in "*?"
+        if text[0] == "+" and place is WEEKDAY and text[1:2] not in ("", "+"):
+            also, text = True, text[1:]
+            starred[place] = text[0] in "*?"
         try:
-            sets[each] = read_field(each, resolved_field(each, part, seed))
+            sets[place] = read_field(place, resolved_field(place, text, seed) if may_hash else text)
         except Unreadable as wrong:
-            problems.append(_field_problem(parts, index, wrong))
-        else:
-            stars |= (part[0] in "*?") << index + (layout is FIELDS)
+            problems.append(_field_problem(parts, place, wrong))
     if problems:
         raise ScheduleError(*problems)
-    return _fields(sets, stars, also)
-
-
-def _fields(sets: dict[Field, int], stars: int, also: bool) -> CronFields:
-    if stars >> 6 & 1 and sets[YEAR] == YEAR.values:
+    if sets[YEAR] == YEAR.values and starred[YEAR]:
         sets[YEAR] = 0
     return CronFields(
         seconds=sets[SECOND],
@@ -123,8 +122,8 @@ def _fields(sets: dict[Field, int], stars: int, also: bool) -> CronFields:
         months=sets[MONTH],
         weekdays=sets[WEEKDAY],
         years=sets[YEAR],
-        wildcard=stars & 0b110 != 0,
-        either=not (also or stars & 0b101000),
+        wildcard=starred[MINUTE] or starred[HOUR],
+        either=not (also or starred[DAY] or starred[WEEKDAY]),
     )
 
 
@@ -182,7 +181,7 @@ def split_cron(expression: str) -> list[str]:
     if len(expression) > LONGEST:
         raise _whole(expression, "S102", f"it has more than {LONGEST} characters", "shorten it, or make several entries of it")
     text = expression.strip(" \t\r\n")
-    if not text.isascii() or not text.replace("\t", " ").isprintable():
+    if not (text.isascii() and (text.isprintable() or text.replace("\t", " ").isprintable())):
         odd = next(c for c in text if c != "\t" and not (c.isascii() and c.isprintable()))
         fix = "use 0-9, a-z, spaces and * , - / ? # + ~ ( ) only"
         raise _whole(expression, "S102", f"{ascii(odd)} is not a character of cron", fix)
@@ -224,10 +223,10 @@ def _whole(expression: str, code: str, what: str, fix: str) -> ScheduleError:
     return ScheduleError(Problem(code=code, what=f'cron "{shown(expression)}": {what}', why=why, fix=fix))
 
 
-def _field_problem(parts: list[str], index: int, wrong: Unreadable) -> Problem:
+def _field_problem(parts: list[str], place: Field, wrong: Unreadable) -> Problem:
     fix = wrong.fix
     if wrong.replacement:
-        place = LAYOUTS[len(parts)][index]
+        index = LAYOUTS[len(parts)].index(place)
         plus = "+" if place is WEEKDAY and parts[index].startswith("+") else ""
         better = " ".join([*parts[:index], plus + wrong.replacement, *parts[index + 1 :]])
         fix = f'write "{better}"' if len(better) <= _PASTED else f"use numbers from {place.low} to {place.high}, rising"

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -65,8 +64,6 @@ def shown(text: str) -> str:
 
 def resolved_field(field: Field, text: str, seed: str) -> str:
     """Return the text of a field with every H and ~ resolved by `seed`. Raises: Unreadable."""
-    if "~" not in text and "H" not in text and "h" not in text:
-        return text
     items = text.split(",")
     for place, item in enumerate(items):
         if is_hashed(item) and item[:3].lower() not in field.names:
@@ -109,22 +106,25 @@ def _item(field: Field, item: str, text: str) -> int:
     """Return the bits of one item of a list."""
     if item.isdigit() and len(item) < 5 and field.low <= (value := int(item)) <= field.high:
         return 1 << value if value != 7 or field is not WEEKDAY else 1
-    if field is DAY and (bits := read_date(item)) is not None:
+    edges = item[:1] + item[-1:]
+    if field is DAY and not edges.isdigit() and (bits := read_date(item)) is not None:
         return bits
-    if field is WEEKDAY and (bits := read_nth(item, WEEKDAYS)) is not None:
+    if field is WEEKDAY and ("#" in item or edges[-1:] in "lL") and (bits := read_nth(item, WEEKDAYS)) is not None:
         return bits
-    bits = 0
-    for value in _values(field, item, text):
-        bits |= 1 << value
-    return bits
+    values = _values(field, item, text)
+    if values.step > 1:
+        bits = sum([1 << value for value in values])
+    else:
+        bits = (1 << values.stop) - (1 << values.start)
+    return bits & WEEKDAY.values | 1 if field is WEEKDAY and bits >> 7 else bits
 
 
-def _values(field: Field, item: str, text: str) -> Iterator[int]:
+def _values(field: Field, item: str, text: str) -> range:
+    """Return the numbers of one item; 7 may be among those of day-of-week."""
     body, slash, step_text = item.partition("/")
     step = _step(field, step_text, item) if slash else 1
     if body == "*":
-        yield from range(field.low, field.top + 1, step)
-        return
+        return range(field.low, field.top + 1, step)
     first_text, dash, last_text = body.partition("-")
     first = _value(field, first_text, item, text)
     last = _value(field, last_text, item, text) if dash else first
@@ -134,8 +134,7 @@ def _values(field: Field, item: str, text: str) -> Iterator[int]:
     if first > last:
         what = f'{field.name} range "{shown(item)}" ends before it begins'
         raise Unreadable(what, replacement=_replaced(text, item, _unwrapped(field, first, last, step)))
-    for value in range(first, last + 1, step):
-        yield value % 7 if field.high == 7 else value
+    return range(first, last + 1, step)
 
 
 def _replaced(text: str, item: str, better: str) -> str:

@@ -7,19 +7,19 @@ for at the first minute after it; in a repeated hour it is due in the first pass
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from itertools import chain
 
 from offbeat.core.crondays import DATES, NTH, days_of_year
 from offbeat.core.cronfields import CronFields
+from offbeat.core.cronrows import hour_row, longest_row, values
 from offbeat.core.timeline import Stretch, block_after, block_before, timeline
 from offbeat.core.zones import BLOCK_BITS, DAY, END, FIRST, Zone
 
 HORIZON = 100  # blocks, each longer than a year, that a search looks into: the rarest date comes every 40 years
 _RAREST = 41  # years from one 29 February on a given day of the week to the next, at most, and one
 _RARE = 12  # due times a year; up to so many, jumping from one to the next is faster than walking through the year
-_LONGEST_RUN = 1500  # times of a day that are kept in a row, unless they are evenly spaced
 _LAST_BLOCK = (END - 1) >> BLOCK_BITS
 _FIRST_BLOCK = FIRST >> BLOCK_BITS
 _NEVER = -(1 << 62)
@@ -31,43 +31,6 @@ def year_start(year: int) -> int:
     """Return the number of days from 1970-01-01 to 1 January of `year`."""
     before = year - 1
     return 365 * year + before // 4 - before // 100 + before // 400 - 719_527
-
-
-@lru_cache(maxsize=1024)
-def _values(mask: int, unit: int) -> tuple[int, ...]:
-    return tuple(value * unit for value in range(mask.bit_length()) if mask >> value & 1)
-
-
-def _row(outer: Sequence[int], inner: Sequence[int]) -> Sequence[int]:
-    """Return all sums of the two, which rise; as a range where they are evenly spaced."""
-    if len(inner) > 1 and len(outer) > 1:
-        step = inner[1] - inner[0]
-        even = range(outer[0] + inner[0], outer[-1] + inner[-1] + 1, step)
-        if len(even) == len(outer) * len(inner) and _is_even(inner, step) and _is_even(outer, step * len(inner)):
-            return even
-    elif len(inner) == 1 and not inner[0]:
-        return outer
-    return tuple(first + second for first in outer for second in inner)
-
-
-def _is_even(values: Sequence[int], step: int) -> bool:
-    return all(values[place] - values[0] == place * step for place in range(len(values)))
-
-
-@lru_cache(maxsize=1024)
-def _hour_row(minutes: int, seconds: int) -> Sequence[int]:
-    """Return the due seconds of an hour."""
-    return _row(_values(minutes, 60), _values(seconds, 1))
-
-
-@lru_cache(maxsize=1024)
-def _longest_row(hours: int, minutes: int, seconds: int) -> tuple[Sequence[int], int]:
-    """Return the due seconds of a day, or of an hour where they are too many; and the length of that, in seconds."""
-    row = _hour_row(minutes, seconds)
-    if len(row) * hours.bit_count() > _LONGEST_RUN and not isinstance(row, range):
-        return row, 3600
-    whole = _row(_values(hours, 3600), row)
-    return (whole, DAY) if len(whole) <= _LONGEST_RUN or isinstance(whole, range) else (row, 3600)
 
 
 class CronRecurrence:
@@ -91,30 +54,33 @@ class CronRecurrence:
 
     def __init__(self, fields: CronFields, zone: Zone) -> None:
         self._fields = fields
-        self._seconds = None if fields.seconds == 1 else _values(fields.seconds, 1)
-        self._timeline = timeline(zone, fields.wildcard, self._seconds is not None)
-        self._minutes = _hour_row(fields.minutes, fields.seconds)  # seconds of the hour
-        self._hours = _values(fields.hours, 3600)  # seconds of the day
+        self._timeline = timeline(zone, fields.wildcard, fields.seconds != 1)
+        self._hours: tuple[int, ...] = ()  # seconds of the day; none until the first question
+        self._base = self._run_end = 0  # from the one on, UTC, and for so long, the due times are those of the run
+
+    def _prepare(self) -> None:
+        """Work out what every search needs; the first one asks for it, so that reading a thousand expressions stays cheap."""
+        fields = self._fields
+        self._seconds = None if fields.seconds == 1 else values(fields.seconds, 1)  # of the minute
+        self._minutes = hour_row(fields.minutes, fields.seconds)  # seconds of the hour
         self._hour_bits = fields.hours
         self._daily = fields.months == 0b1111111111110 and not fields.years and _is_any_day(fields)
-        self._kinds: list[int | None] = [
-            None
-        ] * 14  # matching days as bits: of the years that begin on a Sunday ..., and leap years
-        self._year = (
-            0,
-            0,
-            0,
-            1969,
-        )  # first day, day after the last, matching days as bits: of the year last looked at; the year
-        self._run, self._unit = _longest_row(fields.hours, fields.minutes, fields.seconds)
+        # Matching days as bits: of years that begin on a Sunday, on a Monday ...; then of leap years.
+        self._kinds: list[int | None] = [None] * 14
+        # The year last looked at: its first day, the day after its last one, its matching days as bits, its number.
+        self._year = (0, 0, 0, 1969)
+        self._run, self._unit = longest_row(fields.hours, fields.minutes, fields.seconds)
+        self._base = -END * 2
         self._run_end = self._run[-1]
-        self._base = -END * 2  # from here to the end of the run, UTC, the due times are those of the run
+        self._hours = values(fields.hours, 3600)
 
     def next_after(self, after: int) -> int | None:
         """Return the first due time > after, None when there is none before the year 10000."""
         rest = after - self._base
         if 0 <= rest < self._run_end:
             return self._base + self._run[bisect_right(self._run, rest)]
+        if not self._hours:
+            self._prepare()
         known, found = 1, 0  # `found` is the first match at or after local time `known`
         block = max(after >> BLOCK_BITS, _FIRST_BLOCK)
         left = HORIZON
@@ -153,6 +119,8 @@ class CronRecurrence:
 
     def due_times(self, after: int, until: int) -> Iterator[int]:
         """Yield the due times in (after, until], strictly increasing."""
+        if not self._hours:
+            self._prepare()
         after, until = max(after, FIRST - 1), min(until, END - 1)
         if years := self._fields.years:
             after = max(after, (year_start((years & -years).bit_length() - 1) - 2) * DAY)
@@ -191,6 +159,8 @@ class CronRecurrence:
 
     def last_at_or_before(self, instant: int) -> int | None:
         """Return the last due time <= instant, None when there is none from the year 1 on."""
+        if not self._hours:
+            self._prepare()
         instant = min(instant, END - 1)
         known, found = _NEVER, 0  # `found` is the last match at or before local time `known`
         block = instant >> BLOCK_BITS
