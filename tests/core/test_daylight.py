@@ -95,6 +95,23 @@ def test_what_the_clocks_do_not_touch_has_no_notes(recurrence: str, zone: str) -
     assert year(recurrence, zone) == []
 
 
+@pytest.mark.parametrize(
+    ("recurrence", "effects"),
+    [
+        ("rrule DTSTART:19700101T033000 RRULE:FREQ=DAILY", ["moved", "first_pass"]),
+        ("rrule DTSTART:19700101T000000 RRULE:FREQ=HOURLY", ["dropped", "both_passes"]),
+        ("rrule DTSTART;TZID=America/New_York:19700101T023000 RRULE:FREQ=DAILY", ["moved"]),
+        ("rrule DTSTART:19700101T033000Z RRULE:FREQ=DAILY", []),
+        ('any {"of":["cron 30 3 * * *","every 3600 0"]}', ["moved", "first_pass"]),
+        ('any {"except":["2026-03-29"],"of":["cron 30 3 * * *"]}', ["first_pass"]),
+        ('any {"except":["2026-03-29"],"of":["cron 0 * * * *"]}', ["both_passes"]),
+        ('any {"except":["2026-10-25"],"of":["cron 0 * * * *"]}', ["dropped"]),
+    ],
+)
+def test_rules_and_composites_are_told_too_but_for_what_they_exclude(recurrence: str, effects: list[str]) -> None:
+    assert [str(note.effect) for note in year(recurrence, "Europe/Sofia")] == effects
+
+
 def test_only_changes_inside_the_span_are_told() -> None:
     change = at(2026, 3, 29, 1)
 

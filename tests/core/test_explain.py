@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from offbeat.core.composite import Workday, any_text
 from offbeat.core.cron import parse_cron
 from offbeat.core.explain import explain, policy_words, span_words
 from offbeat.core.explain_cron import cron_words, field_values
@@ -184,8 +185,39 @@ def test_the_sun_is_said_with_its_place(recurrence: str, words: str) -> None:
     assert explain(recurrence, "UTC").startswith(words)
 
 
+def test_a_composite_says_its_members_what_it_leaves_out_and_where_it_moves() -> None:
+    repeated = "5s UTC rrule DTSTART:19700101T000000 RRULE:FREQ=DAILY"
+    excluded = ["2026-12-24/2026-12-26", "2027-01-01", "cron 0 0 13 * 5", "holidays:BG@0.1", "0/3600", repeated]
+    text = any_text(["cron 30 3 * * *", "every 10 0"], excluded=excluded, workday=Workday.NEXT)
+
+    words = explain(text, "UTC")
+
+    assert words.startswith(
+        "Any of: at 03:30; or every 10 seconds, counted from 1970-01-01T00:00Z, UTC time; except 2026-12-24 to"
+    )
+    assert words.endswith("on Saturdays and Sundays and what is excepted it moves to the next working day")
+    assert "days that 0 0 13 * 5 is due on (at 00:00, on day 13 of the month or on Friday, whichever comes)" in words
+    assert "the public holidays of BG" in words
+    assert "from Thu 1 Jan 1970 00:00 to Thu 1 Jan 1970 01:00" in words
+
+
+def test_a_composite_of_one_says_it_without_more_ado() -> None:
+    many = any_text(["at 0"], excluded=[f"2026-{month:02}-24" for month in range(1, 13)])
+
+    assert explain(any_text(["cron 0 9 * * *"], workday=Workday.SKIP, weekend=[5, 6]), "Europe/Sofia") == (
+        "At 09:00, Europe/Sofia time; on Fridays and Saturdays it is left out"
+    )
+    assert explain(many, "UTC").endswith("2026-06-24, and 6 more")
+
+
+def test_a_calendar_of_repeated_days_says_what_it_begins_with() -> None:
+    text = any_text(["at 0"], excluded=["3d rrule DTSTART:19700101T000000 RRULE:FREQ=YEARLY"])
+
+    assert "except 3 days from each of (every year, on day 1 of the month, only in January, at 00:00)" in explain(text, "UTC")
+
+
 @pytest.mark.parametrize(
-    "recurrence", ["", "moon full", "every x", "at 99999999999999", "solar dawn", "rrule FREQ=DAILY", "at "]
+    "recurrence", ["any {}", "any [", "", "moon full", "every x", "at 99999999999999", "solar dawn", "rrule FREQ=DAILY", "at "]
 )
 def test_a_kind_without_words_is_said_as_it_is_written(recurrence: str) -> None:
     assert explain(recurrence, "UTC") == f"As {recurrence} says, UTC time"

@@ -45,7 +45,7 @@ def lived(settled: Callable[[str], Shop]) -> Shop:
     return shop
 
 
-@pytest.mark.parametrize("command", ["next", "history", "check", "list", "plan", "status"])
+@pytest.mark.parametrize("command", ["next", "explain", "load", "history", "check", "list", "plan", "status"])
 def test_each_command_prints_the_documented_keys_and_no_others(lived: Shop, command: str) -> None:
     args = [command, "--output"] if command == "history" else [command]
 

@@ -5,9 +5,10 @@ Never decides about a due time: what the wall clock would name, were it never ch
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from itertools import islice
@@ -72,6 +73,9 @@ def daylight_notes(recurrence: str, zone: str, after: DueTime, until: DueTime) -
     Sun 29 Mar 2026 03:30 does not exist in Europe/Sofia: due at 04:00 instead
     Sun 25 Oct 2026 03:30 comes twice in Europe/Sofia: due the first time only
     """
+    if recurrence.startswith("any "):
+        yield from _of_members(recurrence, zone, after, until)
+        return
     if recurrence.partition(" ")[0] not in WALL_CLOCK or re.search(r"DTSTART:\d+T\d+Z", recurrence):
         return
     if own := re.search(r"DTSTART;TZID=([^:;]+):", recurrence):
@@ -88,6 +92,17 @@ def daylight_notes(recurrence: str, zone: str, after: DueTime, until: DueTime) -
             if note := (_gap if jump > 0 else _fold)(actual, wall, change):
                 yield note
         before = segment
+
+
+def _of_members(recurrence: str, zone: str, after: DueTime, until: DueTime) -> Iterator[DaylightNote]:
+    """Yield the notes of a composite's members, but for what it excludes."""
+    actual, wall = compile_recurrence(recurrence, zone), compile_recurrence(recurrence, "UTC")
+    notes = [note for each in json.loads(recurrence[4:])["of"] for note in daylight_notes(each, zone, after, until)]
+    for note in sorted(notes, key=lambda note: (note.at, note.first)):
+        due = tuple(each for each in note.due if next(iter(actual.due_times(each - 1, each)), None) is not None)
+        counts = due or (not note.due and next(iter(wall.due_times(note.first - 1, note.last)), None) is not None)
+        if counts:
+            yield replace(note, due=due)
 
 
 def segments(zone: Zone, start: int, until: int) -> Iterator[Segment]:
@@ -170,7 +185,7 @@ def _is_fixed(recurrence: str, jump: int) -> bool:
     fields = rest.split()
     clock = fields[-5:-3] if len(fields) in (5, 6) else fields[:3]
     if kind != "cron":
-        return True
+        return not re.search(r"FREQ=(HOURLY|MINUTELY|SECONDLY)", rest)
     if jump > LARGE_JUMP * 60:
         return False
     return jump <= SMALL_JUMP * 60 or not any(field.startswith("*") for field in clock)

@@ -5,10 +5,12 @@ Never works out a due time and never raises: what it has no words for, it says a
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
 
-from offbeat.core.explain_cron import cron_words, listed
+from offbeat.core.explain_cron import WEEKDAYS, cron_words, listed
 from offbeat.core.explain_rrule import rrule_words
 from offbeat.core.model import CatchUp, Entry
 from offbeat.core.zones import DAY, find_zone
@@ -21,6 +23,12 @@ _CATCH_UP = {
     CatchUp.ALL: "after a stand-still every due time is sent (catch_up = all)",
     CatchUp.NONE: "after a stand-still nothing is sent for the due times that passed (catch_up = none)",
 }
+_WORKDAYS = {
+    "next": "moves to the next working day",
+    "previous": "moves to the working day before",
+    "skip": "is left out",
+}
+MOST_EXCEPTIONS = 6  # that are said one by one
 
 
 def explain(recurrence: str, zone: str) -> str:
@@ -37,7 +45,7 @@ def explain(recurrence: str, zone: str) -> str:
         return f"As {recurrence} says, {zone} time"
     try:
         return words(rest, zone)
-    except (ValueError, OverflowError, LookupError):
+    except (ValueError, TypeError, AttributeError, OverflowError, LookupError, RecursionError):
         return f"As {recurrence} says, {zone} time"
 
 
@@ -142,10 +150,53 @@ def _solar(rest: str, _: str) -> str:
     return f"{when[0].upper()}{when[1:]} at {place}; a day on which the sun does not get there has none"
 
 
+def _any(rest: str, zone: str) -> str:
+    said = json.loads(rest)
+    members = [explain(each, zone).removesuffix(f", {zone} time") for each in said["of"]]
+    words = members[0] if len(members) == 1 else f"Any of: {'; or '.join(_lower(each) for each in members)}"
+    words += f", {zone} time"
+    if excluded := said.get("except"):
+        shown = [_exception(each, zone) for each in excluded[:MOST_EXCEPTIONS]]
+        more = [f"{len(excluded) - len(shown)} more"] if len(excluded) > len(shown) else []
+        words += f"; except {listed([*shown, *more])}"
+    if workday := said.get("workday"):
+        weekend = (
+            listed(f"{WEEKDAYS[day]}s" for day in sorted(said["weekend"], key=lambda day: day or 7))
+            if said.get("weekend")
+            else ""
+        )
+        off = " and ".join(filter(None, [weekend, "what is excepted" if excluded else ""])) or "days off"
+        words += f"; on {off} it {_WORKDAYS[workday]}"
+    return words
+
+
+def _lower(words: str) -> str:
+    return words[:1].lower() + words[1:]
+
+
+def _exception(text: str, zone: str) -> str:
+    """Return what an exclusion of a composite leaves out."""
+    if text.startswith("holidays:"):
+        return f"the public holidays of {text[9:].partition('@')[0]}"
+    kind, _, rest = text.partition(" ")
+    if kind == "cron":
+        return f"days that {rest} is due on ({_lower(cron_words(rest))})"
+    if found := re.fullmatch(r"(\d{4}-\d\d-\d\d)(?:/(\d{4}-\d\d-\d\d))?", text):
+        return f"{found[1]} to {found[2]}" if found[2] else found[1]
+    if found := re.fullmatch(r"(-?\d{1,12})/(-?\d{1,12})", text):
+        first, last = (moment_words(int(each), zone).removesuffix(f" in {zone}") for each in found.groups())
+        return f"from {first} to {last}"
+    if found := re.fullmatch(r"(\d{1,8})([ds]) (?:\S+ )?rrule (.+)", text):
+        begin = rrule_words(found[3], zone).removesuffix(f", {zone} time")
+        return f"{span_words(int(found[1]) * (DAY if found[2] == 'd' else 1))} from each of ({_lower(begin)})"
+    return text
+
+
 _KINDS: Mapping[str, Callable[[str, str], str]] = {
     "cron": _cron,
     "every": _every,
     "at": _at,
     "solar": _solar,
     "rrule": rrule_words,
+    "any": _any,
 }
