@@ -261,3 +261,13 @@ def test_peek_is_what_take_and_claim_would_hand_out_and_changes_nothing(ledger: 
 def test_closing_twice_is_fine(ledger: Ledger) -> None:
     ledger.close()
     ledger.close()
+
+
+def test_what_failed_is_found_by_when_it_ended(ledger: Ledger, clock: FakeClock, claim: Claim) -> None:
+    assert ledger.look(A).failed_at == 0.0
+    clock.advance(3)
+    ledger.report(HAND, [report(claim, State.FAILED, reason=Reason.EXIT_STATUS, note="exit status 3")])
+
+    assert ledger.look(A).failed_at == NOON + 63
+    assert [(row.entry, row.note) for row in ledger.failures(NOON + 62.0, 10)] == [(claim.name, "exit status 3")]
+    assert ledger.failures(NOON + 63.0, 10) == ledger.failures(0.0, 0) == []

@@ -13,6 +13,7 @@ from offbeat.ports.clock import FakeClock
 from offbeat.runners.daemon import LOOK, POLL, Daemon, Stop
 
 from .conftest import NOON, MemorySite
+from .test_tick import failed_command
 
 
 @pytest.fixture
@@ -138,3 +139,15 @@ def test_told_to_stop_it_finishes_its_batch_and_returns(site: MemorySite, clock:
     daemon.run()
 
     assert site.ledger.history("ping")[0].dispatched_at is not None
+
+
+def test_a_command_that_fails_is_logged_once(
+    site: MemorySite, daemon: Daemon, clock: FakeClock, write: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    live(daemon, clock, 1)
+    failed_command(site, clock, write)
+    with caplog.at_level(logging.INFO, logger="offbeat"):
+        live(daemon, clock, 20)
+
+    told = [record.__dict__["fields"] for record in caplog.records if record.__dict__["event"] == "command_failed"]
+    assert told == [{"entry": "sweep", "due_at": NOON + 60, "reason": "exit_status", "note": "exit status 1"}]

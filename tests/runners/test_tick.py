@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from offbeat.core.model import State
+from offbeat.core.model import Reason, State
 from offbeat.core.plan import plan
 from offbeat.ports.clock import FakeClock
-from offbeat.ports.ledger import LEASE
+from offbeat.ports.ledger import LEASE, Report
 from offbeat.runners.dispatch import Dispatcher
 from offbeat.runners.tick import tick
 
@@ -210,6 +210,31 @@ def test_commands_are_handed_to_a_supervisor_by_slot_and_tasks_do_not_wait_for_t
     assert order.slot == "minutely"
     assert [step.name for step in order.steps] == ["minutely/a", "minutely/b.sh"]
     assert due(site) == [("ping", "2026-03-01T12:01:00Z")]
+
+
+def failed_command(site: MemorySite, clock: FakeClock, write: Write) -> None:
+    """Let a command fail at 12:01."""
+    write('[entries.sweep]\nevery = "1m"\ncommand = "false"\n')
+    tick(site)
+    clock.advance(60)
+    tick(site)
+    ((step,),) = [order.steps for order in site.hands.orders]
+    for state, reason in ((State.STARTED, Reason.NONE), (State.FAILED, Reason.EXIT_STATUS)):
+        note = "exit status 1" if reason else ""
+        said = Report(key=step.key, attempt=step.attempt, state=state, reason=reason, note=note)
+        site.ledger.report(site.runner("supervisor"), [said])
+
+
+def test_a_failed_command_is_told_once_by_the_next_tick_even_if_nothing_is_due(
+    site: MemorySite, clock: FakeClock, write: Write
+) -> None:
+    failed_command(site, clock, write)
+    clock.advance(5)
+    first, second = tick(site), tick(site)
+
+    (problem,) = first.problems
+    assert '"sweep" due 2026-03-01T12:01:00Z failed: exit status 1' in problem.what
+    assert (first.exit_code, second.problems, second.exit_code) == (1, (), 0)
 
 
 def test_a_claim_whose_runner_died_is_sent_by_another_with_the_same_id(site: MemorySite, clock: FakeClock) -> None:

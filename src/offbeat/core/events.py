@@ -15,12 +15,14 @@ class Event(StrEnum):
     ACTIVATED = "activated"  # a revision came into force: revision, entries, digest
     REFUSED = "refused"  # the newest tree was refused whole, the last good schedule stays in force: problems
     PROBLEM = "problem"  # one problem of the tree, once a change: code, where, entry
+    RECURRENCE_FAILED = "recurrence_failed"  # an entry's due times cannot be worked out here; it is tried again: error
     RECORDED = "recorded"  # decisions were written: rows, gaps, groups
     DISPATCHED = "dispatched"  # the broker (or the supervisor) has it: entry, due_at, cause, attempt, task_id
     SKIPPED = "skipped"  # it will not be dispatched: entry, due_at, reason
     RETRIED = "retried"  # it was handed back and will be tried again: entry, due_at, attempt, next_try_at, error
     UNDELIVERED = "undelivered"  # its grace ended before the broker took it: entry, due_at, error
     COMMAND_STARTED = "command_started"  # a supervisor has commands: entry, due_at, directory
+    COMMAND_FAILED = "command_failed"  # a command ended badly: entry, due_at, reason, note
     BROKER_DOWN = "broker_down"  # the broker went out of reach: where, error
     BROKER_BACK = "broker_back"  # the broker takes messages again: where, seconds
     LEDGER_ERROR = "ledger_error"  # the ledger could not be asked: where, error

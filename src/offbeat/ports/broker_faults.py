@@ -93,7 +93,7 @@ def down(words: str) -> Delivery:
 
 def out_of_time() -> Delivery:
     """Return the answer for a message that was not tried."""
-    return Delivery(error="not tried: out of time", code=DOWN)
+    return Delivery(error="not tried: out of time", tried=False, code=DOWN)
 
 
 def unroutable(exchange: str, routing_key: str) -> Delivery:

@@ -62,6 +62,7 @@ class Outlook:
     next_due, next_try_at and lease end over everything; infinity when there is nothing. due: something can be taken or
     claimed now. believed: False while the clock has stepped forward by more than an hour and no second look, at least 5 s
     after the first, has confirmed it (ledger rule 6); nothing is taken then and `believe_at` says when to look again.
+    failed_at: when the newest of all failed ones ended, 0 for none.
     """
 
     now: Instant
@@ -71,6 +72,7 @@ class Outlook:
     due: bool
     believed: bool = True
     believe_at: Instant = 0.0
+    failed_at: Instant = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +107,6 @@ class Outcome:
 
     state: DISPATCHED, SKIPPED, UNDELIVERED (final), or PENDING (hand back: retry at next_try_at in `lane`).
     error: the broker's words, no secret in them, kept with the row. task_id: the message's id, for DISPATCHED tasks.
-    counted: False hands the row back as if it had not been tried (its attempt still rose; retries look at `error`).
     """
 
     key: Key
@@ -363,6 +364,9 @@ class Reading(Protocol):
 
     def history(self, name: str = "", limit: int = 100, since: DueTime | None = None) -> Sequence[HistoryRow]:
         """Return rows and gaps of one entry (or all), newest due time first, at most `limit`, not before `since`."""
+
+    def failures(self, since: Instant, limit: int) -> Sequence[HistoryRow]:
+        """Return rows that failed after `since` (by finished_at), oldest first, at most `limit`."""
 
     def peek(self, limit: int) -> tuple[Portion, Sequence[Claim]]:
         """Return what take and claim would hand out now (attempt not raised), changing nothing: for `offbeat plan`."""

@@ -15,7 +15,7 @@ from offbeat.errors import LedgerError, OffbeatError
 from offbeat.ports import files
 from offbeat.runners.backoff import delay
 from offbeat.runners.dispatch import Dispatcher
-from offbeat.runners.tick import PRUNE, report_sync, work
+from offbeat.runners.tick import FAILURES, PRUNE, report_sync, work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +49,7 @@ class Daemon:
     _wake_at: float = field(default=0.0, init=False)
     _look_at: float = field(default=0.0, init=False)
     _beat_at: float = field(default=0.0, init=False)
+    _failed_at: float = field(default=0.0, init=False)
     _failures: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -61,6 +62,7 @@ class Daemon:
         report_sync(synced := site.sync(self.dispatcher.runner))
         self.tell(synced.problems)
         self._stamp = synced.stamp
+        self._failed_at = site.ledger.look(self.dispatcher.runner).failed_at
         _event(logging.INFO, Event.STARTED, runner=self.dispatcher.runner.id, tree=str(site.tree), ledger=site.ledger_address)
         while not self.stop.is_set:
             site.clock.sleep_until(self.step())
@@ -92,6 +94,7 @@ class Daemon:
     def _pass(self) -> None:
         site, dispatcher = self.site, self.dispatcher
         outlook = site.ledger.look(dispatcher.runner)
+        self._tell_failures(outlook.failed_at)
         if outlook.due and outlook.believed:
             work(dispatcher, site.clock.monotonic() + PASS)
             site.ledger.prune(PRUNE)
@@ -101,6 +104,14 @@ class Daemon:
         if outlook.due:  # still due: what is left waits for the broker, or for somebody else
             self._wake_at = now + POLL
         self._look_at, self._beat_at = now + LOOK, now + BEAT
+
+    def _tell_failures(self, failed_at: float) -> None:
+        if failed_at <= self._failed_at:
+            return
+        for row in self.site.ledger.failures(self._failed_at, FAILURES):
+            fields = {"entry": row.entry, "due_at": row.due_at, "reason": str(row.reason), "note": row.note}
+            _event(logging.WARNING, Event.COMMAND_FAILED, **fields)
+        self._failed_at = failed_at
 
     def _sync_if_changed(self) -> bool:
         try:

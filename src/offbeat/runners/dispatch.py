@@ -116,6 +116,7 @@ class Dispatcher:
         messages = [self._message(claim) for claim in claims]
         deliveries = broker.publish(messages, since + LEASE - MARGIN - began)
         took = clock.monotonic() - began
+        now += clock.monotonic() - since
         outcomes = [
             self._outcome(claim, message, delivery, now)
             for claim, message, delivery in zip(claims, messages, deliveries, strict=True)
@@ -152,6 +153,8 @@ class Dispatcher:
                 log.warning("broker_back", extra={"event": Event.BROKER_BACK, "fields": {}})
             _say(logging.INFO, Event.DISPATCHED, claim, task_id=message.task_id)
             return Outcome(key=claim.key, attempt=claim.attempt, state=State.DISPATCHED, task_id=message.task_id)
+        if not delivery.tried:  # its turn did not come before our lease ends: at once, by whoever is free
+            return Outcome(key=claim.key, attempt=claim.attempt, state=State.PENDING, next_try_at=now, lane=claim.lane)
         self.tally.error = delivery.error
         if not delivery.retry:
             self.tally.undelivered += 1

@@ -36,8 +36,8 @@ class Synced:
     """What `Site.sync` found.
 
     stamp: of the tree that is compiled now. changed: a tree was read. settled: it held still long enough to be read.
-    problems: of that tree, empty when they were told before. refused: the tree was refused whole. outlook: of the look that
-    found the ledger up to date, None when the tree was read.
+    problems: of that tree. told: another runner read it before, and told them. refused: the tree was refused whole.
+    outlook: of the look that found the ledger up to date, None when the tree was read.
     """
 
     stamp: str = ""
@@ -45,6 +45,7 @@ class Synced:
     settled: bool = True
     revision: int = 0
     problems: tuple[Problem, ...] = ()
+    told: bool = False
     refused: bool = False
     outlook: Outlook | None = None
 
@@ -86,13 +87,13 @@ class Site:
     @property
     def owner(self) -> str:
         """Which tree on which host a ledger file belongs to: by the name under which it was first known."""
-        return f"{os.uname().nodename}:{self._notes().get('tree') or self.tree}"
+        return f"{os.uname().nodename}:{self.notes.get('tree') or self.tree}"
 
     @property
     def project(self) -> str:
         """The project's name: from the notes of the last tree that was read, else from the files."""
         if not self._project:
-            self._project = self._notes().get("project", "") or self._parse(files.read_tree(self.tree))[0].project
+            self._project = self.notes.get("project", "") or self._parse(files.read_tree(self.tree))[0].project
         return self._project
 
     @property
@@ -154,7 +155,7 @@ class Site:
         schedule at all: none in the files and none in the ledger.
         """
         stamp = files.stamp(self.tree)
-        if self._notes().get("stamp") == stamp.text and self._notes().get("project"):
+        if self.notes.get("stamp") == stamp.text and self.notes.get("project"):
             outlook = self.ledger.look(runner)
             if outlook.stamp == stamp.text:
                 return Synced(stamp=stamp.text, revision=outlook.revision, outlook=outlook)
@@ -168,7 +169,7 @@ class Site:
 
         Keeps a crontab line from mailing the same trouble every minute. Where nothing can be remembered, all is news.
         """
-        notes = self._notes()
+        notes = self.notes
         if notes.get(topic, "") == text:
             return False
         try:
@@ -190,13 +191,13 @@ class Site:
 
         schedule, problems = parse(tree_files, self.environ) if files.is_tree(self.tree) else (None, (_gone(self.tree),))
         text = json.dumps([format_problem_json(problem) for problem in problems]) if problems else ""
-        fresh = self._notes().get("stamp") != stamp
+        told = self.notes.get("stamp") == stamp
         if schedule is None:
-            if not self._notes().get("project") and not self.environ.get("OFFBEAT_LEDGER"):
+            if not self.notes.get("project") and not self.environ.get("OFFBEAT_LEDGER"):
                 raise OffbeatError(*problems)
             self.ledger.refuse(stamp, text)
             self._note(stamp=stamp, project=self.project)
-            return Synced(stamp=stamp, changed=True, problems=problems if fresh else (), refused=True)
+            return Synced(stamp=stamp, changed=True, problems=problems, told=told, refused=True)
         if schedule.project != self._project:
             self.close()
             self._project = schedule.project
@@ -205,7 +206,7 @@ class Site:
         if self._broker is not None:
             self._broker.close()
             self._broker = None
-        return Synced(stamp=stamp, changed=True, revision=revision, problems=problems if fresh else ())
+        return Synced(stamp=stamp, changed=True, revision=revision, problems=problems, told=told)
 
     def _parse(self, tree_files: TreeFiles) -> tuple[Schedule, tuple[Problem, ...]]:
         from offbeat.core.parse import parse
@@ -215,7 +216,9 @@ class Site:
             raise OffbeatError(*problems)
         return schedule, problems
 
-    def _notes(self) -> dict[str, str]:
+    @property
+    def notes(self) -> dict[str, str]:
+        """What is remembered beside the ledger: the newest tree's stamp and project, and what was told last."""
         try:
             notes = json.loads((self.state / NOTES).read_text("utf-8"))
         except (OSError, ValueError):
@@ -225,7 +228,7 @@ class Site:
     def _note(self, **notes: str) -> None:
         self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
         draft = self.state / f"{NOTES}.{os.getpid()}"
-        draft.write_text(json.dumps({"tree": str(self.tree), **self._notes(), **notes}), "utf-8")
+        draft.write_text(json.dumps({"tree": str(self.tree), **self.notes, **notes}), "utf-8")
         draft.replace(self.state / NOTES)
         for name in self._names():
             if not (self.state.parent / name).exists():
@@ -256,7 +259,7 @@ def _file_name(project: str) -> str:
 
 def _gone(tree: Path) -> Problem:
     return Problem(
-        code="C104",
+        code="C105",
         file=str(tree),
         what="the cron tree is gone: the folder is missing or empty",
         why="an empty checkout looks like a schedule without entries; the last good schedule stays in force",

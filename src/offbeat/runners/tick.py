@@ -10,12 +10,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from offbeat.core.events import Event
+from offbeat.core.identity import format_due_at
 from offbeat.errors import BrokerError, OffbeatError, Problem, Severity
 
 if TYPE_CHECKING:
+    from offbeat.ports.ledger import HistoryRow, Outlook
     from offbeat.runners.dispatch import Dispatcher, Tally
     from offbeat.runners.site import Site, Synced
 
+FAILURES = 20  # failed commands told at once
 PRUNE = 200  # settled rows that one tick removes at most
 log = logging.getLogger("offbeat")
 
@@ -62,7 +65,9 @@ def _tick(site: Site, seconds: float) -> Ticked:
         log.warning("clock_doubted", extra={"event": Event.CLOCK_DOUBTED, "fields": {"believe_at": outlook.believe_at}})
         site.clock.sleep_until(outlook.believe_at)
         outlook = site.ledger.look(runner)
-    problems = tuple(problem for problem in synced.problems if problem.severity is Severity.ERROR)  # `check` tells warnings
+    # Warnings are for `check`.
+    problems = tuple(problem for problem in synced.problems if problem.severity is Severity.ERROR and not synced.told)
+    problems += failed_commands(site, outlook)
     if not outlook.due:
         return Ticked(problems=problems, exit_code=int(bool(problems)), wake_at=outlook.wake_at)
     from offbeat.runners.dispatch import Dispatcher
@@ -87,6 +92,8 @@ def work(dispatcher: Dispatcher, deadline: float) -> None:
         before = portion.groups
         windows = plan(portion)
         claims = ledger.record(runner, windows, portion.revision)
+        for problem in (problem for window in windows for problem in window.problems):
+            log.error("recurrence_failed", extra={"event": Event.RECURRENCE_FAILED, "fields": {"error": problem.what}})
         fields = {"groups": len(windows), "rows": sum(len(w.rows) for w in windows), "gaps": sum(len(w.gaps) for w in windows)}
         log.debug("recorded", extra={"event": Event.RECORDED, "fields": fields})
         dispatcher.dispatch(claims, since)
@@ -99,6 +106,16 @@ def work(dispatcher: Dispatcher, deadline: float) -> None:
         if not claims:
             break
         dispatcher.dispatch(claims, since)
+
+
+def failed_commands(site: Site, outlook: Outlook) -> tuple[Problem, ...]:
+    """Return what to tell of commands that failed since it was told last, by whichever tick."""
+    told = float(site.notes.get("failed_at", "0"))
+    if outlook.failed_at <= told:
+        return ()
+    rows = site.ledger.failures(told, FAILURES)
+    site.is_news("failed_at", repr(outlook.failed_at))
+    return tuple(_failed(row) for row in rows)
 
 
 def report_sync(synced: Synced) -> None:
@@ -132,7 +149,17 @@ def _unsent(tally: Tally) -> Problem:
         code="B210",
         what=f"not everything could be sent: {tally.error}",
         why="what was not sent waits in the ledger and is tried again by every tick, until its grace ends",
-        fix="offbeat history --failed",
+        fix="offbeat history",
+    )
+
+
+def _failed(row: HistoryRow) -> Problem:
+    return Problem(
+        code="C150",
+        what=f'"{row.entry}" due {format_due_at(row.due_at)} failed: {row.note or row.reason}',
+        why="what it wrote last is kept in the ledger; it is not run again before it is due again",
+        fix=f"offbeat history --output {row.entry}",
+        entry=row.entry,
     )
 
 

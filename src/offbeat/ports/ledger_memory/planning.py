@@ -33,6 +33,7 @@ class PlanningMemory(Shelves):
             due=believed and wake_at <= now,
             believed=believed,
             believe_at=self.belief.believe_at,
+            failed_at=max((r.finished_at or 0.0 for r in self.rows.values() if r.state is State.FAILED), default=0.0),
         )
 
     def _give_up_the_dead(self, now: Instant) -> None:

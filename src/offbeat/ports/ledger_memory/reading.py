@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from offbeat.core.model import BrokerSettings, Cause, DueTime, Entry, Key, Kind, Schedule, State
+from offbeat.core.model import BrokerSettings, Cause, DueTime, Entry, Instant, Key, Kind, Schedule, State
 from offbeat.core.plan import Portion
 from offbeat.core.transitions import Tally, tally
 from offbeat.ports.ledger import SEEN_LATELY, Claim, HistoryRow, LedgerStatus, newest_first
@@ -57,6 +57,10 @@ class ReadingMemory(PlanningMemory, DispatchingMemory):
         mine = [row for row in rows if name in ("", row.entry)]
         recent = [row for row in mine if since is None or (row.due_at if row.until is None else row.until) >= since]
         return sorted(recent, key=newest_first)[:limit]
+
+    def failures(self, since: Instant, limit: int) -> Sequence[HistoryRow]:
+        failed = [row for row in self.rows.values() if row.state is State.FAILED and (row.finished_at or 0.0) > since]
+        return [self._line(row) for row in sorted(failed, key=lambda row: (row.finished_at, row.key))][:limit]
 
     def _line(self, row: Row) -> HistoryRow:
         return HistoryRow(

@@ -95,6 +95,7 @@ class PlanningSqlite(Store):
             if believed:
                 db.execute(GIVE_UP, (now, now, HEARTBEAT))
             wake_at = db.execute(WAKE_AT, (now, now + 2 * LEASE, now)).fetchone()[0]
+            failed_at = db.execute("SELECT max(finished_at) FROM history WHERE state = 'failed'").fetchone()[0]
         wake_at = inf if wake_at is None else wake_at
         return Outlook(
             now=now,
@@ -104,6 +105,7 @@ class PlanningSqlite(Store):
             due=believed and wake_at <= now,
             believed=believed,
             believe_at=belief.believe_at,
+            failed_at=failed_at or 0.0,
         )
 
     def changed(self) -> bool:

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
-from offbeat.core.model import BrokerSettings, Cause, DueTime, Entry, Key, Kind, Reason, Schedule, State
+from offbeat.core.model import BrokerSettings, Cause, DueTime, Entry, Instant, Key, Kind, Reason, Schedule, State
 from offbeat.core.transitions import Span, tally
 from offbeat.ports.ledger import SEEN_LATELY, Claim, HistoryRow, LedgerStatus, newest_first
 from offbeat.ports.ledger_sqlite.claims import META, THIS, belief_of, claimable, claims, entry_of, key_tuple
@@ -29,16 +29,19 @@ ACTIVE = "SELECT {column} FROM revisions WHERE rev = (SELECT active_rev FROM met
 ENTRIES = """
 SELECT v.definition, e.last_due FROM versions v JOIN entries e ON e.eno = v.eno WHERE v.valid_until IS NULL ORDER BY e.name"""
 
+SETTLED = """\
+e.name, h.due_at, h.kind, h.state, h.reason, h.cause, h.attempt, h.task_id, h.recorded_at, h.dispatched_at,
+    h.started_at, h.finished_at, h.note, h.exit_status, NULL, h.send_at, h.eno, h.kind_id
+  FROM history h JOIN entries e ON e.eno = h.eno"""
 ROWS = """
 SELECT e.name, o.due_at, o.kind, o.state, '', o.cause, o.attempt, '', o.recorded_at, NULL, NULL, NULL, o.last_error, NULL,
   CASE o.state WHEN 'pending' THEN o.next_try_at END, o.send_at, o.eno, o.kind_id
 FROM outbox o JOIN entries e ON e.eno = o.eno WHERE o.due_at >= ?1 AND (?2 IS NULL OR o.eno = ?2)
 UNION ALL
 SELECT * FROM (
-  SELECT e.name, h.due_at, h.kind, h.state, h.reason, h.cause, h.attempt, h.task_id, h.recorded_at, h.dispatched_at,
-    h.started_at, h.finished_at, h.note, h.exit_status, NULL, h.send_at, h.eno, h.kind_id
-  FROM history h JOIN entries e ON e.eno = h.eno WHERE h.due_at >= ?1 AND {whose}
+  SELECT {settled} WHERE h.due_at >= ?1 AND {whose}
   ORDER BY h.due_at DESC, e.name, h.kind, h.recorded_at, h.kind_id LIMIT ?3)"""
+FAILED = f"SELECT {SETTLED} WHERE h.state = 'failed' AND h.finished_at > ? ORDER BY h.finished_at, h.eno, h.due_at LIMIT ?"
 GAPS = """
 SELECT g.until_at, g.after_at, e.eno, e.name, v.recurrence, v.zone, v.first, v.last, g.reason, g.recorded_at
 FROM gaps g JOIN versions v ON v.gid = g.gid AND (g.eno IS NULL OR g.eno = v.eno) JOIN entries e ON e.eno = v.eno
@@ -104,10 +107,17 @@ class ReadingSqlite(PlanningSqlite, DispatchingSqlite):
                 return []
             eno, after = found[0], -(2**62) if since is None else since
             rows = [
-                _line(row) for row in db.execute(ROWS.format(whose="h.eno = ?2" if name else "?2 IS NULL"), (after, eno, limit))
+                _line(row)
+                for row in db.execute(
+                    ROWS.format(settled=SETTLED, whose="h.eno = ?2" if name else "?2 IS NULL"), (after, eno, limit)
+                )
             ]
             rows.extend(_gaps(db, eno, after, limit))
         return sorted(rows, key=newest_first)[:limit]
+
+    def failures(self, since: Instant, limit: int) -> Sequence[HistoryRow]:
+        with self.reading() as db:
+            return [_line(row) for row in db.execute(FAILED, (since, limit))]
 
     def peek(self, limit: int) -> tuple[Portion, Sequence[Claim]]:
         with self.reading() as db:

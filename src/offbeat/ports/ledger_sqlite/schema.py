@@ -127,6 +127,7 @@ _TABLES = (
     "CREATE INDEX history_due ON history (due_at)",
     "CREATE INDEX history_live ON history (owner) WHERE live = 1",
     "CREATE INDEX history_undelivered ON history (due_at) WHERE state = 'undelivered'",
+    "CREATE INDEX history_failed ON history (finished_at) WHERE state = 'failed'",
     "CREATE INDEX history_fired ON history (kind_id) WHERE kind <> 'schedule'",
     """
     CREATE TABLE outputs (
