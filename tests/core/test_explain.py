@@ -269,5 +269,11 @@ def test_limits_and_policies_are_said() -> None:
     ] == []
 
 
+def test_jitter_in_percent_is_said_as_one() -> None:
+    entry = Entry(name="a", timing=Timing(recurrence="every 60 0"), call=TaskCall(task="a"), policy=Policy(jitter_percent=10))
+
+    assert next(policy_words(entry)).startswith("sent up to 10 % of the gap after it is due (jitter)")
+
+
 def test_a_zone_that_is_gone_is_said_in_utc() -> None:
     assert explain("at 0", "No/Where") == "Once, at Thu 1 Jan 1970 00:00 in UTC"

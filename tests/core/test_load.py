@@ -111,6 +111,16 @@ def test_jitter_ends_before_the_next_due_time() -> None:
     assert len(load.rows) == 1440
 
 
+def test_jitter_in_percent_is_of_the_gap() -> None:
+    half = Entry(name="a", timing=Timing(recurrence="every 1200 0"), call=TaskCall(task="a"), policy=Policy(jitter_percent=50))
+
+    rows = measured([half]).rows
+
+    assert {row.minute % 20 for row in rows} == set(range(11))  # the tenth minute's first second is the last that it may be
+    assert round(sum(row.due for row in rows), 6) == 72
+    assert find_herds(measured([half] * 9)) == ()
+
+
 def test_what_was_due_before_the_span_and_is_sent_in_it_counts() -> None:
     load = measured([entry("a", "cron 59 11 * * *", jitter=119)], days=1)
 

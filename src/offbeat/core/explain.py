@@ -72,11 +72,9 @@ def policy_words(entry: Entry) -> Iterator[str]:
         yield f"not before {moment_words(timing.starts_at, timing.zone)}"
     if timing.ends_at is not None:
         yield f"not after {moment_words(timing.ends_at, timing.zone)}"
-    if policy.jitter:
-        yield (
-            f"sent up to {span_words(policy.jitter)} after it is due (jitter), at a place picked by a hash, "
-            "never past the next due time"
-        )
+    if policy.jitter or policy.jitter_percent:
+        width = f"{policy.jitter_percent} % of the gap" if policy.jitter_percent else span_words(policy.jitter)
+        yield (f"sent up to {width} after it is due (jitter), at a place picked by a hash, never past the next due time")
     if policy.grace is not None:
         yield f"given up when it could not be sent within {span_words(policy.grace)} (grace)"
     yield _CATCH_UP[policy.catch_up]

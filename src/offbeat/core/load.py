@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import accumulate, chain, islice, pairwise
 
 from offbeat.core.daylight import segments
-from offbeat.core.model import CommandCall, DueTime, Entry, TaskCall
+from offbeat.core.model import CommandCall, DueTime, Entry, TaskCall, Timing
 from offbeat.core.recurrence import EveryRecurrence, Recurrence, compile_recurrence
 from offbeat.core.zones import DAY, find_zone
 
@@ -80,7 +80,7 @@ class _Tally:
     entries: list[int]
 
 
-_Key = tuple[str, str, DueTime | None, DueTime | None, int, bool]  # recurrence, zone, starts_at, ends_at, jitter, herds
+_Key = tuple[Timing, int, int, bool]  # jitter in seconds, in percent; whether it counts for a herd
 
 
 def measure_load(entries: Iterable[Entry], *, after: DueTime, until: DueTime, zone: str) -> Load:
@@ -96,9 +96,10 @@ def measure_load(entries: Iterable[Entry], *, after: DueTime, until: DueTime, zo
         timing, call = entry.timing, entry.call
         if not timing.enabled:
             continue
-        jittered += entry.policy.jitter > 0
-        herds = not (entry.policy.jitter or (isinstance(call, CommandCall) and call.directory))
-        key = (timing.recurrence, timing.zone, timing.starts_at, timing.ends_at, entry.policy.jitter, herds)
+        jitter, percent = entry.policy.jitter, entry.policy.jitter_percent
+        jittered += bool(jitter or percent)
+        herds = not (jitter or percent or (isinstance(call, CommandCall) and call.directory))
+        key = (timing, jitter, percent, herds)
         queues[call.queue if isinstance(call, TaskCall) else None][key].append(entry.name)
     total = array("d", bytes(8 * len(span.of_day)))
     rows: list[LoadRow] = []
@@ -135,14 +136,14 @@ def _span(after: DueTime, until: DueTime, zone: str) -> _Span:
 
 def _count(key: _Key, names: Sequence[str], queue: str | None, span: _Span, tally: _Tally) -> Member:
     """Add the due times of entries that are alike to the tally of their queue."""
-    recurrence, zone, starts_at, ends_at, jitter, herds = key
-    rule = compile_recurrence(recurrence, zone)
-    after = span.after if starts_at is None else max(span.after, starts_at - 1)
-    until = span.until if ends_at is None else min(span.until, ends_at)
+    timing, jitter, percent, herds = key
+    rule = compile_recurrence(timing.recurrence, timing.zone)
+    after = span.after if timing.starts_at is None else max(span.after, timing.starts_at - 1)
+    until = span.until if timing.ends_at is None else min(span.until, timing.ends_at)
     minutes, weight, seen = 0, len(names), set()
     slots: Iterable[tuple[int, float]] | None = None
-    if jitter:
-        slots = _jittered(rule, after, until, jitter, span)
+    if jitter or percent:
+        slots = _jittered(rule, (after, until), (jitter, percent), span)
     elif isinstance(rule, EveryRecurrence) and rule.seconds < 60:
         slots = _often(rule, after, until, span.first)
     if slots is None:
@@ -176,19 +177,26 @@ def _often(rule: EveryRecurrence, after: DueTime, until: DueTime, first: int) ->
             yield minute - first, count
 
 
-def _jittered(rule: Recurrence, after: DueTime, until: DueTime, jitter: int, span: _Span) -> Iterator[tuple[int, float]]:
-    """Yield (slot, expected count), each slot at most once; what is sent after `until` belongs to the next span.
+def _jittered(
+    rule: Recurrence, ends: tuple[DueTime, DueTime], jitter: tuple[int, int], span: _Span
+) -> Iterator[tuple[int, float]]:
+    """Yield (slot, expected count), each slot at most once; what is sent after the span belongs to the next one.
 
-    Due times shortly before `after` count with what they send after it. A due time's second is one of jitter + 1, each as
-    likely; a difference array makes that one step for each due time, however wide it spreads.
+    The due time before `span` counts with what it sends in it. A due time's second is one of its width, each as likely; a
+    difference array makes that one step for each due time, however wide it spreads.
     """
-    size = len(span.of_day)
+    (after, until), (most, percent), size = ends, jitter, len(span.of_day)
     share, change = array("d", bytes(8 * size)), array("d", bytes(8 * (size + 1)))
-    early = after - jitter if after == span.after else after  # else starts_at is the first that counts
-    dues = rule.due_times(early, until)
+    before = rule.last_at_or_before(after) if after == span.after else None  # else starts_at is the first that counts
     following = rule.next_after(until)
-    for due, later in pairwise(chain(dues, [following if following is not None else until + jitter + DAY])):
-        width = min(jitter, later - due - 1) + 1  # seconds that it may be sent in
+    dues = chain(rule.due_times(after if before is None else before - 1, until), [following])
+    for due, later in pairwise(dues):
+        if due is None:
+            continue
+        width = most  # seconds after the due time
+        if later is not None:
+            width = min((later - due) * percent // 100 if percent else most, later - due - 1)
+        width += 1
         begin, end = max(due, span.after + 1), min(due + width, span.until + 1)
         if begin < end:
             _add(share, change, (begin / 60 - span.first, end / 60 - span.first), 60 / width)
