@@ -14,7 +14,8 @@ class Delivery:
     """What the broker said of one message. error: its words without any secret, "" when it took the message.
 
     retry: the same message may be taken later. down: the broker itself is out of reach, so others need not be tried.
-    unroutable: there is no such queue or exchange (RabbitMQ's return). tried: False when the time was over before its turn. code: of docs/reference/errors.md, "" when taken.
+    unroutable: there is no such queue or exchange (RabbitMQ's return). tried: False when the time was over before its turn.
+    code: of docs/reference/errors.md, "" when taken.
     """
 
     error: str = ""
