@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from offbeat.core.cronfields import LONGEST, parse_cron
+from offbeat.core.cronfields import LONGEST, parse_cron, shown
 from offbeat.core.crontimes import HORIZON, CronRecurrence
 from offbeat.core.durations import parse_duration
 from offbeat.core.interval import EveryRecurrence
@@ -52,7 +52,7 @@ def every_nickname(expression: str) -> int | None:
     word, _, span = expression[: LONGEST + 1].strip().partition(" ")
     if word != "@every":
         return None
-    return parse_duration(span.strip())
+    return parse_duration(span.strip() if span.isascii() else shown(span))
 
 
 @dataclass(frozen=True, slots=True)

@@ -94,24 +94,21 @@ def parse_cron(expression: str, *, seed: str = "") -> CronFields:
     """
     parts = split_cron(expression)
     sets: dict[Field, int] = {SECOND: 1, YEAR: 0}
-    problems: list[Problem] = []
     starred: dict[Field, bool] = {}
     also = False
-    may_hash = "~" in expression or "H" in expression or "h" in expression
+    hard: list[tuple[Field, str]] = []  # to be read with care
     for place, text in zip(LAYOUTS[len(parts)], parts, strict=True):
         if text == "*":
             starred[place], sets[place] = True, place.values
-            continue
-        starred[place] = text[0] in "*?"
-        if text[0] == "+" and place is WEEKDAY and text[1:2] not in ("", "+"):
-            also, text = True, text[1:]
+        elif len(text) < 3 and text.isdigit() and place.low <= (value := int(text)) <= place.top:
+            starred[place], sets[place] = False, 1 << value
+        else:
+            if text[0] == "+" and place is WEEKDAY and text[1:2] not in ("", "+"):
+                also, text = True, text[1:]
             starred[place] = text[0] in "*?"
-        try:
-            sets[place] = read_field(place, resolved_field(place, text, seed) if may_hash else text)
-        except Unreadable as wrong:
-            problems.append(_field_problem(parts, place, wrong))
-    if problems:
-        raise ScheduleError(*problems)
+            hard.append((place, text))
+    if hard:
+        _read_hard(parts, hard, seed, sets)
     if sets[YEAR] == YEAR.values and starred[YEAR]:
         sets[YEAR] = 0
     return CronFields(
@@ -125,6 +122,19 @@ def parse_cron(expression: str, *, seed: str = "") -> CronFields:
         wildcard=starred[MINUTE] or starred[HOUR],
         either=not (also or starred[DAY] or starred[WEEKDAY]),
     )
+
+
+def _read_hard(parts: list[str], hard: list[tuple[Field, str]], seed: str, sets: dict[Field, int]) -> None:
+    """Read the fields that are no star and no number into `sets`. Raises: ScheduleError with a problem for each wrong one."""
+    problems: list[Problem] = []
+    for place, text in hard:
+        try:
+            hashes = "~" in text or "H" in text or "h" in text
+            sets[place] = read_field(place, resolved_field(place, text, seed) if hashes else text)
+        except Unreadable as wrong:
+            problems.append(_field_problem(parts, place, wrong))
+    if problems:
+        raise ScheduleError(*problems)
 
 
 def _stars(fields: CronFields) -> int:
