@@ -65,7 +65,8 @@ def test_equal_things_give_equal_compact_text() -> None:
     other = TaskCall(task="t", kwargs={"a": 2, "b": 1})
 
     assert serial.call_to_json(one) == serial.call_to_json(other)
-    assert serial.policy_to_json(Policy()) == '{"catch_up":"latest","grace":null,"jitter":0}'
+    assert serial.policy_to_json(Policy()) == '{"catch_up":"latest","grace":null,"jitter":0,"jitter_percent":0}'
+    assert serial.policy_from_json('{"catch_up":"latest","grace":null,"jitter":5}') == Policy(jitter=5)
 
 
 def test_text_of_another_version_is_read() -> None:

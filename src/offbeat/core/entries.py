@@ -151,7 +151,19 @@ def _policy(table: Table) -> Policy:
         table.not_yet("overlap", f'overlap = "{overlap}" is not yet supported', fix='overlap = "allow", or leave it out')
     elif overlap not in (None, "allow"):
         table.fail("overlap", '"overlap" is not allow', fix='overlap = "allow"')
-    return Policy(catch_up=CatchUp(catch_up or "latest"), grace=table.seconds("grace"), jitter=table.seconds("jitter") or 0)
+    return Policy(catch_up=CatchUp(catch_up or "latest"), grace=table.seconds("grace"), **_jitter(table))
+
+
+def _jitter(table: Table) -> dict[str, int]:
+    """Return the fields of a policy that "5m" or "10%" says."""
+    value = table.values.get("jitter")
+    if not isinstance(value, str) or not value.rstrip().endswith("%"):
+        return {"jitter": table.seconds("jitter") or 0}
+    digits = value.rstrip()[:-1].strip()
+    if digits.isascii() and digits.isdigit() and 0 <= int(digits[:4]) <= 100:
+        return {"jitter_percent": int(digits)}
+    table.fail("jitter", f'"jitter" {shown_name(value[:20])} is not from 0% to 100%', fix='jitter = "10%"')
+    return {}
 
 
 def _task(table: Table, own: Mapping[str, object], name: str, settings: Settings) -> TaskCall | None:

@@ -123,6 +123,7 @@ class Policy:
     catch_up: CatchUp = CatchUp.LATEST
     grace: int | None = None  # how late it may still go out, from its send time; None: no limit
     jitter: int = 0  # at most this much after the due time, by a hash; never past the next due time
+    jitter_percent: int = 0  # instead: at most so much of the time to the next due time
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from math import ceil, floor
 from typing import TypeAlias
@@ -16,8 +16,10 @@ from typing import TypeAlias
 from offbeat.core.identity import spread
 from offbeat.core.model import PUNCTUAL, CatchUp, Cause, DueTime, Instant, Lane, Policy, Reason
 from offbeat.core.recurrence import Recurrence, compile_recurrence
+from offbeat.errors import Problem, ScheduleError
 
 BURST = 2000  # most rows of one window, so that memory does not grow with the schedule; one due time is never cut in two
+RETRY = 60  # seconds until a recurrence that cannot be worked out here is tried again
 GAP = 3  # this many equal skips in a row are one gap
 Pauses: TypeAlias = tuple[tuple[Instant, Instant | None], ...]
 
@@ -98,7 +100,8 @@ class Gap:
 class Window:
     """What is decided of one group: everything in (after, until]. after, version: as they were read, for compare and set.
 
-    next_due: the first due time after `until` that counts for some member, None when there is none.
+    next_due: the first due time after `until` that counts for some member, None when there is none. problems: of a recurrence
+    that cannot be worked out here; then nothing is decided, and next_due is when to try again.
     """
 
     gid: int
@@ -108,6 +111,7 @@ class Window:
     next_due: DueTime | None
     rows: tuple[PlannedRow, ...]
     gaps: tuple[Gap, ...]
+    problems: tuple[Problem, ...] = ()
 
 
 def plan(portion: Portion, *, burst: int = BURST) -> tuple[Window, ...]:
@@ -116,7 +120,25 @@ def plan(portion: Portion, *, burst: int = BURST) -> tuple[Window, ...]:
     until is the last whole second <= now, or earlier where a window would grow beyond `burst` rows: the rest is for the next
     pass. Pure: equal portions give equal windows.
     """
-    return tuple(plan_group(group, members, portion.now, burst=burst) for group, members in portion.groups)
+    return tuple(_guarded(group, members, portion.now, burst) for group, members in portion.groups)
+
+
+def _guarded(group: Group, members: Sequence[Member], now: Instant, burst: int) -> Window:
+    """Return the window of a group; an empty one that is tried again later when its recurrence cannot be worked out."""
+    try:
+        return plan_group(group, members, now, burst=burst)
+    except ScheduleError as error:
+        names = ", ".join(sorted(member.name for member in members)[:3])
+        return Window(
+            gid=group.gid,
+            version=group.version,
+            after=group.cursor,
+            until=group.cursor,
+            next_due=floor(now) + RETRY,
+            rows=(),
+            gaps=(),
+            problems=tuple(replace(problem, what=f'entry "{names}": {problem.what}') for problem in error.problems),
+        )
 
 
 def plan_group(group: Group, members: Sequence[Member], now: Instant, *, burst: int = BURST) -> Window:
@@ -176,13 +198,19 @@ def next_usable(
     return None
 
 
-def send_time(rule: Recurrence, name: str, due_at: DueTime, jitter: int) -> DueTime:
-    """Return when an occurrence goes out: due_at and a hash of it in [0, jitter], before the next due time."""
-    if not jitter:
+def send_time(rule: Recurrence, name: str, due_at: DueTime, policy: Policy) -> DueTime:
+    """Return when an occurrence goes out: due_at and a hash of it in [0, jitter], before the next due time.
+
+    A percentage is of the time to the next due time; where there is none, it is of nothing.
+    """
+    if not policy.jitter and not policy.jitter_percent:
         return due_at
     following = rule.next_after(due_at)
-    width = jitter if following is None else min(jitter, following - due_at - 1)
-    return due_at + spread(name, due_at, width)
+    if following is None:
+        return due_at + spread(name, due_at, policy.jitter)
+    gap = following - due_at
+    width = gap * policy.jitter_percent // 100 if policy.jitter_percent else policy.jitter
+    return due_at + spread(name, due_at, min(width, gap - 1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,10 +276,18 @@ def _bounds(rule: Recurrence, member: Member, pieces: Sequence[_Span], now: Inst
             has_come = following is not None and following <= now
             bounds.append((min(punctual, newest if has_come else newest - 1), Reason.COALESCED))
     elif policy.catch_up is CatchUp.NONE:
-        bounds.append((punctual - policy.jitter, Reason.MISSED))
+        bounds.append((_surely_sent(rule, policy, punctual), Reason.MISSED))
     if policy.grace is not None:
-        bounds.append((ceil(now - policy.grace - policy.jitter) - 1, Reason.TOO_LATE))
+        bounds.append((_surely_sent(rule, policy, ceil(now - policy.grace) - 1), Reason.TOO_LATE))
     return bounds
+
+
+def _surely_sent(rule: Recurrence, policy: Policy, instant: DueTime) -> DueTime:
+    """Return up to which due time, inclusive, the send time is <= instant whatever the hash is."""
+    if not policy.jitter_percent:
+        return instant - policy.jitter
+    newest = rule.last_at_or_before(instant)  # what is due before it was sent before it
+    return instant if newest is None else newest - 1
 
 
 def _newest(rule: Recurrence, pieces: Sequence[_Span]) -> DueTime | None:
@@ -285,7 +321,7 @@ def _sends(rule: Recurrence, same: Sequence[Member], span: _Span, now: Instant) 
     policy = same[0].policy
     for due_at in rule.due_times(span.after, span.until):
         for member in same:
-            send_at = send_time(rule, member.name, due_at, policy.jitter)
+            send_at = send_time(rule, member.name, due_at, policy)
             late = now - send_at > PUNCTUAL
             if policy.grace is not None and send_at + policy.grace < now:
                 yield _skip(member.eno, due_at, Reason.TOO_LATE)

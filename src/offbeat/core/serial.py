@@ -66,7 +66,12 @@ def _timing_in(fields: Fields) -> Timing:
 
 
 def _policy_out(policy: Policy) -> Json:
-    return {"catch_up": policy.catch_up.value, "grace": policy.grace, "jitter": policy.jitter}
+    return {
+        "catch_up": policy.catch_up.value,
+        "grace": policy.grace,
+        "jitter": policy.jitter,
+        "jitter_percent": policy.jitter_percent,
+    }
 
 
 def _policy_in(fields: Fields) -> Policy:
@@ -74,6 +79,7 @@ def _policy_in(fields: Fields) -> Policy:
         catch_up=CatchUp(_str(fields, "catch_up", CatchUp.LATEST.value)),
         grace=_whole(fields, "grace"),
         jitter=_whole(fields, "jitter", 0) or 0,
+        jitter_percent=_whole(fields, "jitter_percent", 0) or 0,
     )
 
 

@@ -14,6 +14,7 @@ from math import floor
 from typing import TYPE_CHECKING
 
 from offbeat.core.model import PUNCTUAL, RANK, CommandCall, DueTime, Entry, Instant, Reason, State, TaskCall, Timing
+from offbeat.errors import ScheduleError
 
 if TYPE_CHECKING:
     from offbeat.core.plan import Pauses
@@ -171,18 +172,29 @@ def next_due(spans: Iterable[Span], after: DueTime) -> DueTime | None:
     for span in spans:
         if is_empty(max(span.first, after + 1), span.last):
             continue
-        due = compiled(span.recurrence, span.zone).next_after(max(after, span.first - 1))
+        due = _next_or_at_once(span, max(after, span.first - 1))
         if due is None or (span.last is not None and due > span.last):
             continue
         soonest = due if soonest is None else min(soonest, due)
     return soonest
 
 
+def _next_or_at_once(span: Span, after: DueTime) -> DueTime | None:
+    """Return the first due time > after; the next second when that cannot be worked out here, so that planning tells why."""
+    try:
+        return compiled(span.recurrence, span.zone).next_after(after)
+    except ScheduleError:
+        return after + 1
+
+
 def usable_after(spans: Sequence[Span], after: DueTime, pauses: Pauses) -> DueTime | None:
     """Return the first due time > after of an entry's versions (oldest first) that falls into no pause, None without."""
     from offbeat.core.plan import next_usable
 
-    return next_usable(((compiled(span.recurrence, span.zone), span.first, span.last) for span in spans), after, pauses)
+    try:
+        return next_usable(((compiled(span.recurrence, span.zone), span.first, span.last) for span in spans), after, pauses)
+    except ScheduleError:  # planning tells
+        return None
 
 
 def just_passed(timing: Timing, now: Instant) -> tuple[DueTime, ...]:
@@ -211,11 +223,14 @@ def tally(span: Span, after: DueTime, until: DueTime) -> Tally | None:
     high = until if span.last is None else min(until, span.last)
     if high <= low:
         return None
-    rule = compiled(span.recurrence, span.zone)
-    first, last = rule.next_after(low), rule.last_at_or_before(high)
-    if first is None or last is None or first > high:
+    try:
+        rule = compiled(span.recurrence, span.zone)
+        first, last = rule.next_after(low), rule.last_at_or_before(high)
+        if first is None or last is None or first > high:
+            return None
+        return Tally(first=first, last=last, count=_count(span.recurrence, rule, low, high))
+    except ScheduleError:  # planning tells
         return None
-    return Tally(first=first, last=last, count=_count(span.recurrence, rule, low, high))
 
 
 def _count(recurrence: str, rule: Recurrence, low: DueTime, high: DueTime) -> int:

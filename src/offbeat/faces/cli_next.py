@@ -76,7 +76,7 @@ def coming(entry: Entry, after: DueTime, count: int) -> Iterator[tuple[DueTime, 
         due = next_usable([(rule, first, entry.timing.ends_at)], after)
         if due is None:
             return
-        yield due, send_time(rule, entry.name, due, entry.policy.jitter)
+        yield due, send_time(rule, entry.name, due, entry.policy)
         after = due
 
 

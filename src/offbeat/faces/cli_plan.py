@@ -190,7 +190,7 @@ def _coming_of(entry: Entry, after: int, until: int) -> Iterator[Step]:
     last = until if timing.ends_at is None else min(until, timing.ends_at)
     reason = Reason.NONE if timing.enabled else Reason.DISABLED
     for due_at in rule.due_times(first, last):
-        send_at = due_at if reason else send_time(rule, entry.name, due_at, entry.policy.jitter)
+        send_at = due_at if reason else send_time(rule, entry.name, due_at, entry.policy)
         yield Step(entry=entry.name, due_at=due_at, send_at=send_at, when="later", reason=reason)
 
 

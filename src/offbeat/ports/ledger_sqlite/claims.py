@@ -89,8 +89,13 @@ def belief_of(meta: Sequence[Instant | None]) -> Belief:
 
 @lru_cache(maxsize=256)
 def policy_of(catch_up: str, grace: int | None, jitter: int) -> Policy:
-    """Return the policy of a version's columns."""
-    return Policy(catch_up=CatchUp(catch_up), grace=grace, jitter=jitter)
+    """Return the policy of a version's columns. jitter: in seconds, or below 0 a percentage of the gap."""
+    return Policy(catch_up=CatchUp(catch_up), grace=grace, jitter=max(jitter, 0), jitter_percent=max(-jitter, 0))
+
+
+def policy_columns(policy: Policy) -> tuple[str, int | None, int]:
+    """Return the columns that `policy_of` reads."""
+    return str(policy.catch_up), policy.grace, -policy.jitter_percent or policy.jitter
 
 
 @lru_cache(maxsize=512)

@@ -24,7 +24,7 @@ from offbeat.core.model import (
 )
 from offbeat.core.transitions import Span, boundary, bounds, compare, just_passed, next_due, queue_of
 from offbeat.ports.ledger import Runner, Slot, clock_not_believed, unknown_entry
-from offbeat.ports.ledger_sqlite.claims import META, THIS, belief_of, claims, held_by, hold, key_of, key_tuple
+from offbeat.ports.ledger_sqlite.claims import META, THIS, belief_of, claims, held_by, hold, key_of, key_tuple, policy_columns
 from offbeat.ports.ledger_sqlite.connection import Store
 from offbeat.ports.ledger_sqlite.planning import ADD_ROW, LAST_DUE
 
@@ -211,8 +211,7 @@ class Compilation:
     def _definition(self, entry: Entry) -> tuple[object, ...]:
         from offbeat.core.serial import entry_to_json
 
-        policy = entry.policy
-        return (*_columns(entry.call), str(policy.catch_up), policy.grace, policy.jitter, entry_to_json(entry))
+        return (*_columns(entry.call), *policy_columns(entry.policy), entry_to_json(entry))
 
     def _redefine(self, version: _Open, entry: Entry) -> None:
         definition = self._definition(entry)
