@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from offbeat.core.composite import any_text
 from offbeat.core.daylight import DaylightNote, Effect, daylight_notes, segments
 from offbeat.core.recurrence import compile_recurrence
 from offbeat.core.zones import find_zone
@@ -110,6 +111,22 @@ def test_what_the_clocks_do_not_touch_has_no_notes(recurrence: str, zone: str) -
 )
 def test_rules_and_composites_are_told_too_but_for_what_they_exclude(recurrence: str, effects: list[str]) -> None:
     assert [str(note.effect) for note in year(recurrence, "Europe/Sofia")] == effects
+
+
+def test_a_pass_that_is_excluded_is_told() -> None:
+    second = at(2026, 10, 25, 1)
+    recurrence = any_text(["cron 0 * * * *"], excluded=[f"{second}/{second + 60}"])
+
+    (fold,) = [note for note in year(recurrence, "Europe/Sofia") if note.effect is Effect.BOTH_PASSES]
+
+    assert fold.due == (second - 3600,)
+    assert fold.text.endswith("due both times, but for what is excluded")
+
+
+def test_a_rule_that_ended_before_the_clocks_were_put_back_has_no_note_of_it() -> None:
+    recurrence = "rrule DTSTART:20260101T033000 RRULE:FREQ=DAILY;UNTIL=20260601T000000"
+
+    assert [str(note.effect) for note in year(recurrence, "Europe/Sofia")] == ["moved"]
 
 
 def test_only_changes_inside_the_span_are_told() -> None:

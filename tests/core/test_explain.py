@@ -44,6 +44,7 @@ def test_an_ordinary_expression_is_said_plainly(expression: str, words: str) -> 
         ("*/10 4,5 * * *", "Every 10 minutes of the hours 04 and 05"),
         ("1-5,10-20 3 * * *", "At :01 to :05 and :10 to :20 of the hour 03"),
         ("0 0 */2 * *", "At 00:00, on every second day of the month from day 1 to 31"),
+        ("0 0 1-7/2 * *", "At 00:00, on day 1, 3, 5, and 7 of the month"),
         ("0 0 * */2 *", "At 00:00, only in January, March, May, July, September, and November"),
         ("0 0 * * 1-5/2", "At 00:00, only on Monday, Wednesday, and Friday"),
     ],
@@ -74,6 +75,7 @@ def test_how_both_day_fields_are_joined_is_said(expression: str, words: str) -> 
         ("0 0 LW * *", "At 00:00, on the last weekday of the month"),
         ("0 0 15W * *", "At 00:00, on the weekday nearest day 15 of the month"),
         ("0 0 1,15W,L * *", "At 00:00, on day 1, the weekday nearest day 15, and the last day of the month"),
+        ("0 0 L,LW * *", "At 00:00, on the last day and the last weekday of the month"),
         ("0 0 L-3W * *", "At 00:00, on the weekday nearest the day that is 3 before the last of the month"),
         ("0 0 * * 5#2", "At 00:00, only on the second Friday of the month"),
         ("0 0 * * 5#L", "At 00:00, only on the last Friday of the month"),
@@ -113,6 +115,10 @@ def test_what_has_no_words_is_said_as_it_is_written(text: str) -> None:
         ("every 60 0", "Every minute, counted from 1970-01-01T00:00Z: on every full minute"),
         ("every 60 17", "Every minute, counted from 1970-01-01T00:00:17Z: at second 17 of every minute"),
         ("every 900 300", "Every 15 minutes, counted from 1970-01-01T00:05Z: at :05, :20, :35, and :50 of every hour"),
+        (
+            "every 300 0",
+            "Every 5 minutes, counted from 1970-01-01T00:00Z: at 00:00, 00:05, 00:10 UTC and so on, the same times every day",
+        ),
         ("every 420 0", "Every 7 minutes, counted from 1970-01-01T00:00Z"),
         ("every 43200 0", "Every 12 hours, counted from 1970-01-01T00:00Z: at 00:00 and 12:00 UTC every day"),
         ("every 86400 15000", "Every day, counted from 1970-01-01T04:10Z: at 04:10 UTC"),
@@ -210,6 +216,10 @@ def test_a_composite_of_one_says_it_without_more_ado() -> None:
     assert explain(many, "UTC").endswith("2026-06-24, and 6 more")
 
 
+def test_an_exclusion_without_words_is_said_as_it_is_written() -> None:
+    assert explain('any {"except":["moon"],"of":["at 0"]}', "UTC").endswith("except moon")
+
+
 def test_a_calendar_of_repeated_days_says_what_it_begins_with() -> None:
     text = any_text(["at 0"], excluded=["3d rrule DTSTART:19700101T000000 RRULE:FREQ=YEARLY"])
 
@@ -217,7 +227,19 @@ def test_a_calendar_of_repeated_days_says_what_it_begins_with() -> None:
 
 
 @pytest.mark.parametrize(
-    "recurrence", ["any {}", "any [", "", "moon full", "every x", "at 99999999999999", "solar dawn", "rrule FREQ=DAILY", "at "]
+    "recurrence",
+    [
+        "any {}",
+        "any [",
+        "",
+        "moon full",
+        "every x",
+        "at 99999999999999",
+        "solar dawn",
+        "rrule FREQ=DAILY",
+        "rrule DTSTART:19700101T000000 RRULE:FREQ=DAILY;BYMOON=1",
+        "at ",
+    ],
 )
 def test_a_kind_without_words_is_said_as_it_is_written(recurrence: str) -> None:
     assert explain(recurrence, "UTC") == f"As {recurrence} says, UTC time"

@@ -111,6 +111,21 @@ def test_jitter_ends_before_the_next_due_time() -> None:
     assert len(load.rows) == 1440
 
 
+def test_the_last_due_time_of_all_is_jittered_without_a_next_one() -> None:
+    load = measured([entry("a", f"at {NOON + 60}", jitter=119)])
+
+    assert [(row.minute, round(row.due * 7, 6)) for row in load.rows] == [(721, 0.5), (722, 0.5)]
+
+
+def test_an_interval_below_a_minute_is_worked_out_minute_by_minute() -> None:
+    limits = Timing(recurrence="every 50 0", starts_at=NOON + 10, ends_at=NOON + 190)
+    found = measured([Entry(name="a", timing=limits, call=TaskCall(task="a"))])
+
+    due = [at for at in range(NOON + 10, NOON + 191) if at % 50 == 0]
+    assert {row.minute: round(row.due * 7) for row in found.rows} == Counter(720 + (at - NOON) // 60 for at in due)
+    assert len(measured([entry("a", f"every 59 {NOON % 59}")], days=1).rows) == 1440
+
+
 def test_jitter_in_percent_is_of_the_gap() -> None:
     half = Entry(name="a", timing=Timing(recurrence="every 1200 0"), call=TaskCall(task="a"), policy=Policy(jitter_percent=50))
 

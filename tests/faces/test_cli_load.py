@@ -122,6 +122,12 @@ def test_nothing_due_is_said_and_is_no_error(shop: Shop) -> None:
     assert not (shop.root / "none.svg").exists()
 
 
+def test_a_wide_terminal_is_used(busy: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "140")
+
+    assert "one column is 12 minutes, the busiest of them; ▲: a herd" in busy.call("load").stdout
+
+
 def test_wrong_arguments_are_named(shop: Shop) -> None:
     assert 'there is no entry "nobody"' in shop.call("load", "nobody").stderr
     assert '"soon" is no instant' in shop.call("load", "--from", "soon").stderr

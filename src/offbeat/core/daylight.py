@@ -30,7 +30,6 @@ class Effect(StrEnum):
     DROPPED = "dropped"  # the clock skips its time: not due
     FIRST_PASS = "first_pass"  # the clock shows its time twice: due the first time only
     BOTH_PASSES = "both_passes"  # the clock shows its time twice: due both times
-    SECOND_PASS = "second_pass"  # the clock shows its time twice: due the second time only
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +57,7 @@ class DaylightNote:
             return f"{clock} left out"
         if self.effect is Effect.BOTH_PASSES:
             return f"{'first' if due is None or due < self.at else 'second'} pass of two"
-        return f"{'first' if self.effect is Effect.FIRST_PASS else 'second'} pass only"
+        return "first pass only"
 
 
 def daylight_notes(recurrence: str, zone: str, after: DueTime, until: DueTime) -> Iterator[DaylightNote]:
@@ -102,7 +101,8 @@ def _of_members(recurrence: str, zone: str, after: DueTime, until: DueTime) -> I
         due = tuple(each for each in note.due if next(iter(actual.due_times(each - 1, each)), None) is not None)
         counts = due or (not note.due and next(iter(wall.due_times(note.first - 1, note.last)), None) is not None)
         if counts:
-            yield replace(note, due=due)
+            rest = "" if len(due) == len(note.due) else ", but for what is excluded"
+            yield replace(note, due=due, text=note.text + rest)
 
 
 def segments(zone: Zone, start: int, until: int) -> Iterator[Segment]:
@@ -160,9 +160,7 @@ def _fold(actual: Recurrence, wall: Recurrence, change: _Change) -> DaylightNote
         return None
     effect, words = Effect.FIRST_PASS, "the first time only"
     if any(later for _, later in passes):
-        effect, words = Effect.SECOND_PASS, "the second time only"
-        if any(earlier for earlier, _ in passes):
-            effect, words = Effect.BOTH_PASSES, "both times"
+        effect, words = Effect.BOTH_PASSES, "both times"
     due = sorted(
         instant
         for each, (earlier, later) in zip(shown, passes, strict=True)

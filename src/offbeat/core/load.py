@@ -191,8 +191,7 @@ def _jittered(
     following = rule.next_after(until)
     dues = chain(rule.due_times(after if before is None else before - 1, until), [following])
     for due, later in pairwise(dues):
-        if due is None:
-            continue
+        assert due is not None  # only what follows the last one may be
         width = most  # seconds after the due time
         if later is not None:
             width = min((later - due) * percent // 100 if percent else most, later - due - 1)

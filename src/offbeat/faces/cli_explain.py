@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     from offbeat.core.model import DueTime, Entry, Timing
 
 YEAR = 365 * 86_400
-MOST_NOTES = 8  # that people are shown
 
 
 @click.command(
@@ -200,7 +199,5 @@ def _said(notes: Sequence[DaylightNote], timing: Timing) -> Iterator[str]:
         yield "in the next 12 months daylight saving touches none of its due times"
     else:
         yield f"in the next 12 months daylight saving touches it {count_of(len(notes), 'time')}:"
-    for note in notes[:MOST_NOTES]:
+    for note in notes:
         yield f"  {note.text}"
-    if len(notes) > MOST_NOTES:
-        yield f"  and {len(notes) - MOST_NOTES} more"
