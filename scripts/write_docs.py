@@ -1,4 +1,4 @@
-"""Writes what can be read off the code: docs/reference/cli.md from --help, the tree in ARCHITECTURE.md from the files' headers.
+"""Writes what can be read off the code: docs/reference/cli.md, the schema of schedule.toml, the tree in ARCHITECTURE.md.
 
 `make docs` runs it, tests/test_docs.py compares.
 """
@@ -6,16 +6,19 @@
 from __future__ import annotations
 
 import ast
+import json
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
+from offbeat.core.schema import schedule_schema
 from offbeat.faces.cli import cli
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reference" / "cli.md"
+SCHEMA = ROOT / "docs" / "reference" / "schedule.schema.json"
 MAP = ROOT / "ARCHITECTURE.md"
 BEGIN, END = "<!-- tree: make docs -->\n```\n", "```\n<!-- /tree -->"
 HEAD = """# Commands
@@ -34,7 +37,7 @@ def page() -> str:
 
 def sections() -> Iterator[str]:
     """Yield one section for `offbeat` itself and one for each command that people see."""
-    top = click.Context(cli, info_name="offbeat", max_content_width=100, terminal_width=100)
+    top = context_of(cli, "offbeat")
     yield section("offbeat", cli.get_help(top))
     for name in cli.list_commands(top):
         yield from of_command(top, name)
@@ -45,11 +48,17 @@ def of_command(parent: click.Context, name: str) -> Iterator[str]:
     command = parent.command.get_command(parent, name) if isinstance(parent.command, click.Group) else None
     if command is None:
         return
-    context = click.Context(command, info_name=name, parent=parent, max_content_width=100, terminal_width=100)
+    context = context_of(command, name, parent)
     yield section(context.command_path, command.get_help(context))
     if isinstance(command, click.Group):
         for below in command.list_commands(context):
             yield from of_command(context, below)
+
+
+def context_of(command: click.Command, name: str, parent: click.Context | None = None) -> click.Context:
+    """Return the context in which `offbeat` itself would print this command's help, 100 columns wide."""
+    settings = {**command.context_settings, "max_content_width": 100, "terminal_width": 100}
+    return click.Context(command, info_name=name, parent=parent, **settings)
 
 
 def section(title: str, text: str) -> str:
@@ -92,5 +101,6 @@ def first_sentence(file: Path) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    SCHEMA.write_text(json.dumps(schedule_schema(), indent=1) + "\n", encoding="utf-8")
     MAP.write_text(architecture(), encoding="utf-8")
     sys.exit(0)

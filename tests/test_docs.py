@@ -111,6 +111,7 @@ def test_the_command_reference_and_the_map_are_what_the_code_says() -> None:
     spec.loader.exec_module(writer)
 
     assert writer.PAGE.read_text(encoding="utf-8") == writer.page(), "run: make docs"
+    assert set(re.findall(r"^  (\S.*--help) ", writer.page(), re.MULTILINE)) == {"-h, --help"}, "not as offbeat prints it"
     assert writer.MAP.read_text(encoding="utf-8") == writer.architecture(), "run: make docs"
 
 

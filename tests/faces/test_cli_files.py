@@ -119,7 +119,7 @@ def test_check_tells_when_no_broker_is_named(shop: Shop) -> None:
 
     result = shop.call("check", "--broker")
 
-    assert result.exit_code == 1
+    assert result.exit_code == 3
     assert "no broker address" in result.stdout
 
 

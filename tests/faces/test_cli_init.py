@@ -126,6 +126,35 @@ def test_a_bad_expression_is_a_problem_and_nothing_is_written(shop: Shop) -> Non
     assert (shop.tree / "schedule.toml").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    ("option", "text", "place"),
+    [
+        ("--kwargs", '{"y": null}', "kwargs.y"),
+        ("--kwargs", '{"a": {"b c": [1, null]}}', "kwargs.a.b c[1]"),
+        ("--args", "[null]", "args[0]"),
+        ("--args", '[1, {"x": [[null]]}]', "args[1].x[0][0]"),
+    ],
+)
+def test_null_is_a_problem_and_nothing_is_written(shop: Shop, option: str, text: str, place: str) -> None:
+    before = (shop.tree / "schedule.toml").read_bytes()
+
+    result = shop.call("add", "report", "--every", "1h", option, text)
+
+    assert result.exit_code == 1
+    assert f'entry "report": "{place}" is null, which TOML cannot carry [S149]' in result.stderr
+    assert "nothing was written" in result.stderr and f"fix: leave {place} out" in result.stderr
+    assert (shop.tree / "schedule.toml").read_bytes() == before
+
+
+def test_add_says_the_heading_as_it_is_in_the_file(shop: Shop) -> None:
+    result = shop.call("add", "a.b", "--every", "1h")
+
+    heading = '[entries."a.b"]'
+    assert f"wrote {heading} into cron/schedule.toml" in result.stdout
+    assert heading in (shop.tree / "schedule.toml").read_text("utf-8").splitlines()
+    assert f"fix: remove {heading}, or" in shop.call("add", "daily", "a.b").stderr
+
+
 def test_a_name_that_is_taken_is_a_problem(shop: Shop) -> None:
     shop.call("add", "report", "--every", "1h")
 

@@ -11,7 +11,7 @@ from tests.faces.conftest import Shop
 
 from offbeat.core.model import State
 from offbeat.faces.words import parse_instant
-from offbeat.ports.ledger import Report
+from offbeat.ports.ledger import Outcome, Report
 from offbeat.runners.site import open_site
 
 HISTORY_KEYS = {"entry", "due_at", "state", "reason", "cause", "task_id", "dispatched_at"}
@@ -200,16 +200,74 @@ def test_fire_sends_what_it_is_told_instead_of_the_entrys_own(ticked: Shop) -> N
     assert message["headers"]["kwargsrepr"] == "{'full': True, 'who': 'me'}"
 
 
-def test_fire_of_a_task_that_no_entry_names_says_what_went_out(ticked: Shop) -> None:
+def test_fire_of_a_name_that_is_nearly_an_entrys_sends_nothing_and_says_which_one_was_meant(ticked: Shop) -> None:
     result = ticked.call("fire", "pnig")
 
-    assert result.exit_code == 0
-    assert '"pnig" is not an entry; did you mean "ping"?' in result.stderr
+    assert (result.exit_code, result.stdout, sent(ticked)) == (2, "", 0)
+    assert '"pnig" is not an entry; did you mean "ping"? fire pnig --unlisted sends the task shop.tasks.pnig' in result.stderr
+    assert ticked.json("history") == []
+
+
+def test_fire_of_a_path_that_is_nearly_an_entrys_does_not_offer_to_send_it(ticked: Shop) -> None:
+    result = ticked.call("fire", "a/ping")
+
+    assert (result.exit_code, sent(ticked)) == (2, 0)
+    assert 'did you mean "ping"?' in result.stderr
+    assert "--unlisted" not in result.stderr
+
+
+def test_fire_with_unlisted_sends_a_task_whatever_the_entries_are_called(ticked: Shop) -> None:
+    result = ticked.call("fire", "pnig", "--unlisted")
+
+    assert (result.exit_code, sent(ticked)) == (0, 1)
+    assert result.stderr == '"pnig" is sent as the task shop.tasks.pnig, which is not in the schedule\n'
+
+
+@pytest.mark.parametrize("name", ["rebuild", "shop.tasks.rebuild", "shop.tasks.pnig"])
+def test_fire_of_a_task_that_no_entry_names_says_what_it_is_sent_as(ticked: Shop, name: str) -> None:
+    result = ticked.call("fire", name)
+
+    task = name if "." in name else f"shop.tasks.{name}"
+    assert (result.exit_code, sent(ticked)) == (0, 1)
+    assert result.stderr == f'"{name}" is sent as the task {task}, which is not in the schedule\n'
+    assert ticked.call("fire", name, "-q").stderr == ""
+
+
+def test_fire_of_a_task_by_its_full_name_says_nothing_where_an_entry_has_it(ticked: Shop) -> None:
+    assert ticked.call("fire", "shop.tasks.ping").stderr == ""
+
+
+def test_fire_of_a_task_that_is_not_sent_does_not_say_that_it_was(ticked: Shop) -> None:
+    ticked.environ["OFFBEAT_BROKER"] = "redis://127.0.0.1:1/0"
+
+    result = ticked.call("fire", "rebuild")
+
+    assert result.exit_code == 3
+    assert "is sent" not in result.stderr
+
+
+def test_fire_without_a_broker_address_exits_as_a_tick_does(ticked: Shop) -> None:
+    del ticked.environ["OFFBEAT_BROKER"]
+
+    ticked.clock.advance(60)
+
+    tick, result = ticked.call("tick"), ticked.call("fire", "ping")
+
+    assert (tick.exit_code, result.exit_code) == (3, 3)
+    assert "[C220]" in result.stderr
+
+
+def test_fire_of_a_key_that_is_given_twice_is_wrong_usage(ticked: Shop) -> None:
+    result = ticked.call("fire", "ping", "who=a", "full=true", "who=b")
+
+    assert (result.exit_code, sent(ticked)) == (2, 0)
+    assert '"who" is given twice' in result.stderr
 
 
 @pytest.mark.parametrize(
     "args",
-    [["ping", "nonsense"], ["ping", "--args", "{}"], ["ping", "--kwargs", "[1"], ["ping", "-A", "x"], ["ping", "--here"]],
+    [["ping", "nonsense"], ["ping", "--args", "{}"], ["ping", "--kwargs", "[1"], ["ping", "-A", "x"], ["ping", "--here"]]
+    + [["ping", "--queue", ""], ["ping", "--queue", " \t"]],
 )
 def test_arguments_that_make_no_sense_are_wrong_usage(ticked: Shop, args: list[str]) -> None:
     result = ticked.call("fire", *args)
@@ -307,6 +365,69 @@ def test_history_shows_what_a_command_wrote(settled: Settled) -> None:
     assert told.stdout.endswith("caf\ufffd\nhello\n")
     assert shop.json("history", "--output")[0]["output"] == "caf\ufffd\nhello\n"
     assert shop.json("history", "--failed")[0]["exit_status"] == 3
+
+
+def test_history_shows_a_command_that_has_not_ended_yet(settled: Settled) -> None:
+    shop = settled('[entries.tidy]\ncommand = "echo hello"\nevery = "1h"\n')
+    shop.call("tick")
+    site = open_site(start=shop.root, tree=None, environ=shop.environ, clock=shop.clock)
+    runner = site.runner("supervisor")
+    claim = site.ledger.fire(runner, "tidy", "token").claim
+    assert claim
+
+    before = shop.call("history", "--output")
+    site.ledger.settle(runner, [Outcome(key=claim.key, attempt=claim.attempt, state=State.DISPATCHED)])
+    handed = shop.call("history", "--output")
+    site.ledger.report(runner, [Report(key=claim.key, attempt=claim.attempt, state=State.STARTED)])
+    running = shop.call("history", "tidy", "--output")
+    site.close()
+
+    assert "no output is kept" in before.stderr
+    assert handed.stdout.startswith("==> ") and handed.stdout.endswith("\nnot started yet\n")
+    assert "  tidy  " in running.stdout and running.stdout.endswith("\nstill running\n")
+    assert running.stderr == ""
+
+
+def test_history_says_once_how_a_command_ended(settled: Settled) -> None:
+    shop = settled('[entries.tidy]\ncommand = "false"\nevery = "1h"\n')
+    shop.call("tick")
+    site = open_site(start=shop.root, tree=None, environ=shop.environ, clock=shop.clock)
+    runner = site.runner("supervisor")
+    for code, note in ((3, "exit status 3"), (143, "ended by SIGTERM")):
+        claim = site.ledger.fire(runner, "tidy", f"token {code}").claim
+        assert claim
+        ended = Report(key=claim.key, attempt=claim.attempt, state=State.FAILED, exit_status=code, note=note)
+        site.ledger.report(runner, [Report(key=claim.key, attempt=claim.attempt, state=State.STARTED), ended])
+        shop.clock.advance(1)
+    site.close()
+
+    _, first, second = shop.call("history").stdout.splitlines()
+
+    assert first.endswith("  exit 3, took 0 s")
+    assert second.endswith("  exit 143, ended by SIGTERM, took 0 s")
+
+
+def test_history_has_what_came_in_one_second_in_the_order_in_which_it_was_recorded(settled: Settled, tmp_path: Path) -> None:
+    (tmp_path / "q").mkdir()
+    shop = settled(EVERY_MINUTE + '[entries.alive]\nevery = "1d"\n')
+    shop.call("tick")
+    shop.clock.wall = float(int(shop.clock.wall) + 1)
+    ids = []
+    for name in ("ping", "alive", "ping", "alive"):
+        ids.append(shop.call("fire", name).stdout.strip())
+        shop.clock.advance(0.125)
+
+    assert [row["task_id"] for row in shop.json("history")] == ids
+
+
+def test_history_with_v_has_the_ids_of_tasks_and_fits_120_columns(ticked: Shop) -> None:
+    number = ticked.call("fire", "ping").stdout.strip()
+
+    head, line = ticked.call("history", "-v").stdout.splitlines()
+
+    assert "TASK ID" in head and number[:8] in line.split()
+    assert len(line) <= 120
+    assert number[:8] not in ticked.call("history").stdout
 
 
 def test_history_says_when_no_output_is_kept(ticked: Shop) -> None:

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import click
 
-from offbeat.errors import OffbeatError, Problem, Severity
+from offbeat.errors import BrokerError, ConfigError, OffbeatError, Problem, Severity
 from offbeat.faces.cli_session import Command, Session, by_place, errors_in, json_option, print_json, print_problems
 from offbeat.faces.words import conceal, count_of
+
+if TYPE_CHECKING:
+    from offbeat.core.model import Schedule
+    from offbeat.runners.site import Site
 
 
 @click.command(
@@ -26,7 +31,7 @@ from offbeat.faces.words import conceal, count_of
 def check(ctx: click.Context, strict: bool, broker: bool, as_json: bool) -> None:
     """Show every problem of the tree at once, file:line first.
 
-    Exit 0: none, or warnings only. 1: problems (with --strict: or warnings). 3: the broker is out of reach.
+    Exit 0: none, or warnings only. 1: problems (with --strict: or warnings). 3: the broker is out of reach, or has no address.
     """
     session: Session = ctx.obj
     entries, found, code = _look(session, broker)
@@ -66,15 +71,23 @@ def _look(session: Session, broker: bool) -> tuple[int, list[Problem], int]:
         found += problems
         entries = len(schedule.entries) if schedule else 0
         if broker and schedule is not None:
-            from offbeat.faces.cli_broker import look_at_broker
-
-            look_at_broker(site, schedule.broker)
+            _look_at_broker(site, schedule)
     except OffbeatError as exc:
         if not exc.problems:
             raise
         found += [problem for problem in exc.problems if problem not in found]
         return entries, found, exc.exit_code
     return entries, found, 0
+
+
+def _look_at_broker(site: Site, schedule: Schedule) -> None:
+    """Connect. Raises BrokerError, also when it is not known where the broker is: a tick's exit code is the same."""
+    from offbeat.faces.cli_broker import look_at_broker
+
+    try:
+        look_at_broker(site, schedule.broker)
+    except ConfigError as exc:
+        raise BrokerError(*exc.problems) from exc
 
 
 def _summary(entries: int, errors: int, warnings: int) -> list[str]:

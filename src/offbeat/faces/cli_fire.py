@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from offbeat.core.model import Json, State
+from offbeat.core.model import Json, State, TaskCall
 from offbeat.faces.cli_session import LOG_CRITICAL, Command, Session, complete_entries
 from offbeat.faces.words import conceal, did_you_mean, printable
 
@@ -36,12 +36,19 @@ class JsonText(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # gen
         return parsed
 
 
+def _require_text(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
+    if value is not None and not value.strip():
+        raise click.BadParameter("it is empty; leave it out for the entry's own", ctx, param)
+    return value
+
+
 @click.command(
     cls=Command,
     examples=(
         "offbeat fire weekly_report",
         'offbeat fire search_dates full=true names=\'["a", "b"]\' --queue slow',
         "offbeat fire difio.tasks.search_dates        a task that no entry names",
+        "offbeat fire search_date --unlisted          one whose name is nearly that of an entry",
         "offbeat fire weekly_report --here -A proj    run it in this process, with its traceback and pdb",
     ),
 )
@@ -57,7 +64,8 @@ class JsonText(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # gen
     metavar="JSON",
     help="Instead of the entry's kwargs.",
 )
-@click.option("--queue", help="Instead of the entry's queue.")
+@click.option("--queue", callback=_require_text, help="Instead of the entry's queue.")
+@click.option("--unlisted", is_flag=True, help="Send the task NAME even where NAME is nearly that of an entry.")
 @click.option("--here", is_flag=True, help="Run the task in this process; the ledger and the broker stay untouched.")
 @click.option("-A", "--app", metavar="APP", help="The Celery app for --here, as for `celery -A`.")
 @click.pass_context
@@ -70,7 +78,7 @@ def fire(ctx: click.Context, /, name: str, pairs: tuple[str, ...], **options: An
     session: Session = ctx.obj
     keywords = options["keywords"]
     if pairs:
-        keywords = {**(keywords or {}), **dict(parse_pair(pair) for pair in pairs)}
+        keywords = {**(keywords or {}), **parse_pairs(pairs)}
     if options["app"] and not options["here"]:
         raise click.UsageError("-A is for --here only; without it no task code is imported")
     if options["here"]:
@@ -83,10 +91,21 @@ def fire(ctx: click.Context, /, name: str, pairs: tuple[str, ...], **options: An
     from offbeat.runners.fire import fire as do_fire
 
     site = session.open_site(base=LOG_CRITICAL)  # what hinders it is told below
+    remark = _look_up(site, name, unlisted=options["unlisted"])
     fired = do_fire(site, name, Changes(args=options["positional"], kwargs=keywords, queue=options["queue"]))
-    if not session.quiet:
-        _note_unlisted(site, name)
+    if remark and fired.state is State.DISPATCHED and not session.quiet:
+        click.echo(remark, err=True)
     ctx.exit(tell_fired(fired))
+
+
+def parse_pairs(pairs: Iterable[str]) -> dict[str, Json]:
+    """Return what KEY=VALUE words say; each key once."""
+    said: dict[str, Json] = {}
+    for key, value in map(parse_pair, pairs):
+        if key in said:
+            raise click.UsageError(f'"{key}" is given twice')
+        said[key] = value
+    return said
 
 
 def parse_pair(pair: str) -> tuple[str, Json]:
@@ -103,7 +122,7 @@ def parse_pair(pair: str) -> tuple[str, Json]:
 
 def tell_fired(fired: Fired) -> int:
     """Print the id, and on stderr what hinders it; return the exit code."""
-    from offbeat.faces.cli_session import errors_in, print_problems
+    from offbeat.faces.cli_session import print_problems
 
     print_problems(fired.problems)
     if fired.state in {State.SKIPPED, State.UNDELIVERED, State.FAILED}:
@@ -113,13 +132,25 @@ def tell_fired(fired: Fired) -> int:
     if fired.state in {State.PENDING, State.WAITING, State.CLAIMED}:
         words = f": {conceal(fired.error)}" if fired.error else ""
         click.echo(f"not sent yet{words}; it is recorded, and the next tick sends it", err=True)
-        return 1 if errors_in(fired.problems) else 3
+        return 3
     return 0
 
 
-def _note_unlisted(site: Site, name: str) -> None:
+def _look_up(site: Site, name: str, *, unlisted: bool) -> str:
+    """Return the remark for a name that is sent although nothing in the schedule has it; "" for all else.
+
+    Raises: a usage error for a name without a dot that is nearly an entry's, unless it may be `unlisted`.
+    """
+    site.sync(site.runner("fire"))  # or an entry that was added just now would not be known
     schedule = site.ledger.schedule()
-    known: Sequence[str] = [entry.name for entry in schedule.entries] if schedule else []
-    if "." not in name and name not in known:
-        near = did_you_mean(name, known) or "."
-        click.echo(f'"{printable(name)}" is not an entry{near} It went out as a task of that name.', err=True)
+    known = [entry.name for entry in schedule.entries] if schedule else []
+    if schedule is None or name in known:
+        return ""
+    task = name if "." in name else schedule.task_prefix + name if schedule.task_prefix and "/" not in name else ""
+    near = "" if unlisted or "." in name else did_you_mean(name, known)
+    if near:
+        way = f" fire {printable(name)} --unlisted sends the task {printable(task)}" if task else ""
+        raise click.UsageError(f'"{printable(name)}" is not an entry{near}{way}')
+    if any(isinstance(entry.call, TaskCall) and entry.call.task == task for entry in schedule.entries):
+        return "" if task == name else f'"{printable(name)}" is sent as the task {printable(task)}'
+    return f'"{printable(name)}" is sent as the task {printable(task)}, which is not in the schedule' if task else ""

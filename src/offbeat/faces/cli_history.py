@@ -37,11 +37,14 @@ MOST = 1_000_000
 @json_option
 @click.pass_obj
 def history(session: Session, name: str, limit: int, since: str | None, failed: bool, output: bool, as_json: bool) -> None:
-    """Show what became of the occurrences of NAME, or of all; the newest last."""
+    """Show what became of the occurrences of NAME, or of all; the newest last.
+
+    With -v also the first eight characters of each task's id; --json has all of them.
+    """
     site = session.open_site()
     start = _instant(session, since)
     ledger = open_existing(site)
-    rows = list(reversed(_rows(ledger, name, limit, start, failed))) if ledger else []
+    rows = sorted(_rows(ledger, name, limit, start, failed), key=_oldest_first) if ledger else []
     if not rows and name:
         _require_entry(site, name)
     if as_json:
@@ -49,7 +52,8 @@ def history(session: Session, name: str, limit: int, since: str | None, failed: 
     elif output:
         _print_outputs(ledger, rows)
     else:
-        print_table(("DUE", "ENTRY", "STATE", "WHY", "SENT", "NOTE"), [_cells(row) for row in rows])
+        columns = ("DUE", "ENTRY", "STATE", "WHY", "SENT", *(("TASK ID",) if session.verbose else ()), "NOTE")
+        print_table(columns, [_cells(row, with_id=session.verbose > 0) for row in rows])
         if not rows and not session.quiet:
             click.echo("nothing yet" if ledger else "nothing yet: no ledger; the first `offbeat tick` makes one", err=True)
 
@@ -92,6 +96,11 @@ def _rows(ledger: Ledger, name: str, limit: int, since: int | None, failed: bool
         asked *= 10
 
 
+def _oldest_first(row: HistoryRow) -> tuple[int, float, str, str, int]:
+    """Return what is sorted by: due time (a gap counts from its last one), and in one second as it was recorded."""
+    return row.due_at if row.until is None else row.until, row.recorded_at or 0.0, row.entry, row.kind, row.due_at
+
+
 def _require_entry(site: Site, name: str) -> None:
     """Say which entry was probably meant, when there is none of that name."""
     schedule, _ = site.read()
@@ -126,11 +135,13 @@ def _written(ledger: Ledger | None, row: HistoryRow) -> dict[str, object]:
     return {"output": None if wrote is None else wrote.decode("utf-8", "replace")}
 
 
-def _cells(row: HistoryRow) -> tuple[str, str, str, str, str, str]:
-    due = format_utc(row.due_at)
+def _cells(row: HistoryRow, *, with_id: bool = False) -> tuple[str, ...]:
+    due, number = format_utc(row.due_at), (row.task_id[:8],) if with_id else ()
     if row.until is not None:
-        return due, row.entry or "(all)", f"{row.state} x {row.count}", str(row.reason), "", f"until {format_utc(row.until)}"
-    notes = [conceal(row.note)] if row.note else []
+        state, until = f"{row.state} x {row.count}", f"until {format_utc(row.until)}"
+        return due, row.entry or "(all)", state, str(row.reason), "", *number, until
+    said = f"exit status {row.exit_status}"  # in the note, where there is nothing else to say
+    notes = [conceal(row.note)] if row.note and row.note != said else []
     if row.exit_status is not None:
         notes.insert(0, f"exit {row.exit_status}")
     if row.started_at is not None and row.finished_at is not None:
@@ -138,11 +149,18 @@ def _cells(row: HistoryRow) -> tuple[str, str, str, str, str, str]:
     if row.next_try_at is not None and row.state is State.PENDING:
         notes.append(f"next try {format_utc(row.next_try_at)}")
     why = str(row.reason) if row.reason is not Reason.NONE else str(row.cause)
-    return due, row.entry, str(row.state), why, format_utc(row.dispatched_at), ", ".join(notes)
+    return due, row.entry, str(row.state), why, format_utc(row.dispatched_at), *number, ", ".join(notes)
 
 
 def _output(ledger: Ledger | None, row: HistoryRow) -> bytes | None:
     return ledger.output(row.key) if ledger and row.key else None
+
+
+def _unfinished(row: HistoryRow) -> str:
+    """Return what is to be said of a command that has not ended; "" for all else. Only a task's message has an id."""
+    if row.task_id:
+        return ""
+    return {State.DISPATCHED: "not started yet", State.STARTED: "still running"}.get(row.state, "")
 
 
 def _print_outputs(ledger: Ledger | None, rows: Sequence[HistoryRow]) -> None:
@@ -150,10 +168,11 @@ def _print_outputs(ledger: Ledger | None, rows: Sequence[HistoryRow]) -> None:
     shown = 0
     for row in rows:
         wrote = _output(ledger, row)
-        if wrote is None:
+        text = _unfinished(row) if wrote is None else wrote.decode("utf-8", "replace")
+        if wrote is None and not text:
             continue
         shown += 1
         click.echo(f"==> {'  '.join(printable(cell) for cell in _cells(row) if cell)}")
-        click.echo(wrote.decode("utf-8", "replace"), nl=not wrote.endswith(b"\n"))
+        click.echo(text, nl=not text.endswith("\n"))
     if not shown:
         click.echo("no output is kept for these occurrences; only commands have one", err=True)

@@ -107,13 +107,13 @@ def add(session: Session, /, words: tuple[str, ...], **options: Any) -> None:
 
 
 def _add_entry(session: Session, name: str, fields: dict[str, Any]) -> None:
-    from offbeat.ports.treewriter import add_entry
+    from offbeat.ports.treewriter import add_entry, heading
 
     if "at" in fields:
         fields["at"] = fields["at"][0] if len(fields["at"]) == 1 else list(fields["at"])
     site = session.open_site()
     path = add_entry(site.tree, name, fields)
-    _say(session, f"wrote [entries.{printable(name)}] into {path}")
+    _say(session, f"wrote {printable(heading(name))} into {path}")
     _say_next(session, name)
 
 

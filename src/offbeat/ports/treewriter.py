@@ -157,7 +157,7 @@ def _cannot_link(tree: Path, directory: str, name: str) -> Problem | None:
             fix = f"echo {name} >> {found.path}/jobs.allow; and see that jobs.deny does not name it"
             return _refused("C123", f'jobs.allow or jobs.deny keeps "{name}" from running', fix, found.path)
     if name in _entries(tree):
-        fix = f"remove [entries.{name}], or leave it"
+        fix = f"remove {heading(name)}, or leave it"
         return _refused("C122", f'an entry "{name}" is there already', fix, f"{shown(tree)}/schedule.toml")
     return None
 
@@ -195,6 +195,8 @@ def add_entry(tree: Path, name: str, fields: Mapping[str, object]) -> Path:
     before = files.schedule
     if before.kind is Kind.MISSING:
         before = Text(path=before.path, kind=Kind.FILE)
+    if nulls := [place for key, value in fields.items() for place in _nulls(value, key)]:
+        raise ScheduleError(*(_null(name, place, before.path) for place in nulls))
     text = _appended(before.content, name, fields)
     old, problems = parse(replace(files, schedule=before), {})
     if old is None:
@@ -211,8 +213,35 @@ def add_entry(tree: Path, name: str, fields: Mapping[str, object]) -> Path:
     return Path(before.path)
 
 
+def heading(name: str) -> str:
+    """Return the line that begins an entry in schedule.toml.
+
+    >>> heading("report"), heading("a.b")
+    ('[entries.report]', '[entries."a.b"]')
+    """
+    return f"[entries.{_format_key(name)}]"
+
+
+def _nulls(value: object, place: str) -> Iterator[str]:
+    """Yield where in a value null is: `kwargs.days[0]`."""
+    if value is None:
+        yield place
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _nulls(inner, f"{place}.{key}")
+    elif isinstance(value, Iterable) and not isinstance(value, str):
+        for number, inner in enumerate(value):
+            yield from _nulls(inner, f"{place}[{number}]")
+
+
+def _null(name: str, place: str, file: str) -> Problem:
+    fix = f'leave {place} out, so that the task\'s own default counts, or write "" or 0 and let the task read it as nothing'
+    problem = _refused("S149", f'entry "{name}": "{place}" is null, which TOML cannot carry', fix, file)
+    return replace(problem, entry=name)
+
+
 def _appended(content: bytes, name: str, fields: Mapping[str, object]) -> bytes:
-    lines = [f"[entries.{_format_key(name)}]", *(f"{_format_key(key)} = {_format(value)}" for key, value in fields.items())]
+    lines = [heading(name), *(f"{_format_key(key)} = {_format(value)}" for key, value in fields.items())]
     newline = "\r\n" if b"\r\n" in content else "\n"
     gap = "" if not content else newline if content.endswith(b"\n") else newline * 2
     return content + (gap + newline.join(lines) + newline).encode()
