@@ -92,7 +92,8 @@ def due(lines: str, after: str, count: int = 3, *, ics: bytes | None = None, top
         ('solar = { event = "dawn_nautical", latitude = 0, longitude = -0.0 }', "solar dawn_nautical 0.0 0.0 0"),
         ('rrule = "FREQ=DAILY;BYHOUR=9"', "rrule DTSTART:19700101T000000 RRULE:FREQ=DAILY;BYHOUR=9"),
         (
-            'rrule = "DTSTART;TZID=Europe/Sofia:20260101T090000\\nRRULE:FREQ=DAILY;UNTIL=20260201T000000Z\\nEXDATE:20260103T090000"',
+            'rrule = "DTSTART;TZID=Europe/Sofia:20260101T090000 '
+            'RRULE:FREQ=DAILY;UNTIL=20260201T000000Z EXDATE:20260103T090000"',
             "rrule DTSTART:20260101T090000 RRULE:FREQ=DAILY;UNTIL=20260201T020000 EXDATE:20260103T090000",
         ),
         (
