@@ -1,6 +1,6 @@
 """The JSON Schema of schedule.toml, for editors: of the same lists of keys, kinds and words that the parser reads by.
 
-Never reads a schedule. What it lets through the parser may still refuse (a zone that is none); what it refuses, so does the parser.
+Never reads a schedule. What it lets through, the parser may still refuse (a zone that is none); what it refuses, it does too.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ OF_ENTRIES: Mapping[str, tuple[str, Fragment]] = {
     "catch_up": ("what becomes of due times that passed while nothing ran", {"enum": [str(each) for each in CatchUp]}),
     "jitter": (
         "at most so much later, by a hash: a duration, or a percentage of the gap",
-        {"anyOf": [*_SPAN["anyOf"], _PERCENT]},
+        _SPREAD,
     ),
     "starts_at": ("only due times from here count", _INSTANT),
     "ends_at": ("only due times up to here count", _INSTANT),
