@@ -125,10 +125,21 @@ def test_what_is_no_five_fields_is_one_problem_of_the_whole(expression: str, cod
     assert problem.code == code
 
 
-def test_a_long_text_is_refused_shortly() -> None:
-    (problem,) = refused("1," * LONGEST + "1 * * * *")
+@pytest.mark.parametrize(
+    ("expression", "code"),
+    [
+        ("1," * LONGEST + "1 * * * *", "S102"),
+        ("1," * 2000 + "1 * ? * * *", "S101"),
+        ("1," * 2000 + "9/5 * * * *", "S103"),
+        ("@" + "e" * 4000, "S101"),
+        ("@every " + "9" * 4000, "S101"),
+    ],
+    ids=["too long", "amazon", "step", "nickname", "every"],
+)
+def test_a_long_text_is_refused_shortly(expression: str, code: str) -> None:
+    (problem,) = refused(expression)
 
-    assert problem.code == "S102"
+    assert problem.code == code
     assert len(str(problem)) < 400
 
 

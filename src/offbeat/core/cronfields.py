@@ -199,7 +199,7 @@ def split_cron(expression: str) -> list[str]:
         return _nickname(text).split()
     parts = text.split()
     if len(parts) == 6 and "?" in (parts[2], parts[4]):
-        better = " ".join(["0", *parts])
+        better = " ".join(["0", *parts]) if len(text) < _PASTED else "0 0 12 * * ? *"
         what = "it looks like the six fields of Amazon, which begin with the minute and end with the year"
         raise _whole(text, "S101", what, f'put the second first: "{better}"')
     if len(parts) not in LAYOUTS:

@@ -40,6 +40,7 @@ class CronRecurrence:
         "_base",
         "_daily",
         "_fields",
+        "_head",
         "_hour_bits",
         "_hours",
         "_kinds",
@@ -47,6 +48,7 @@ class CronRecurrence:
         "_run",
         "_run_end",
         "_seconds",
+        "_step",
         "_timeline",
         "_unit",
         "_year",
@@ -71,14 +73,16 @@ class CronRecurrence:
         self._year = (0, 0, 0, 1969)
         self._run, self._unit = longest_row(fields.hours, fields.minutes, fields.seconds)
         self._base = -END * 2
-        self._run_end = self._run[-1]
+        self._step, self._head = (self._run.step, self._run.start) if isinstance(self._run, range) else (0, 0)
+        self._run_end = self._run[-1] - self._head
         self._hours = values(fields.hours, 3600)
 
     def next_after(self, after: int) -> int | None:
         """Return the first due time > after, None when there is none before the year 10000."""
         rest = after - self._base
         if 0 <= rest < self._run_end:
-            return self._base + self._run[bisect_right(self._run, rest)]
+            step = self._step
+            return after + step - rest % step if step else self._base + self._run[bisect_right(self._run, rest)]
         if not self._hours:
             self._prepare()
         known, found = 1, 0  # `found` is the first match at or after local time `known`
@@ -114,8 +118,8 @@ class CronRecurrence:
     def _remember(self, found: int, offset: int, first: int, end_local: int) -> None:
         """Keep where the run that `found` is part of begins, when the clock does not change in it."""
         begins = found - found % self._unit
-        if first <= begins and begins + self._run_end < end_local:
-            self._base = begins - offset
+        if first <= begins and begins + self._run[-1] < end_local:
+            self._base = begins + self._head - offset
 
     def due_times(self, after: int, until: int) -> Iterator[int]:
         """Yield the due times in (after, until], strictly increasing."""
