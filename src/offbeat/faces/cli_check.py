@@ -70,6 +70,10 @@ def _look(session: Session, broker: bool) -> tuple[int, list[Problem], int]:
         schedule, problems = site.read()
         found += problems
         entries = len(schedule.entries) if schedule else 0
+        if schedule is not None:
+            from offbeat.core.past import past_warnings
+
+            found += past_warnings(schedule, session.clock.now())
         if broker and schedule is not None:
             _look_at_broker(site, schedule)
     except OffbeatError as exc:
