@@ -178,7 +178,9 @@ class Plain:
 
     def _line(self, row: HistoryRow) -> str:
         late = f"  {late_ms(row):.0f} ms late" if row.dispatched_at else ""
-        return f"offbeat   {row.entry:<18}  due {local(row.due_at)}  {row.state:<10}{late}  {row.task_id[:8]}".rstrip()
+        jitter = (row.send_at or row.due_at) - row.due_at
+        due = f"{local(row.due_at)}{f' +{jitter} s jitter' if jitter else ''}"
+        return f"offbeat   {row.entry:<18}  due {due}  {row.state:<10}{late}  {row.task_id[:8]}".rstrip()
 
 
 class Terminal:
@@ -313,7 +315,8 @@ NEXT = (
     "  offbeat check                      every problem of the tree at once",
     "  offbeat next -n 3                  when each entry is due next",
     "  offbeat plan                       what would be sent, and why",
-    "  offbeat fire search_dates          send one now (first: export OFFBEAT_BROKER=filesystem://)",
+    "  export OFFBEAT_BROKER=filesystem://",
+    "  offbeat fire search_dates          send one now",
     "  offbeat history                    what became of it",
 )
 

@@ -48,6 +48,9 @@ def test_everything_due_is_sent_and_received_and_nothing_is_left_behind(tmp_path
     assert counts["due"] == counts["dispatched"] >= 4
     assert 3 <= counts["received"] <= counts["dispatched"]
     assert "what was due, sent and received is equal" in done.stdout
+    hints = done.stdout.partition("What to try next")[2].splitlines()
+    assert len(hints) > 5
+    assert [line for line in hints if len(line) > 80] == []
     assert "\x1b" not in done.stdout
     assert done.stderr == ""
     assert list(tmp_path.iterdir()) == []

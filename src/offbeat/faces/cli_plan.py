@@ -93,7 +93,7 @@ def plan(session: Session, hours: float, as_json: bool) -> None:
 
 def _notes(schedule: Schedule | None, standing: Schedule | None) -> Iterator[str]:
     if standing is None:
-        yield "nothing has ticked yet: the first tick sends nothing, and counts from then on"
+        yield "nothing has ticked yet: the first tick or fire fixes the starting point; nothing before it is sent"
     elif schedule is None:
         yield "the tree is refused; this is the last good schedule, which stays in force"
     elif schedule.digest != standing.digest:
