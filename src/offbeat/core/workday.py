@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import islice
 
 from offbeat.core.exclusions import STEPS, Exclusions
 from offbeat.core.localdays import LocalDays
@@ -15,6 +16,8 @@ from offbeat.core.rule import Recurrence
 from offbeat.core.zones import DAY
 
 FARTHEST = 92  # days that a due time is moved by at most
+MOST_MOVED = 1440  # due times of one day off that are moved, the first of the day; the rest are left out
+_KEPT = 4  # days of which is kept what is due
 _ENDLESS = 1 << 62
 _IN_A_ROW = 16  # excluded due times after which a stream starts anew behind what excludes them
 
@@ -173,7 +176,7 @@ class MovingRecurrence:
         """Return what is due on a working day: its own due times and those moved to it."""
         known = self._known.get(day)
         if known is None:
-            if len(self._known) >= 64:
+            if len(self._known) >= _KEPT:
                 self._known.clear()
             known = self._known[day] = tuple(sorted(set(self._gathered(day))))
         return known
@@ -183,7 +186,8 @@ class MovingRecurrence:
         for source in range(day, day + (FARTHEST + 1) * step, step):
             if source != day and not self._excluded.is_off(source):
                 return
-            for due in self.inner.due_times(self._days.start(source) - 1, self._days.start(source + 1) - 1):
+            of_day = self.inner.due_times(self._days.start(source) - 1, self._days.start(source + 1) - 1)
+            for due in of_day if source == day else islice(of_day, MOST_MOVED):
                 if source != day:
                     due = self._days.zone.first_instant(day * DAY + self._days.shown(due) % DAY)
                 if self._excluded.hours_around(due) is None:
