@@ -63,6 +63,11 @@ def test_an_env_file_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
     assert "No such file" in problem.what
 
 
+def test_an_env_file_that_is_missing_stops_nobody_whose_environment_has_the_address(tmp_path: Path) -> None:
+    for name in ("OFFBEAT_BROKER", "CELERY_BROKER_URL"):
+        assert broker_url({name: "redis://here"}, BrokerSettings(env_file=".env"), tmp_path) == "redis://here"
+
+
 def test_an_env_file_that_is_not_text_is_a_problem_that_shows_none_of_it(tmp_path: Path) -> None:
     (tmp_path / ".env").write_bytes(b"OFFBEAT_BROKER=redis://:hunter2\xff@h\n")
 

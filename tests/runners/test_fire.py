@@ -62,6 +62,15 @@ def test_a_task_that_is_not_in_the_schedule_is_fired_by_its_short_or_full_name(s
     assert site.wire.sent[1].body[1] == {"n": 1}
 
 
+def test_the_newest_of_several_fired_in_one_second_is_the_first_of_the_history(site: MemorySite, clock: FakeClock) -> None:
+    fired = []
+    for _ in range(3):
+        fired.append(fire(site, "ping").occurrence)
+        clock.advance(0.1)
+
+    assert [row.task_id for row in site.ledger.history(limit=1)] == fired[-1:]
+
+
 @pytest.mark.parametrize("name", ["", "two words", "hourly/nothing", "a\x07b"])
 def test_a_name_that_is_neither_entry_nor_task_is_a_problem(site: MemorySite, name: str) -> None:
     with pytest.raises(ConfigError):

@@ -27,8 +27,12 @@ def broker_url(environ: Mapping[str, str], settings: BrokerSettings, root: Path)
     Raises: ConfigError when none of them is set, or env_file cannot be read.
     """
     names = [*PLAIN_NAMES, *([settings.broker_env] if settings.broker_env else [])]
-    if not any(environ.get(name) for name in names) or settings.env_file:
-        environ = {**_of_file(settings, root), **{name: text for name, text in environ.items() if text}}
+    if settings.env_file and not environ.get(names[0]):
+        try:
+            environ = {**_of_file(settings, root), **{name: text for name, text in environ.items() if text}}
+        except ConfigError:
+            if not any(environ.get(name) for name in names):
+                raise
     for name in names:
         if url := environ.get(name, "").strip():
             return url

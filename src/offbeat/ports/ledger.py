@@ -192,10 +192,10 @@ class LedgerStatus:
     refused_whole: bool  # True when that tree was refused whole and an older revision is in force
 
 
-def newest_first(row: HistoryRow) -> tuple[int, str, str, DueTime, Instant, str]:
-    """Return what history is sorted by: newest due time first (a gap counts from its last one), then by name and kind."""
+def newest_first(row: HistoryRow) -> tuple[int, Instant, str, str, DueTime, str]:
+    """Return what history is sorted by: newest due time first (a gap counts from its last one), then newest record, then name."""
     newest = row.due_at if row.until is None else row.until
-    return (-newest, row.entry, row.kind, row.due_at, row.recorded_at or 0.0, row.key.kind_id if row.key else "")
+    return (-newest, -(row.recorded_at or 0.0), row.entry, row.kind, row.due_at, row.key.kind_id if row.key else "")
 
 
 def unknown_entry(name: str, where: str) -> ConfigError:

@@ -86,7 +86,7 @@ find_offbeat
 if [ "$#" -gt 0 ]; then
     exec "$offbeat" --tree "$tree" fire "$@"
 elif [ "$directory" = tasks ] || [ "$path" != "$self" ]; then
-    exec "$offbeat" --tree "$tree" fire "$name"
+    exec "$offbeat" --tree "$tree" fire "$name" --unlisted
 else
     exec "$offbeat" --tree "$tree" slot "$directory/$name"
 fi

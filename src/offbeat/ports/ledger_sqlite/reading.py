@@ -40,7 +40,7 @@ FROM outbox o JOIN entries e ON e.eno = o.eno WHERE o.due_at >= ?1 AND (?2 IS NU
 UNION ALL
 SELECT * FROM (
   SELECT {settled} WHERE h.due_at >= ?1 AND {whose}
-  ORDER BY h.due_at DESC, e.name, h.kind, h.recorded_at, h.kind_id LIMIT ?3)"""
+  ORDER BY h.due_at DESC, h.recorded_at DESC, e.name, h.kind, h.kind_id LIMIT ?3)"""
 FAILED = f"SELECT {SETTLED} WHERE h.state = 'failed' AND h.finished_at > ? ORDER BY h.finished_at, h.eno, h.due_at LIMIT ?"
 GAPS = """
 SELECT g.until_at, g.after_at, e.eno, e.name, v.recurrence, v.zone, v.first, v.last, g.reason, g.recorded_at
