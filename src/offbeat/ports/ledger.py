@@ -193,7 +193,7 @@ class LedgerStatus:
 
 
 def newest_first(row: HistoryRow) -> tuple[int, Instant, str, str, DueTime, str]:
-    """Return what history is sorted by: newest due time first (a gap counts from its last one), then newest record, then name."""
+    """Return what history is sorted by: newest due time first (a gap counts from its last one), then newest record."""
     newest = row.due_at if row.until is None else row.until
     return (-newest, -(row.recorded_at or 0.0), row.entry, row.kind, row.due_at, row.key.kind_id if row.key else "")
 
