@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from offbeat.core.listing import Kind, Text, TreeFiles
 from offbeat.core.model import Entry
@@ -248,3 +251,26 @@ def test_a_rule_that_takes_its_day_from_1970_is_a_warning() -> None:
     assert "a" in entries
     assert [(problem.code, problem.severity) for problem in problems] == [("S162", Severity.WARNING)]
     assert "Thursday" in problems[0].what
+
+
+HOSTILE = st.text("0123456789-/:*, @holidaysBGHLW.icsT#\"'[]{}", max_size=60) | st.text(max_size=4096)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(["except", "rrule", "workday", "at", "every", "cron", "event", "jitter"]), HOSTILE)
+def test_any_text_in_any_key_is_read_or_is_a_problem(key: str, text: str) -> None:
+    said = json.dumps(text.encode("utf-8", "replace").decode(), ensure_ascii=False).replace("\x7f", "\\u007f")
+    lines = f"solar = {{ event = {said}, latitude = 1, longitude = 1 }}" if key == "event" else f"{key} = {said}"
+    more = 'every = "1h"\n' if key in ("except", "workday", "jitter") else ""
+
+    entries, problems = read(f"[entries.one]\n{more}{lines}")
+
+    assert entries or problems
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.integers(0, len(ICS) - 1), st.binary(max_size=8), st.integers(0, 40))
+def test_a_damaged_calendar_file_is_read_or_is_a_problem(place: int, put: bytes, cut: int) -> None:
+    entries, problems = read('[entries.one]\nevery = "1h"\nexcept = "closures.ics"', ics=ICS[:place] + put + ICS[place + cut :])
+
+    assert entries or {problem.code for problem in problems} <= {"S161", "S163", "S165", "S166", "S110"}
