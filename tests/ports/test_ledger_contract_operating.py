@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from itertools import permutations
+
 import pytest
 from tests.ports.ledger_world import NOON, entry, outcome, pass_once, runner, schedule, states
 
@@ -263,3 +266,61 @@ def test_a_removed_entry_that_comes_back_keeps_its_rows_and_its_number(ledger: L
 
     assert [claim.key.eno for claim in pass_once(ledger, A)] == [1]
     assert [row.due_at - NOON for row in ledger.history("e")] == [720, 60]
+
+
+def test_a_compile_that_somebody_overtook_writes_nothing(handles: Callable[[], Ledger], clock: FakeClock) -> None:
+    slow, quick = handles(), handles()
+    slow.activate(schedule(entry()), "s1")
+    known = slow.look(A).stamp
+    assert quick.activate(schedule(entry(), entry("new", "every 60 5")), "s3", "[3]", known=known) == 2
+    clock.advance(10)
+
+    assert slow.activate(schedule(entry("old")), "s2", "[2]", known=known) == 0
+    assert (slow.look(A).stamp, slow.status().revision, slow.status().refused) == ("s3", 2, "[3]")
+    assert [e.name for e, _ in slow.entries()] == ["e", "new"]
+    assert slow.activate(schedule(entry("old")), "s2", known=slow.look(A).stamp) == 3
+
+
+def test_a_refusal_that_somebody_overtook_is_not_remembered(ledger: Ledger) -> None:
+    ledger.activate(schedule(entry()), "s3")
+    ledger.refuse("s2", "[2]", known="s1")
+    assert (ledger.look(A).stamp, ledger.status().refused_whole) == ("s3", False)
+
+    ledger.refuse("s4", "[4]", known="s3")
+    assert (ledger.look(A).stamp, ledger.status().refused, ledger.status().refused_whole) == ("s4", "[4]", True)
+
+
+def test_a_compile_that_a_refusal_overtook_writes_nothing(ledger: Ledger) -> None:
+    ledger.activate(schedule(entry()), "s1")
+    ledger.refuse("s3", "[3]", known="s1")
+
+    assert ledger.activate(schedule(), "s2", known="s1") == 0
+    assert (ledger.look(A).stamp, ledger.status().revision, ledger.status().refused_whole) == ("s3", 1, True)
+
+
+def test_two_who_read_the_same_tree_are_of_one_mind(handles: Callable[[], Ledger]) -> None:
+    one, other = handles(), handles()
+
+    assert [who.activate(schedule(entry()), "s", known="") for who in (one, other)] == [1, 1]
+
+
+@pytest.mark.parametrize("order", sorted(set(permutations("aabbr"))), ids="".join)
+def test_of_all_who_saw_the_same_stamp_one_is_heard_and_the_others_read_again(
+    handles: Callable[[], Ledger], order: tuple[str, ...]
+) -> None:
+    """a and b look, then activate; r refuses a third tree at once. In every order, whoever writes knows what it writes over."""
+    sights: dict[str, str] = {}
+    shared = handles()
+    shared.activate(schedule(entry()), "s0")
+    stamp = "s0"
+    for who in order:
+        ledger = handles()
+        if who == "r":
+            ledger.refuse(stamp := "sr", "[]", known=ledger.look(A).stamp)
+        elif who not in sights:
+            sights[who] = ledger.look(A).stamp
+        else:
+            done = ledger.activate(schedule(entry(who)), f"s{who}", known=sights[who])
+            assert bool(done) is (sights[who] == stamp)
+            stamp = f"s{who}" if done else stamp
+        assert shared.look(A).stamp == stamp

@@ -138,6 +138,14 @@ def boundary(now: Instant, *decided: DueTime | None) -> DueTime:
     return max([floor(now), *(instant for instant in decided if instant is not None)]) + 1
 
 
+def is_stale(present: str, stamp: str, known: str | None) -> bool:
+    """Return whether a tree that was read while the ledger's stamp was `known` (None: not asked) must not be written now.
+
+    present: the ledger's stamp. One that is `stamp` already is no newer tree: the message came twice, or two read the same.
+    """
+    return known is not None and present not in (known, stamp)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
     """From one revision to the next. opened: new, or with another Timing. kept: the others; they may differ in the rest."""

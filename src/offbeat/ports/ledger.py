@@ -286,7 +286,7 @@ class Dispatching(Protocol):
 class Operating(Protocol):
     """For people and for the compile step."""
 
-    def activate(self, schedule: Schedule, stamp: str, problems: str = "") -> int:
+    def activate(self, schedule: Schedule, stamp: str, problems: str = "", *, known: str | None = None) -> int:
         """Make `schedule` the active revision from the store's now on; return its number.
 
         Equal digest: only stamp and problems are written, the number stays. Otherwise: entries not in it are removed, a
@@ -295,10 +295,16 @@ class Operating(Protocol):
         An `at` of a new version, not more than PUNCTUAL seconds past, is recorded by the activation itself, as pending (not
         by the very first one of a ledger, which plans nothing). Raises LedgerError while the clock is not believed: a change
         would count from a wrong instant.
+
+        known: the ledger's stamp ("" for none yet) as `look` told it before the tree was read. If it is another one by now,
+        and not `stamp` itself, somebody has read a newer tree: nothing is written and the answer is 0. Look and read again.
         """
 
-    def refuse(self, stamp: str, problems: str) -> None:
-        """Remember that the tree with this stamp was refused whole, and why. The active revision stays in force."""
+    def refuse(self, stamp: str, problems: str, *, known: str | None = None) -> None:
+        """Remember that the tree with this stamp was refused whole, and why. The active revision stays in force.
+
+        known: as in `activate`; nothing is written when the ledger's stamp is another by now. The caller's next look tells.
+        """
 
     def fire(self, runner: Runner, name: str, token: str, call: TaskCall | CommandCall | None = None) -> Slot:
         """Record a manual row for `name`, due now, born claimed. token makes the key: a repeat with it finds the same row.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import floor
 
 from offbeat.core.model import PUNCTUAL, SHARD, Cause, CommandCall, Entry, Instant, Key, Kind, Schedule, State, TaskCall
-from offbeat.core.transitions import boundary, compare, just_passed, next_due
+from offbeat.core.transitions import boundary, compare, is_stale, just_passed, next_due
 from offbeat.ports.ledger import Runner, Slot, clock_not_believed, unknown_entry
 from offbeat.ports.ledger_memory.shelves import Pause, Row, Shard, Shelves, Version
 
@@ -13,13 +13,20 @@ from offbeat.ports.ledger_memory.shelves import Pause, Row, Shard, Shelves, Vers
 class OperatingMemory(Shelves):
     """activate, refuse, fire, slot, pause, resume."""
 
-    def activate(self, schedule: Schedule, stamp: str, problems: str = "") -> int:
+    def activate(self, schedule: Schedule, stamp: str, problems: str = "", *, known: str | None = None) -> int:
         now = self.clock.now()
         if not self.belief.holds(now):
             raise clock_not_believed(self.where)
+        if is_stale(self.stamp, stamp, known):
+            return 0
         self.stamp, self.problems, self.refused_whole = stamp, problems, False
         if self.active is not None and schedule.digest and self.active.digest == schedule.digest:
             return self.revision
+        self._compile(schedule, now)
+        self.active, self.activated_at, self.revision = schedule, now, self.revision + 1
+        return self.revision
+
+    def _compile(self, schedule: Schedule, now: Instant) -> None:
         present = {self.names[eno]: v for eno in sorted(self.versions) if (v := self.open_version(eno)) is not None}
         changes = compare({name: version.entry.timing for name, version in present.items()}, schedule.entries)
         touched: set[int] = set()
@@ -33,8 +40,6 @@ class OperatingMemory(Shelves):
                 self._record_passed(entry, now)
         for gid in touched:
             self.groups[gid].version += 1
-        self.active, self.activated_at, self.revision = schedule, now, self.revision + 1
-        return self.revision
 
     def _close(self, version: Version, now: Instant) -> set[int]:
         cursor = self.groups[version.gid].cursor if version.gid else None
@@ -84,8 +89,9 @@ class OperatingMemory(Shelves):
                 self.rows[key] = Row(key=key, send_at=due_at, cause=Cause.SCHEDULE, recorded_at=now, next_try_at=float(due_at))
                 self.last_due[eno] = max(due_at, self.last_due.get(eno, due_at))
 
-    def refuse(self, stamp: str, problems: str) -> None:
-        self.stamp, self.problems, self.refused_whole = stamp, problems, True
+    def refuse(self, stamp: str, problems: str, *, known: str | None = None) -> None:
+        if not is_stale(self.stamp, stamp, known):
+            self.stamp, self.problems, self.refused_whole = stamp, problems, True
 
     def fire(self, runner: Runner, name: str, token: str, call: TaskCall | CommandCall | None = None) -> Slot:
         now = self.clock.now()

@@ -22,7 +22,7 @@ from offbeat.core.model import (
     TaskCall,
     Timing,
 )
-from offbeat.core.transitions import Span, boundary, bounds, compare, just_passed, next_due, queue_of
+from offbeat.core.transitions import Span, boundary, bounds, compare, is_stale, just_passed, next_due, queue_of
 from offbeat.ports.ledger import Runner, Slot, clock_not_believed, unknown_entry
 from offbeat.ports.ledger_sqlite.claims import META, THIS, belief_of, claims, held_by, hold, key_of, key_tuple, policy_columns
 from offbeat.ports.ledger_sqlite.connection import Store
@@ -67,7 +67,7 @@ PAUSED = "eno IS ? AND from_at <= ? AND (until_at IS NULL OR until_at > ?)"
 class OperatingSqlite(Store):
     """activate, refuse, fire, slot, pause, resume."""
 
-    def activate(self, schedule: Schedule, stamp: str, problems: str = "") -> int:
+    def activate(self, schedule: Schedule, stamp: str, problems: str = "", *, known: str | None = None) -> int:
         from offbeat.core.serial import schedule_to_json, settings_to_json
 
         with self.writing() as db:
@@ -75,6 +75,8 @@ class OperatingSqlite(Store):
             meta = db.execute(META).fetchone()
             if not belief_of(meta).holds(now):
                 raise clock_not_believed(self.where)
+            if is_stale(_stamp(db), stamp, known):
+                return 0
             revision = int(meta[0])
             db.execute("UPDATE meta SET stamp = ?, problems = ?, refused_whole = 0", (stamp, problems))
             active = db.execute("SELECT digest FROM revisions WHERE rev = ?", (revision,)).fetchone()
@@ -86,9 +88,10 @@ class OperatingSqlite(Store):
             db.execute("UPDATE meta SET active_rev = ?", (revision + 1,))
             return revision + 1
 
-    def refuse(self, stamp: str, problems: str) -> None:
+    def refuse(self, stamp: str, problems: str, *, known: str | None = None) -> None:
         with self.writing() as db:
-            db.execute("UPDATE meta SET stamp = ?, problems = ?, refused_whole = 1", (stamp, problems))
+            if not is_stale(_stamp(db), stamp, known):
+                db.execute("UPDATE meta SET stamp = ?, problems = ?, refused_whole = 1", (stamp, problems))
 
     def fire(self, runner: Runner, name: str, token: str, call: TaskCall | CommandCall | None = None) -> Slot:
         with self.writing() as db:
@@ -143,6 +146,10 @@ class OperatingSqlite(Store):
         if not found:
             raise unknown_entry(name, self.where)
         return int(found[0])
+
+
+def _stamp(db: sqlite3.Connection) -> str:
+    return str(db.execute("SELECT stamp FROM meta").fetchone()[0])
 
 
 def number_of(db: sqlite3.Connection, name: str) -> int:
