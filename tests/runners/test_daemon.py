@@ -151,3 +151,44 @@ def test_a_command_that_fails_is_logged_once(
 
     told = [record.__dict__["fields"] for record in caplog.records if record.__dict__["event"] == "command_failed"]
     assert told == [{"entry": "sweep", "due_at": NOON + 60, "reason": "exit_status", "note": "exit status 1"}]
+
+
+def test_a_bug_of_ours_is_logged_and_the_schedule_goes_on(
+    site: MemorySite, clock: FakeClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    stop = Stop()
+    daemon = Daemon(site=site, stop=stop, tell=list)
+    whole = site.wire
+
+    class Broken:
+        def publish(self, messages: object, seconds: float) -> object:
+            site.wire = whole
+            raise RuntimeError("oops")
+
+        def close(self) -> None:
+            return
+
+    class Ending(FakeClock):
+        def sleep_until(self, instant: float) -> None:
+            super().sleep_until(instant)
+            stop.is_set = self.wall > NOON + 90
+
+    site.clock = site.memory.clock = whole._clock = Ending(float(NOON))
+    site.wire = Broken()
+    with caplog.at_level(logging.INFO, logger="offbeat"):
+        daemon.run()
+
+    assert [str(record.__dict__["event"]) for record in caplog.records].count("bug") == 1
+    assert due(site) == ["12:01:00"]
+
+
+def test_a_host_that_slept_for_a_day_and_a_changed_tree_recover(
+    site: MemorySite, daemon: Daemon, clock: FakeClock, write: Callable[[str], Path]
+) -> None:
+    live(daemon, clock, 10)
+    clock.advance(86_400)
+    write('[entries.ping]\nevery = "1m"\nkwargs = { full = true }\n')
+    live(daemon, clock, 70)
+
+    assert due(site)[-1] == "12:01:00"
+    assert site.wire.sent[-1].body[1] == {"full": True}

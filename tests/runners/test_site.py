@@ -103,3 +103,37 @@ def test_a_first_schedule_that_is_refused_whole_raises_all_its_problems_and_make
         site.sync(site.runner("tick"))
     assert [problem.line for problem in raised.value.problems] == [1]
     assert list(tmp_path.glob("state/**/*.db")) == []
+
+
+def test_a_schedule_file_that_is_missing_for_a_moment_does_not_make_another_project(tmp_path: Path) -> None:
+    folder = checkout(tmp_path / "a")
+    (folder / "cron" / "hourly").mkdir()
+    site = enter(folder, tmp_path / "state")
+    tick(site)
+    file = folder / "cron" / "schedule.toml"
+    file.rename(tmp_path / "away")
+
+    refused = tick(enter(folder, tmp_path / "state"))
+    assert [problem.code for problem in refused.problems] == ["C106"]
+    assert site.ledger.status().refused_whole
+    assert [entry.name for entry, _ in site.ledger.entries()] == ["ping"]
+
+    (tmp_path / "away").rename(file)
+    assert tick(site).problems == ()
+    assert [path.name for path in site.state.glob("*.db")] == ["shop.db"]
+
+
+def test_the_environment_names_the_project_before_any_file(tmp_path: Path) -> None:
+    folder = checkout(tmp_path / "a")
+    tick(enter(folder, tmp_path / "state"))
+    named = enter(folder, tmp_path / "state", OFFBEAT_PROJECT="market")
+    assert tick(named).problems == ()
+
+    assert (named.project, named.ledger.status().project) == ("market", "market")
+    assert enter(folder, tmp_path / "state").project == "shop"
+
+
+def test_a_relative_state_folder_does_not_count(tmp_path: Path) -> None:
+    site = enter(checkout(tmp_path / "a"), tmp_path / "state", XDG_STATE_HOME="state", HOME=str(tmp_path))
+
+    assert site.state.is_relative_to(tmp_path / ".local" / "state")

@@ -11,6 +11,7 @@ import pytest
 from offbeat.core.model import Reason, State
 from offbeat.core.plan import plan
 from offbeat.ports.clock import FakeClock
+from offbeat.ports.command import Order
 from offbeat.ports.ledger import LEASE, Report
 from offbeat.runners.dispatch import Dispatcher
 from offbeat.runners.tick import tick
@@ -277,3 +278,60 @@ def test_a_clock_that_jumped_a_day_ahead_is_believed_by_a_second_look_only(site:
 
     assert any(asked >= NOON + 86_400 + 5 for asked in clock.sleeps)
     assert [at for _, at in due(site)][-1] == "2026-03-02T12:00:00Z"
+
+
+@pytest.mark.parametrize("hours", [2, 30])
+def test_a_host_that_was_away_and_a_changed_tree_recover_by_the_first_tick(
+    site: MemorySite, clock: FakeClock, write: Write, hours: int
+) -> None:
+    clock.advance(hours * 3600)
+    write('[entries.ping]\nevery = "1m"\nkwargs = { full = true }\n')
+    done = tick(site)
+
+    assert (done.exit_code, done.problems) == (0, ())
+    assert due(site)[-1] == ("ping", f"2026-03-{1 + (12 + hours) // 24:02}T{(12 + hours) % 24:02}:00:00Z")
+    assert site.wire.sent[-1].body[1] == {"full": True}
+
+
+def test_celery_tasks_go_out_before_commands_are_started(site: MemorySite, clock: FakeClock, write: Write) -> None:
+    write('[entries.ping]\nevery = "1m"\n[entries.sweep]\nevery = "1m"\ncommand = "true"\n')
+    tick(site)
+    clock.advance(60)
+    started: list[int] = []
+
+    class Slow:
+        def start(self, order: Order) -> str:
+            started.append(len(site.wire.sent))
+            clock.advance(30)
+            return ""
+
+    site.hands = Slow()
+    tick(site)
+
+    assert started[0] == 1
+
+
+def test_commands_that_could_not_be_started_within_the_lease_are_handed_back_untried(
+    site: MemorySite, clock: FakeClock, write: Write
+) -> None:
+    for directory in ("minutely", "hourly"):
+        tree = write('[directories]\nhourly = "* * * * *"\n')
+        (tree / directory).mkdir(mode=0o755)
+        (tree / directory / "job").write_text("#!/bin/sh\n")
+        (tree / directory / "job").chmod(0o755)
+    tick(site)
+    clock.advance(60)
+    orders: list[Order] = []
+
+    class Slow:
+        def start(self, order: Order) -> str:
+            orders.append(order)
+            clock.advance(LEASE)
+            return ""
+
+    site.hands = Slow()
+    done = tick(site, seconds=LEASE)
+
+    assert (done.exit_code, done.problems) == (0, ())
+    assert len(orders) == 1
+    assert sorted(str(row.state) for row in site.ledger.history(limit=10)) == ["claimed", "pending"]

@@ -27,6 +27,7 @@ class Event(StrEnum):
     BROKER_BACK = "broker_back"  # the broker takes messages again: where, seconds
     LEDGER_ERROR = "ledger_error"  # the ledger could not be asked: where, error
     LEDGER_BACK = "ledger_back"  # the ledger answers again: where, seconds
+    BUG = "bug"  # a mistake of offbeat's own; the runner goes on: error, and a traceback
     CLOCK_DOUBTED = "clock_doubted"  # the clock stepped far forward; nothing is decided until a second look: believe_at
     STARTED = "started"  # a runner is up: runner, tree, ledger
     STOPPING = "stopping"  # a runner was told to stop, and its batch is done: runner

@@ -61,14 +61,24 @@ class Daemon:
         site = self.site
         report_sync(synced := site.sync(self.dispatcher.runner))
         self.tell(synced.problems)
-        self._stamp = synced.stamp
+        self._stamp = synced.stamp if synced.settled else ""
         self._failed_at = site.ledger.look(self.dispatcher.runner).failed_at
         _event(logging.INFO, Event.STARTED, runner=self.dispatcher.runner.id, tree=str(site.tree), ledger=site.ledger_address)
         while not self.stop.is_set:
-            site.clock.sleep_until(self.step())
+            site.clock.sleep_until(self._step_safely())
         _event(logging.INFO, Event.STOPPING, runner=self.dispatcher.runner.id)
         _event(logging.INFO, Event.STOPPED, runner=self.dispatcher.runner.id, **self._counts())
         site.close()
+
+    def _step_safely(self) -> float:
+        """Step; a mistake of ours is logged and must not end everybody's schedule."""
+        try:
+            return self.step()
+        except Exception as error:
+            self._failures += 1
+            log.exception("bug", extra={"event": Event.BUG, "fields": {"error": f"{type(error).__name__}: {error}"}})
+            self.site.close()
+            return self.site.clock.now() + delay(self._failures)
 
     def step(self) -> float:
         """Compile a changed tree, do what is due, and return the instant to wake at. Never raises OffbeatError."""

@@ -64,9 +64,8 @@ class Dispatcher:
         skipped = {claim.key for claim, _ in skips}
         left = [claim for claim in claims if claim.key not in skipped]
         self._settle_skips(skips)
-        commands = [claim for claim in left if isinstance(claim.call, CommandCall)]
-        self._start(commands, now)
         self._publish([claim for claim in left if isinstance(claim.call, TaskCall)], now, since)
+        self._start([claim for claim in left if isinstance(claim.call, CommandCall)], now, since)
 
     def _settle_skips(self, skips: Sequence[tuple[Claim, Reason]]) -> None:
         outcomes = []
@@ -81,7 +80,7 @@ class Dispatcher:
         if outcomes:
             self.ledger.settle(self.runner, outcomes)
 
-    def _start(self, claims: Sequence[Claim], now: float) -> None:
+    def _start(self, claims: Sequence[Claim], now: float, since: float) -> None:
         steps = [
             Step(key=c.key, attempt=c.attempt, name=c.name, call=c.call) for c in claims if isinstance(c.call, CommandCall)
         ]
@@ -89,8 +88,11 @@ class Dispatcher:
             return
         commands, by_key = self.site.commands(), {claim.key: claim for claim in claims}
         for order in by_slot(steps):
-            error = commands.start(order)
             together = [by_key[step.key] for step in order.steps]
+            if self.site.clock.monotonic() >= since + LEASE - MARGIN:
+                self.ledger.settle(self.runner, [_back(claim, now) for claim in together])
+                continue
+            error = commands.start(order)
             if error:
                 self.tally.error = error
                 self.ledger.settle(self.runner, [self._later(claim, error, now) for claim in together])
@@ -154,7 +156,7 @@ class Dispatcher:
             _say(logging.INFO, Event.DISPATCHED, claim, task_id=message.task_id)
             return Outcome(key=claim.key, attempt=claim.attempt, state=State.DISPATCHED, task_id=message.task_id)
         if not delivery.tried:  # its turn did not come before our lease ends: at once, by whoever is free
-            return Outcome(key=claim.key, attempt=claim.attempt, state=State.PENDING, next_try_at=now, lane=claim.lane)
+            return _back(claim, now)
         self.tally.error = delivery.error
         if not delivery.retry:
             self.tally.undelivered += 1
@@ -181,6 +183,11 @@ class Dispatcher:
         return Outcome(
             key=claim.key, attempt=claim.attempt, state=State.PENDING, error=error, next_try_at=next_try_at, lane=Lane.CATCH_UP
         )
+
+
+def _back(claim: Claim, now: float) -> Outcome:
+    """Hand back a claim that was not tried, for whoever is free."""
+    return Outcome(key=claim.key, attempt=claim.attempt, state=State.PENDING, next_try_at=now, lane=claim.lane)
 
 
 def _reason(claim: Claim, now: float) -> Reason:

@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from offbeat.errors import OffbeatError, Problem
+from offbeat.core.listing import Kind
+from offbeat.errors import ConfigError, OffbeatError, Problem
 from offbeat.ports import files
 from offbeat.ports.clock import Clock
 from offbeat.ports.ledger import Runner
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from offbeat.ports.ledger import Ledger, Outlook
 
 SUPERVISOR_LOG = "supervisor.log"  # what supervisors say when they fail; beside the ledger, or in OpenShift's folder
+TRIES = 3  # how often a tree is read again because somebody else compiled it in the meantime
 NOTES = "tree.json"  # beside the ledger: what the newest tree was, so that an unchanged one is not parsed again
 
 
@@ -72,8 +74,7 @@ class Site:
         ledger, and so have the releases that one link leads to in turn.
         """
         if self._state is None:
-            place = self.environ.get("OPENSHIFT_DATA_DIR") or self.environ.get("XDG_STATE_HOME")
-            base = Path(place) if place else Path(self.environ.get("HOME") or Path.home()) / ".local" / "state"
+            base = _state_home(self.environ)
             places = [base / "offbeat" / name for name in self._names()]
             self._state = next((place.resolve() for place in places if place.is_dir()), places[-1])
         return self._state
@@ -93,7 +94,8 @@ class Site:
     def project(self) -> str:
         """The project's name: from the notes of the last tree that was read, else from the files."""
         if not self._project:
-            self._project = self.notes.get("project", "") or self._parse(files.read_tree(self.tree))[0].project
+            named = self.environ.get("OFFBEAT_PROJECT") or self.notes.get("project", "")
+            self._project = named or self._parse(files.read_tree(self.tree))[0].project
         return self._project
 
     @property
@@ -151,18 +153,35 @@ class Site:
     def sync(self, runner: Runner, *, patience: float = files.PATIENCE) -> Synced:
         """Compile the tree into the ledger if its stamp is another than the ledger knows.
 
-        patience: seconds to wait for a tree that is being written. Raises OffbeatError with all problems when there is no
-        schedule at all: none in the files and none in the ledger.
+        patience: seconds to wait for a tree that is being written, and whether to wait for a clock that is doubted. Raises
+        OffbeatError with all problems when there is no schedule at all: none in the files and none in the ledger.
         """
-        stamp = files.stamp(self.tree)
-        if self.notes.get("stamp") == stamp.text and self.notes.get("project"):
+        for _ in range(TRIES):
+            stamp, outlook = files.stamp(self.tree), None
+            if self._is_known:
+                outlook = self._look(runner, patient=patience > 0)
+                if not outlook.believed or outlook.stamp == stamp.text:
+                    settled = outlook.stamp == stamp.text
+                    return Synced(stamp=stamp.text, settled=settled, revision=outlook.revision, outlook=outlook)
+            accepted = files.accept(self.tree, self.clock, patience=patience)
+            if accepted is None:
+                break
+            if synced := self._compile(accepted.files, accepted.stamp.text, runner):
+                return synced
+        return Synced(settled=False, outlook=outlook)
+
+    def _look(self, runner: Runner, *, patient: bool) -> Outlook:
+        """Look at the ledger; a second time, a little later, when its clock is doubted and we may wait."""
+        outlook = self.ledger.look(runner)
+        if patient and not outlook.believed:
+            self.clock.sleep_until(outlook.believe_at)
             outlook = self.ledger.look(runner)
-            if outlook.stamp == stamp.text:
-                return Synced(stamp=stamp.text, revision=outlook.revision, outlook=outlook)
-        accepted = files.accept(self.tree, self.clock, patience=patience)
-        if accepted is None:
-            return Synced(settled=False)
-        return self._compile(accepted.files, accepted.stamp.text)
+        return outlook
+
+    @property
+    def _is_known(self) -> bool:
+        """Whether the project's name can be told without reading the tree."""
+        return bool(self.environ.get("OFFBEAT_PROJECT") or self.notes.get("project"))
 
     def is_news(self, topic: str, text: str) -> bool:
         """Return whether `text` differs from what was told of `topic` last, and remember it; "" when there is nothing to tell.
@@ -185,28 +204,40 @@ class Site:
                 part.close()
         self._ledger = self._broker = None
 
-    def _compile(self, tree_files: TreeFiles, stamp: str) -> Synced:
+    def _compile(self, tree_files: TreeFiles, stamp: str, runner: Runner) -> Synced | None:
+        """Make what was read the active revision; None when somebody else changed the ledger's tree in the meantime."""
         from offbeat.core.parse import parse
         from offbeat.core.serial import format_problem_json
 
-        schedule, problems = parse(tree_files, self.environ) if files.is_tree(self.tree) else (None, (_gone(self.tree),))
+        schedule, problems = parse(tree_files, self.environ)
+        if missing := self._missing(tree_files, schedule):
+            schedule, problems = None, (missing,)
         text = json.dumps([format_problem_json(problem) for problem in problems]) if problems else ""
         told = self.notes.get("stamp") == stamp
         if schedule is None:
-            if not self.notes.get("project") and not self.environ.get("OFFBEAT_LEDGER"):
+            if not self._is_known and not self.environ.get("OFFBEAT_LEDGER"):
                 raise OffbeatError(*problems)
             self.ledger.refuse(stamp, text)
-            self._note(stamp=stamp, project=self.project)
+            self._note(stamp=stamp)
             return Synced(stamp=stamp, changed=True, problems=problems, told=told, refused=True)
         if schedule.project != self._project:
             self.close()
             self._project = schedule.project
         revision = self.ledger.activate(schedule, stamp, text)
-        self._note(stamp=stamp, project=schedule.project)
+        own = {} if self.environ.get("OFFBEAT_PROJECT") else {"project": schedule.project}
+        self._note(stamp=stamp, **own)
         if self._broker is not None:
             self._broker.close()
             self._broker = None
         return Synced(stamp=stamp, changed=True, revision=revision, problems=problems, told=told)
+
+    def _missing(self, tree_files: TreeFiles, schedule: Schedule | None) -> Problem | None:
+        """Return what is missing of a tree that is only half there, None when nothing is known to be."""
+        if not files.is_tree(self.tree):
+            return _gone(self.tree)
+        known = self.notes.get("project", "")
+        lost = tree_files.schedule.kind is Kind.MISSING and known and schedule and schedule.project != known
+        return _nameless(tree_files.schedule.path, known) if lost else None
 
     def _parse(self, tree_files: TreeFiles) -> tuple[Schedule, tuple[Problem, ...]]:
         from offbeat.core.parse import parse
@@ -221,7 +252,7 @@ class Site:
         """What is remembered beside the ledger: the newest tree's stamp and project, and what was told last."""
         try:
             notes = json.loads((self.state / NOTES).read_text("utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return {}
         return notes if isinstance(notes, dict) else {}
 
@@ -251,6 +282,26 @@ def _as_entered(start: Path, environ: Mapping[str, str]) -> Path:
         return start
 
 
+def _state_home(environ: Mapping[str, str]) -> Path:
+    """Return the folder for state; a relative XDG_STATE_HOME does not count, as its specification says."""
+    for name in ("OPENSHIFT_DATA_DIR", "XDG_STATE_HOME"):
+        if (place := environ.get(name, "")).startswith("/"):
+            return Path(place)
+    if (home := environ.get("HOME", "")).startswith("/"):
+        return Path(home) / ".local" / "state"
+    try:
+        return Path.home() / ".local" / "state"
+    except RuntimeError as exc:  # a user without an entry in passwd
+        raise ConfigError(
+            Problem(
+                code="C107",
+                what="there is no place for the ledger: neither HOME nor XDG_STATE_HOME is set, and the user has no home",
+                why="nothing can be remembered, so nothing was done",
+                fix="set XDG_STATE_HOME=/var/lib/offbeat, or OFFBEAT_LEDGER and HOME",
+            )
+        ) from exc
+
+
 def _file_name(project: str) -> str:
     """Return a file name for any project name: what is not plain becomes %XX."""
     plain = "".join(c if c.isalnum() and c.isascii() or c in "-_." else f"%{ord(c):02X}" for c in project)
@@ -264,4 +315,14 @@ def _gone(tree: Path) -> Problem:
         what="the cron tree is gone: the folder is missing or empty",
         why="an empty checkout looks like a schedule without entries; the last good schedule stays in force",
         fix="check the repository out again, or `offbeat uninstall crontab` if it is to be gone",
+    )
+
+
+def _nameless(file: str, project: str) -> Problem:
+    return Problem(
+        code="C106",
+        file=file,
+        what=f'schedule.toml is gone, which said that the project is "{project}"',
+        why="under another name everything would be sent again with other ids; the last good schedule stays in force",
+        fix=f"put the file back, or set OFFBEAT_PROJECT={project}",
     )

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from offbeat.runners.site import Site, Synced
 
 FAILURES = 20  # failed commands told at once
-PRUNE = 200  # settled rows that one tick removes at most
+PRUNE = 5000  # settled rows that one pass removes at most
 log = logging.getLogger("offbeat")
 
 
@@ -63,8 +63,6 @@ def _tick(site: Site, seconds: float) -> Ticked:
     outlook = synced.outlook or site.ledger.look(runner)
     if not outlook.believed:
         log.warning("clock_doubted", extra={"event": Event.CLOCK_DOUBTED, "fields": {"believe_at": outlook.believe_at}})
-        site.clock.sleep_until(outlook.believe_at)
-        outlook = site.ledger.look(runner)
     # Warnings are for `check`.
     problems = tuple(problem for problem in synced.problems if problem.severity is Severity.ERROR and not synced.told)
     problems += failed_commands(site, outlook)
@@ -87,9 +85,10 @@ def work(dispatcher: Dispatcher, deadline: float) -> None:
     before = None
     while (since := site.clock.monotonic()) < deadline:
         portion = ledger.take(BATCH)
-        if not portion.groups or portion.groups == before:  # the same again: somebody else records, or refuses, this one
+        asked = (portion.revision, portion.groups)
+        if not portion.groups or asked == before:  # the same again: somebody else records, or refuses, this one
             break
-        before = portion.groups
+        before = asked
         windows = plan(portion)
         claims = ledger.record(runner, windows, portion.revision)
         for problem in (problem for window in windows for problem in window.problems):
