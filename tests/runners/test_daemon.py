@@ -157,7 +157,7 @@ def test_a_bug_of_ours_is_logged_and_the_schedule_goes_on(
     site: MemorySite, clock: FakeClock, caplog: pytest.LogCaptureFixture
 ) -> None:
     stop = Stop()
-    daemon = Daemon(site=site, stop=stop, tell=list)
+    daemon = Daemon(site=site, stop=stop, tell=lambda _: None)
     whole = site.wire
 
     class Broken:

@@ -137,3 +137,31 @@ def test_a_relative_state_folder_does_not_count(tmp_path: Path) -> None:
     site = enter(checkout(tmp_path / "a"), tmp_path / "state", XDG_STATE_HOME="state", HOME=str(tmp_path))
 
     assert site.state.is_relative_to(tmp_path / ".local" / "state")
+
+
+def test_a_tree_that_was_read_before_a_newer_one_was_compiled_is_read_again(tmp_path: Path) -> None:
+    folder = checkout(tmp_path / "a")
+    tick(enter(folder, tmp_path / "state"))
+    slow, quick = (enter(folder, tmp_path / "state") for _ in range(2))
+    file = folder / "cron" / "schedule.toml"
+    file.write_text(SCHEDULE.replace("ping", "pong"))
+    activate = slow.ledger.activate
+
+    class Stopped:
+        """The ledger of a runner that is stopped just before it compiles what it has read."""
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(slow_ledger, name)
+
+        def activate(self, *args: object, **kwargs: object) -> int:
+            slow._ledger = slow_ledger
+            file.write_text(SCHEDULE.replace("ping", "pang"))
+            tick(quick)
+            return activate(*args, **kwargs)  # type: ignore[arg-type]
+
+    slow_ledger = slow.ledger
+    slow._ledger = Stopped()  # type: ignore[assignment]
+    synced = slow.sync(slow.runner("tick"))
+
+    assert synced.settled
+    assert [entry.name for entry, _ in quick.ledger.entries()] == ["pang"]

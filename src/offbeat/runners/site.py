@@ -166,7 +166,8 @@ class Site:
             accepted = files.accept(self.tree, self.clock, patience=patience)
             if accepted is None:
                 break
-            if synced := self._compile(accepted.files, accepted.stamp.text, runner):
+            known = outlook.stamp if outlook else None
+            if synced := self._compile(accepted.files, accepted.stamp.text, known):
                 return synced
         return Synced(settled=False, outlook=outlook)
 
@@ -204,8 +205,11 @@ class Site:
                 part.close()
         self._ledger = self._broker = None
 
-    def _compile(self, tree_files: TreeFiles, stamp: str, runner: Runner) -> Synced | None:
-        """Make what was read the active revision; None when somebody else changed the ledger's tree in the meantime."""
+    def _compile(self, tree_files: TreeFiles, stamp: str, known: str | None) -> Synced | None:
+        """Make what was read the active revision; None when somebody else has compiled a tree in the meantime.
+
+        known: the stamp that the ledger had before the tree was read, None when there was no ledger yet.
+        """
         from offbeat.core.parse import parse
         from offbeat.core.serial import format_problem_json
 
@@ -217,13 +221,15 @@ class Site:
         if schedule is None:
             if not self._is_known and not self.environ.get("OFFBEAT_LEDGER"):
                 raise OffbeatError(*problems)
-            self.ledger.refuse(stamp, text)
+            self.ledger.refuse(stamp, text, known=known)
             self._note(stamp=stamp)
             return Synced(stamp=stamp, changed=True, problems=problems, told=told, refused=True)
         if schedule.project != self._project:
             self.close()
-            self._project = schedule.project
-        revision = self.ledger.activate(schedule, stamp, text)
+            self._project, known = schedule.project, None
+        revision = self.ledger.activate(schedule, stamp, text, known=known)
+        if not revision:
+            return None
         own = {} if self.environ.get("OFFBEAT_PROJECT") else {"project": schedule.project}
         self._note(stamp=stamp, **own)
         if self._broker is not None:
