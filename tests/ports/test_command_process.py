@@ -14,7 +14,7 @@ import pytest
 from offbeat.core.model import CommandCall, Reason
 from offbeat.ports import command_process
 from offbeat.ports.clock import SystemClock
-from offbeat.ports.command_process import KEPT, CommandProcess, Ended, NotStarted, Signals, Tail, start_words
+from offbeat.ports.command_process import CommandProcess, Ended, NotStarted, Running, Signals, start_words
 
 LONG = 60.0
 
@@ -90,24 +90,6 @@ def test_signals_that_we_take_note_of_have_their_usual_effect_in_the_command(pro
     assert (ended.output, ended.exit_status) == (b"", 128 + signal.SIGHUP)
 
 
-def test_only_the_last_64_kib_of_output_are_kept(process: CommandProcess) -> None:
-    ended = sh(process, "yes 0123456789abcde | head -c 3000000; echo last")
-
-    assert len(ended.output) == KEPT
-    assert ended.output.endswith(b"\nlast\n")
-
-
-def test_the_memory_of_a_tail_is_bounded() -> None:
-    tail = Tail(limit=100)
-
-    for number in range(10_000):
-        tail.add(b"%07d\n" % number)
-
-        assert len(tail._kept) <= 208
-    assert tail.text().endswith(b"0009998\n0009999\n")
-    assert tail.dropped + len(tail._kept) == 80_000
-
-
 def test_a_command_that_hangs_is_stopped_at_its_time_limit_with_its_children(process: CommandProcess) -> None:
     ended = sh(process, "sleep 600 & echo $!; wait", time_limit=0.3)
 
@@ -144,23 +126,6 @@ def test_a_grandchild_that_keeps_the_pipe_open_holds_nobody(process: CommandProc
     assert ended.exit_status == 0
     assert is_alive(pid)  # what a command leaves in the background is its own affair
     os.kill(pid, signal.SIGKILL)
-
-
-def test_a_grandchild_that_writes_without_end_holds_nobody(process: CommandProcess) -> None:
-    ended = sh(process, "yes & exit 4")
-
-    assert ended.exit_status == 4
-
-
-def test_only_so_much_is_read_after_the_end_as_a_pipe_holds(tmp_path: Path) -> None:
-    (tmp_path / "endless").touch()
-    os.truncate(tmp_path / "endless", 5 * command_process.DRAIN)
-    endless = os.open(tmp_path / "endless", os.O_RDONLY)
-
-    command_process.drain(endless, Tail())
-
-    assert os.lseek(endless, 0, os.SEEK_CUR) == command_process.DRAIN
-    os.close(endless)
 
 
 def test_a_command_that_closes_its_output_is_waited_for_and_its_end_is_seen_at_once(signals: Signals) -> None:
@@ -338,31 +303,67 @@ def test_a_link_loop_is_not_started(tree: Path) -> None:
         start_words(call("hourly/loop"), str(tree))
 
 
-# --- secrets --------------------------------------------------------------------------------------------------------------
+# --- several at once ------------------------------------------------------------------------------------------------------
 
 
-def test_no_password_of_an_address_in_the_environment_is_kept(process: CommandProcess) -> None:
-    address = "amqp://user:s3cr%40t!x@broker:5672/v"
-
-    ended = sh(process, 'echo "$OFFBEAT_BROKER"; echo "I tried s3cr@t!x and s3cr%40t!x"', OFFBEAT_BROKER=address)
-
-    assert ended.output == b"amqp://user:***@broker:5672/v\nI tried *** and ***\n"
+def begin(process: CommandProcess, text: str, time_limit: float = LONG) -> Running:
+    started = process.start(("sh", "-c", text), "/", env={"PATH": os.environ["PATH"]}, time_limit=time_limit)
+    assert isinstance(started, Running)
+    return started
 
 
-def test_a_short_password_is_hidden_where_it_stands_in_an_address(process: CommandProcess) -> None:
-    ended = sh(process, "echo redis://:pw@host/0 and pw", X="redis://:pw@host/0")
+def test_several_run_side_by_side_each_with_its_own_output_and_end(process: CommandProcess, tmp_path: Path) -> None:
+    # Each waits for the other: one after the other they would never end.
+    first = begin(process, f"echo 1; touch {tmp_path}/1; while [ ! -e {tmp_path}/2 ]; do sleep 0.02; done; exit 3")
+    second = begin(process, f"echo 2; touch {tmp_path}/2; while [ ! -e {tmp_path}/1 ]; do sleep 0.02; done")
 
-    assert ended.output == b"redis://:***@host/0 and pw\n"
+    ends: dict[int, Ended] = {}
+    while len(ends) < 2:
+        left = [running for running in (first, second) if id(running) not in ends]
+        ends |= {id(running): process.end(running) for running in process.wait(left)}
+
+    assert ends[id(first)] == Ended(reason=Reason.EXIT_STATUS, exit_status=3, output=b"1\n", note="exit status 3")
+    assert ends[id(second)] == Ended(exit_status=0, output=b"2\n")
 
 
-def test_a_password_that_is_cut_by_the_limit_is_not_kept_in_part(process: CommandProcess) -> None:
-    secret = "a" * 30 + "b" * 30
-    filler = KEPT - 30  # the cut would be in the middle of the secret
+def test_one_that_hangs_is_stopped_at_its_own_time_limit_while_the_others_end(process: CommandProcess) -> None:
+    hangs, ends = begin(process, "exec sleep 600", time_limit=0.5), begin(process, "echo fine")
 
-    ended = sh(process, f"printf %s {secret}; head -c {filler} /dev/zero | tr '\\0' .", X=f"redis://:{secret}@host")
+    assert process.wait([hangs, ends]) == [ends]
+    assert process.end(ends) == Ended(exit_status=0, output=b"fine\n")
+    assert process.wait([hangs]) == [hangs]
+    assert process.end(hangs).reason is Reason.TIMED_OUT
 
-    assert b"b" not in ended.output
-    assert ended.output.endswith(b"***" + b"." * filler)
+
+def test_a_request_to_end_stops_them_all(process: CommandProcess) -> None:
+    both = [begin(process, "exec sleep 600"), begin(process, "exec sleep 600")]
+    os.kill(os.getpid(), signal.SIGTERM)
+
+    reasons = []
+    while both:
+        for running in process.wait(both):
+            both.remove(running)
+            reasons.append(process.end(running).reason)
+
+    assert reasons == [Reason.RUNNER_DIED, Reason.RUNNER_DIED]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux ends a child with its parent")
+def test_a_command_ends_with_the_supervisor_that_is_killed() -> None:
+    program = """
+from offbeat.ports.clock import SystemClock
+from offbeat.ports.command_process import CommandProcess, Signals
+with Signals() as signals:
+    process = CommandProcess(clock=SystemClock(), signals=signals, beat=lambda: None)
+    print(process.start(("sh", "-c", "trap '' TERM; exec sleep 600"), "/", env={}, time_limit=600).process.pid, flush=True)
+    import time; time.sleep(600)
+"""
+    with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE) as supervisor:
+        assert supervisor.stdout is not None
+        pid = int(supervisor.stdout.readline())
+        supervisor.kill()
+
+    wait_for_the_end_of(pid)
 
 
 def test_a_command_in_a_bare_environment_finds_home_and_path() -> None:

@@ -43,7 +43,7 @@ class Words:
     """Turns an exception into one line of text without any secret of this broker."""
 
     def __init__(self, url: str, *settings: object) -> None:
-        found = {text for secret in (*_of_url(url), *_of_settings(settings)) for text in _spellings(secret)}
+        found = {text for secret in (*_of_url(url), *_of_settings(settings)) for text in spellings(secret)}
         self._secrets = sorted(found, key=len, reverse=True)
 
     def of(self, error: BaseException, otherwise: str) -> str:
@@ -62,10 +62,16 @@ def _of_url(url: str) -> Iterator[str]:
         if at:
             user, _, password = users.partition(":")
             yield from (part, users, user, password)
-        for pair in part.partition("?")[2].split("&"):
-            name, _, value = pair.partition("=")
-            if any(secret in name.lower() for secret in SECRET_NAMES):
-                yield value
+        for _, value in secrets_of_query(part):
+            yield value
+
+
+def secrets_of_query(url: str) -> Iterator[tuple[str, str]]:
+    """Yield (name, value) of what an address has behind its "?" that is called a secret."""
+    for pair in url.partition("?")[2].split("&"):
+        name, _, value = pair.partition("=")
+        if any(secret in name.lower() for secret in SECRET_NAMES):
+            yield name, value
 
 
 def _of_settings(settings: object, name: str = "") -> Iterator[str]:
@@ -79,9 +85,11 @@ def _of_settings(settings: object, name: str = "") -> Iterator[str]:
         yield settings
 
 
-def _spellings(secret: str) -> Iterator[str]:
+def spellings(secret: str) -> Iterator[str]:
+    """Yield how a secret may be written: as it is, decoded, encoded for an address, as Python prints it."""
     for text in (secret, unquote(secret)):
-        for spelled in (text, quote(text, safe=""), quote(text), repr(text)[1:-1], repr(text.encode())[2:-1]):
+        octets = text.encode("utf-8", "surrogateescape")
+        for spelled in (text, quote(octets, safe=""), quote(octets), repr(text)[1:-1], repr(octets)[2:-1]):
             if spelled:
                 yield spelled
 

@@ -1,4 +1,4 @@
-"""One command: how it is started, watched, stopped at its time limit, and what is kept of its output.
+"""Commands: how each is started, watched beside others, stopped at its time limit, and what is kept of its output.
 
 Never touches the ledger and never starts a command twice. Its authority for files of a tree is OpenShift 2's run-parts.
 """
@@ -7,27 +7,23 @@ from __future__ import annotations
 
 import errno
 import os
-import re
 import select
 import signal
 import stat
 import subprocess
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from types import FrameType, TracebackType
-from urllib.parse import unquote
 
 from offbeat.core.model import CommandCall, Reason
 from offbeat.ports.clock import Clock
+from offbeat.ports.command_output import Secrets, Tail, drain, hand_over
 
-KEPT = 64 * 1024  # bytes of output that are kept, the last ones
 PATIENCE = 5.0  # seconds between SIGTERM and SIGKILL
 BEAT = 10.0  # seconds between two heartbeats
-MARGIN = 4096  # kept beyond KEPT until secrets are replaced, so that none is cut in two
-DRAIN = 1024 * 1024  # the most that a pipe holds: what the command wrote before it ended
 BARE_PATH = "/usr/local/bin:/usr/bin:/bin"
-HIDDEN = b"***"
-USERINFO = re.compile(rb"([A-Za-z][A-Za-z0-9+.-]*://[^\s/:@'\"]*):[^\s/@'\"]+@")
+PR_SET_PDEATHSIG = 1
 
 
 class NotStarted(Exception):
@@ -84,48 +80,32 @@ class Signals:
         return [fd for fd in ready if fd != self._read]
 
 
-class Tail:
-    """The last bytes of a stream, in bounded memory."""
+@dataclass(slots=True, eq=False, kw_only=True)
+class Running:
+    """One command that was started. stop_at: when to act next (SIGTERM, SIGKILL, give up). read: its output's end."""
 
-    def __init__(self, limit: int = KEPT + MARGIN) -> None:
-        self._limit = limit
-        self._kept = bytearray()
-        self.dropped = 0
-
-    def add(self, chunk: bytes) -> None:
-        self._kept += chunk
-        if len(self._kept) > 2 * self._limit:
-            self._cut()
-
-    def _cut(self) -> None:
-        if (over := len(self._kept) - self._limit) > 0:
-            self.dropped += over
-            del self._kept[:over]
-
-    def text(self, secrets: Iterable[bytes] = ()) -> bytes:
-        """Return the last KEPT bytes, without any of `secrets` and without the password of any URL."""
-        self._cut()
-        whole = USERINFO.sub(rb"\1:" + HIDDEN + b"@", bytes(self._kept))
-        for secret in secrets:
-            whole = whole.replace(secret, HIDDEN)
-        return whole[-KEPT:] if len(whole) > KEPT else whole
-
-
-@dataclass(slots=True)
-class _Watch:
-    """What is known while a command runs. stop_at: when to act next (SIGTERM, SIGKILL, give up)."""
-
+    process: subprocess.Popen[bytes]
+    read: int
+    env: Mapping[str, str]
+    time_limit: float
     stop_at: float
+    tail: Tail = field(default_factory=Tail)
+    is_read: bool = True  # False once it has closed its output
     asked: Reason = Reason.NONE
     killed: bool = False
     abandoned: bool = False
 
+    @property
+    def has_ended(self) -> bool:
+        """Return whether there is nothing more to wait for."""
+        return self.abandoned or self.process.poll() is not None
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+
+@dataclass(slots=True, kw_only=True)
 class CommandProcess:
-    """Runs commands, one at a time, each in a process group of its own.
+    """Runs commands, each in a process group of its own. Use in the main thread only: a command ends with its thread.
 
-    beat: called at least every BEAT seconds while a command runs; it must not raise.
+    beat: called at least every BEAT seconds while commands run; it must not raise.
     """
 
     clock: Clock
@@ -134,60 +114,78 @@ class CommandProcess:
     patience: float = PATIENCE
     beat_every: float = BEAT
     kill: Callable[[int, int], None] = os.killpg
+    _next_beat: float | None = field(default=None, init=False)
 
     def run(self, argv: Sequence[str], cwd: str, *, env: Mapping[str, str], time_limit: float) -> Ended:
-        """Start `argv` and return when it has ended, or was stopped at `time_limit` seconds or by a signal to us.
+        """Start `argv` and return when it has ended, or was stopped at `time_limit` seconds or by a signal to us."""
+        started = self.start(argv, cwd, env=env, time_limit=time_limit)
+        if isinstance(started, Ended):
+            return started
+        self.wait([started])
+        return self.end(started)
 
-        Only the program itself is waited for: what it leaves in the background goes on, but its output is not read any more.
-        """
+    def start(self, argv: Sequence[str], cwd: str, *, env: Mapping[str, str], time_limit: float) -> Running | Ended:
+        """Start `argv` and return at once; how it ended when it could not be started. `wait` watches it, `end` tells."""
         read, write = os.pipe()
         os.set_blocking(read, False)
         try:
-            try:
-                process = start(argv, cwd, env=env, output=write)
-            except (OSError, ValueError) as exc:  # ValueError: a word, or a variable, that no program can be given
-                return Ended(reason=Reason.NOT_STARTED, note=why_not_started(argv[0], cwd, exc))
-            finally:
-                os.close(write)
-            tail = Tail()
-            watch = self._watch(process, read, tail=tail, time_limit=time_limit)
-            drain(read, tail)
-        finally:
+            process = start(argv, cwd, env=env, output=write)
+        except (OSError, ValueError) as exc:  # ValueError: a word, or a variable, that no program can be given
             os.close(read)
-        return self._verdict(process.returncode, watch, output=tail.text(secrets_of(env)), time_limit=time_limit)
+            return Ended(reason=Reason.NOT_STARTED, note=why_not_started(argv[0], cwd, exc))
+        finally:
+            os.close(write)
+        return Running(process=process, read=read, env=env, time_limit=time_limit, stop_at=self.clock.monotonic() + time_limit)
 
-    def _watch(self, process: subprocess.Popen[bytes], read: int, *, tail: Tail, time_limit: float) -> _Watch:
-        now = self.clock.monotonic()
-        watch, next_beat = _Watch(stop_at=now + time_limit), now + self.beat_every
-        fds = [read]
-        while process.poll() is None and not watch.abandoned:
+    def wait(self, running: Sequence[Running]) -> list[Running]:
+        """Return those that have ended, as soon as there is one; meanwhile read what they write, and stop what is due."""
+        while True:
             now = self.clock.monotonic()
-            if now >= next_beat:
+            if self._next_beat is None:
+                self._next_beat = now + self.beat_every
+            elif now >= self._next_beat:
                 self.beat()
-                next_beat = now + self.beat_every
-            self._stop_if_due(process, watch, now)
-            for fd in self.signals.wait(fds, min(next_beat, watch.stop_at) - now):
-                if not (chunk := os.read(fd, 65536)):
-                    fds.clear()  # it closed its output, and goes on
-                tail.add(chunk)
-        if watch.asked and not watch.abandoned:
-            self._kill(process.pid, signal.SIGKILL)  # what is left of its group
-        elif watch.abandoned:
-            process.returncode = -signal.SIGKILL  # as far as anybody can know; it is init's from now on
-        return watch
+                self._next_beat = now + self.beat_every
+            for one in running:
+                if not one.has_ended:
+                    self._stop_if_due(one, now)
+            if ended := [one for one in running if one.has_ended]:
+                return ended
+            self._read(running, min(self._next_beat, *(one.stop_at for one in running)) - now)
 
-    def _stop_if_due(self, process: subprocess.Popen[bytes], watch: _Watch, now: float) -> None:
-        if not watch.asked:
-            if now < watch.stop_at and not self.signals.stopping:
+    def end(self, running: Running) -> Ended:
+        """Return how it ended. Only the program itself is waited for: what it leaves in the background goes on.
+
+        What that writes from now on is read and forgotten by a reader of its own, so that it may go on writing.
+        """
+        if running.abandoned:
+            running.process.returncode = -signal.SIGKILL  # as far as anybody can know; it is init's from now on
+        elif running.asked:
+            self._kill(running.process.pid, signal.SIGKILL)  # what is left of its group
+        if drain(running.read, running.tail):
+            hand_over(running.read)
+        os.close(running.read)
+        return self._verdict(running, running.tail.text(Secrets(running.env)))
+
+    def _read(self, running: Sequence[Running], seconds: float) -> None:
+        by_fd = {one.read: one for one in running if one.is_read}
+        for fd in self.signals.wait(list(by_fd), seconds):
+            if not (chunk := os.read(fd, 65536)):
+                by_fd[fd].is_read = False  # it closed its output, and goes on
+            by_fd[fd].tail.add(chunk)
+
+    def _stop_if_due(self, one: Running, now: float) -> None:
+        if not one.asked:
+            if now < one.stop_at and not self.signals.stopping:
                 return
-            watch.asked = Reason.TIMED_OUT if now >= watch.stop_at else Reason.RUNNER_DIED
-            watch.stop_at = now + self.patience
-            self._kill(process.pid, signal.SIGTERM)
-        elif now >= watch.stop_at:
-            watch.abandoned = watch.killed  # SIGKILL has not helped: not ours to stop, or stuck in the kernel
-            watch.killed = True
-            watch.stop_at = now + self.patience
-            self._kill(process.pid, signal.SIGKILL)
+            one.asked = Reason.TIMED_OUT if now >= one.stop_at else Reason.RUNNER_DIED
+            one.stop_at = now + self.patience
+            self._kill(one.process.pid, signal.SIGTERM)
+        elif now >= one.stop_at:
+            one.abandoned = one.killed  # SIGKILL has not helped: not ours to stop, or stuck in the kernel
+            one.killed = True
+            one.stop_at = now + self.patience
+            self._kill(one.process.pid, signal.SIGKILL)
 
     def _kill(self, group: int, number: int) -> None:
         try:
@@ -195,13 +193,15 @@ class CommandProcess:
         except (ProcessLookupError, PermissionError):
             pass  # it is gone already, or another user's: then the next step gives it up
 
-    def _verdict(self, code: int, watch: _Watch, *, output: bytes, time_limit: float) -> Ended:
+    def _verdict(self, running: Running, output: bytes) -> Ended:
+        code = running.process.returncode
         status = code if code >= 0 else 128 - code
-        if watch.asked:
-            asked = f"its time limit of {time_limit:g} s" if watch.asked is Reason.TIMED_OUT else self.signals.stopping
-            how = f"stopped at {asked}" if watch.asked is Reason.TIMED_OUT else f"stopped: its supervisor got {asked}"
-            note = f"{how}; it could not be killed and may still run" if watch.abandoned else how
-            return Ended(reason=watch.asked, exit_status=status, output=output, note=note)
+        if running.asked:
+            late = running.asked is Reason.TIMED_OUT
+            how = f"stopped at its time limit of {running.time_limit:g} s" if late else ""
+            how = how or f"stopped: its supervisor got {self.signals.stopping}"
+            note = f"{how}; it could not be killed and may still run" if running.abandoned else how
+            return Ended(reason=running.asked, exit_status=status, output=output, note=note)
         if code == 0:
             return Ended(exit_status=0, output=output)
         note = f"ended by {signal_name(-code)}" if code < 0 else f"exit status {code}"
@@ -217,10 +217,18 @@ def signal_name(number: int) -> str:
 
 def start(argv: Sequence[str], cwd: str, *, env: Mapping[str, str], output: int) -> subprocess.Popen[bytes]:
     """Start `argv`; a file that the kernel does not know how to run is run by bash, as a shell would. Raises OSError."""
+    bound = end_with_parent()
 
     def popen(words: Sequence[str]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            words, cwd=cwd, env=env, stdin=subprocess.DEVNULL, stdout=output, stderr=output, process_group=0, close_fds=True
+            words,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=output,
+            process_group=0,
+            preexec_fn=bound,
         )
 
     try:
@@ -231,6 +239,29 @@ def start(argv: Sequence[str], cwd: str, *, env: Mapping[str, str], output: int)
         return popen((shell(env), *argv))
 
 
+def end_with_parent() -> Callable[[], None] | None:
+    """Return what a child does before it becomes the command, so that the kernel kills it with us; None where it cannot.
+
+    Only the program itself: its own children, and a program with other rights than ours (setuid), do not get the signal.
+    """
+    if sys.platform != "linux":
+        return None
+    try:
+        from ctypes import CDLL
+
+        prctl = CDLL(None).prctl
+    except (ImportError, OSError, AttributeError):
+        return None
+    parent = os.getpid()
+
+    def bind() -> None:
+        prctl(PR_SET_PDEATHSIG, int(signal.SIGKILL), 0, 0, 0)
+        if os.getppid() != parent:  # it was killed before we asked
+            os._exit(128 + signal.SIGKILL)
+
+    return bind
+
+
 def shell(env: Mapping[str, str]) -> str:
     """Return bash, or sh where there is no bash."""
     for folder in [*env.get("PATH", BARE_PATH).split(os.pathsep), *BARE_PATH.split(os.pathsep)]:
@@ -238,17 +269,6 @@ def shell(env: Mapping[str, str]) -> str:
         if os.path.isabs(path) and os.access(path, os.X_OK):
             return path
     return "/bin/sh"
-
-
-def drain(read: int, tail: Tail) -> None:
-    """Add what the pipe holds now, without waiting for anybody who still has it open."""
-    left = DRAIN
-    try:
-        while left > 0 and (chunk := os.read(read, 65536)):
-            tail.add(chunk)
-            left -= len(chunk)
-    except BlockingIOError:
-        pass
 
 
 def start_words(call: CommandCall, tree: str) -> tuple[str, ...]:
@@ -309,21 +329,6 @@ def why_not_started(program: str, cwd: str, error: OSError | ValueError) -> str:
 def first_line_ends_in_crlf(path: str) -> bool:
     with open(path, "rb") as file:  # noqa: PTH123 - pathlib is not worth its import here
         return file.readline(512).endswith(b"\r\n")
-
-
-def secrets_of(env: Mapping[str, str]) -> list[bytes]:
-    """Return the passwords of all URLs in the environment, as written and decoded, longest first.
-
-    Those of less than four characters are left out here: as words of their own they are everywhere. In a URL they are still
-    hidden.
-    """
-    found: set[bytes] = set()
-    for value in env.values():
-        if "://" not in value or "@" not in value:
-            continue
-        for match in re.finditer(r"://[^\s/:@]*:([^\s/@]+)@", value):
-            found |= {os.fsencode(match[1]), os.fsencode(unquote(match[1]))}
-    return sorted((secret for secret in found if len(secret) >= 4), key=len, reverse=True)
 
 
 def bare_environment(environ: Mapping[str, str]) -> dict[str, str]:
