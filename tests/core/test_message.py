@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offbeat.core.message import REPR_LIMIT, Message, build, format_due
+from offbeat.core.identity import format_due_at
+from offbeat.core.message import REPR_LIMIT, Message, build
 from offbeat.core.model import Cause, Json, TaskCall
 
 OURS = {
@@ -169,4 +170,4 @@ def test_the_same_arguments_give_the_same_message(due_at: int, attempt: int) -> 
 
 
 def test_a_due_time_before_a_full_minute_keeps_its_seconds() -> None:
-    assert format_due(59) == "1970-01-01T00:00:59Z"
+    assert format_due_at(59) == "1970-01-01T00:00:59Z"

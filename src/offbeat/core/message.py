@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
+from offbeat.core.identity import format_due_at
 from offbeat.core.model import Cause, DueTime, Instant, Json, TaskCall
 
 REPR_LIMIT = 1024  # characters of argsrepr and kwargsrepr, as Celery cuts them
@@ -72,7 +73,7 @@ def build(
         "periodic_task_name": entry,
         "offbeat_entry": entry,
         "offbeat_occurrence": occurrence,
-        "offbeat_due_at": format_due(due_at),
+        "offbeat_due_at": format_due_at(due_at),
         "offbeat_cause": cause.value,
         "offbeat_attempt": attempt,
     }
@@ -86,15 +87,6 @@ def build(
         priority=call.priority,
         expires_at=expires_at,
     )
-
-
-def format_due(due_at: DueTime) -> str:
-    """Return a due time as the header `offbeat_due_at` has it.
-
-    >>> format_due(1772332200)
-    '2026-03-01T02:30:00Z'
-    """
-    return _iso(due_at).replace("+00:00", "Z")
 
 
 def _iso(instant: Instant) -> str:
