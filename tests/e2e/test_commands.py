@@ -79,14 +79,14 @@ class Desk:
         self.ledger.look(TICK)
         self.ledger.activate(Schedule(project="difio", timezone="UTC", entries=entries, digest="1"), "stamp")
 
-    def order(self, due_at: int = 3600) -> Order:
+    def order(self, due_at: int = 3600, slot: str = "hourly") -> Order:
         steps = []
         for name in sorted(self.limits):
             claim = self.ledger.slot(TICK, name, due_at).claim
             assert claim is not None
             assert isinstance(claim.call, CommandCall)
             steps.append(Step(key=claim.key, attempt=claim.attempt, name=name, call=claim.call))
-        return Order(slot="hourly", steps=tuple(steps))
+        return Order(slot=slot, steps=tuple(steps))
 
     def errand(self, order: Order) -> Errand:
         return Errand(address=self.address, project="difio", owner="me", tree=str(self.tree), root=str(self.root), order=order)
@@ -121,6 +121,15 @@ class Desk:
     def supervisor(self) -> int:
         """Return the process id of the supervisor that was seen last."""
         return next(int(name.split(":")[1]) for name, role, _, _ in self.ledger.status().runners if role == "supervisor")
+
+
+def is_alive(pid: int) -> bool:
+    """Return whether the process runs; a zombie that init has not collected does not."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"
 
 
 @pytest.fixture
@@ -190,8 +199,9 @@ def test_a_supervisor_that_is_killed_leaves_failed_commands_that_nobody_runs_aga
     desk.start(desk.order())
     wait_for("the first command's start", lambda: bool(desk.lines()))
 
+    command = int(desk.lines()[0].split()[1])
     os.kill(desk.supervisor(), signal.SIGKILL)
-    os.kill(int(desk.lines()[0].split()[1]), signal.SIGKILL)
+    wait_for("the command's end with its supervisor", lambda: not is_alive(command))
 
     ledger = desk.open(later=75)
     assert not ledger.claim(TICK, 10)
@@ -247,6 +257,48 @@ def test_kill_9_between_any_two_steps_runs_nothing_twice(desk: Desk, at: int) ->
 
     assert sorted(desk.lines()) in ([], ["a"], ["a", "b"])
     assert len(set(desk.lines())) == len(desk.lines())
+
+
+def test_commands_without_a_slot_run_side_by_side_under_one_supervisor_and_one_that_hangs_holds_none(desk: Desk) -> None:
+    desk.script("00-hangs", 'echo hangs >>"$OUT"; while [ ! -e go ]; do sleep 0.05; done')
+    for number in range(1, 12):
+        desk.script(f"{number:02}-ends", f'echo {number} >>"$OUT"; echo said {number}; exit {number % 3}')
+    desk.activate()
+    order = desk.order(slot="")
+
+    desk.start(order)
+
+    wait_for("the others' ends", lambda: sum(row.state not in RUNNING for row in desk.rows().values()) == 11)
+    assert desk.rows()["00-hangs"].state is State.STARTED
+    (desk.root / "go").touch()
+    rows = desk.wait()
+    assert {name: row.exit_status for name, row in rows.items() if "ends" in name} == {
+        f"{number:02}-ends": number % 3 for number in range(1, 12)
+    }
+    assert [desk.ledger.output(s.key) for s in order.steps[1:]] == [f"said {number}\n".encode() for number in range(1, 12)]
+    assert sum(role == "supervisor" for _, role, _, _ in desk.ledger.status().runners) == 1
+
+
+@pytest.mark.parametrize("at", [3, 5, 8, 11, 14, 17])
+def test_kill_9_while_many_run_side_by_side_runs_nothing_twice(desk: Desk, at: int) -> None:
+    names = [f"{number:02}" for number in range(10)]
+    for name in names:
+        desk.script(name, f'echo {name} >>"$OUT"')
+    desk.activate()
+    order = desk.order(slot="")
+
+    errand = format_errand(desk.errand(order))
+    doomed = subprocess.run([sys.executable, "-c", DOOMED, str(at)], input=errand, env=desk.environ, check=False)
+    assert doomed.returncode == -signal.SIGKILL
+    ledger = desk.open(later=75)
+    ledger.look(TICK)
+    assert not ledger.claim(TICK, 10)
+    rows = {row.entry.partition("/")[2]: row for row in ledger.history()}
+    ledger.close()
+
+    assert len(set(desk.lines())) == len(desk.lines())
+    for name in desk.lines():
+        assert (rows[name].state, rows[name].reason) in {(State.SUCCEEDED, Reason.NONE), (State.FAILED, Reason.RUNNER_DIED)}
 
 
 def test_a_supervisor_that_cannot_open_the_ledger_runs_nothing_and_says_why(desk: Desk) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from offbeat.core.model import CommandCall, Key
 from offbeat.ports.command import CommandsMemory, Order, Step, by_slot
 
@@ -25,10 +27,18 @@ def test_two_due_times_of_a_directory_are_two_orders_the_older_first() -> None:
     assert [(order.slot, order.steps[0].key.due_at) for order in orders] == [("hourly", 60), ("hourly", 120)]
 
 
-def test_a_command_of_no_directory_has_a_supervisor_of_its_own_and_no_slot() -> None:
+def test_commands_of_no_directory_have_no_slot() -> None:
     orders = by_slot([step("x", directory=""), step("y", directory="")])
 
-    assert [(order.slot, len(order.steps)) for order in orders] == [("", 1), ("", 1)]
+    assert [(order.slot, [s.name for s in order.steps]) for order in orders] == [("", ["x", "y"])]
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(1, [1]), (8, [8]), (9, [5, 4]), (32, [8] * 4), (500, [125] * 4)])
+def test_commands_of_no_directory_share_few_supervisors(count: int, sizes: list[int]) -> None:
+    orders = by_slot([step(f"n{number}", directory="") for number in range(count)])
+
+    assert [len(order.steps) for order in orders] == sizes
+    assert {s.name for order in orders for s in order.steps} == {f"n{number}" for number in range(count)}
 
 
 def test_a_name_that_is_not_utf_8_sorts_by_its_bytes() -> None:

@@ -12,7 +12,7 @@ import pytest
 from offbeat.core.model import BrokerSettings, CommandCall, Entry, Reason, Schedule, State, Timing
 from offbeat.errors import LedgerError
 from offbeat.ports.clock import FakeClock
-from offbeat.ports.command import Order, Step
+from offbeat.ports.command import ABREAST, Order, Step
 from offbeat.ports.command_process import Ended
 from offbeat.ports.command_start import Errand
 from offbeat.ports.ledger import Outcome, Report, Runner
@@ -57,6 +57,23 @@ class Faulty:
 
 
 @dataclass
+class Hands:
+    """Runs each step when its end is waited for, the newest of those begun first; no process anywhere."""
+
+    run: Callable[[Step], Ended]
+    begun: list[Step] = field(default_factory=list)
+    most: int = 0  # that were begun and had not ended
+
+    def begin(self, step: Step) -> None:
+        self.begun.append(step)
+        self.most = max(self.most, len(self.begun))
+
+    def wait(self) -> list[tuple[Step, Ended]]:
+        step = self.begun.pop()
+        return [(step, self.run(step))]
+
+
+@dataclass
 class House:
     """A ledger with three commands of one directory, and who has run what."""
 
@@ -65,24 +82,29 @@ class House:
     stopping: str = ""
     ends: dict[str, Ended] = field(default_factory=dict)
     seen: list[tuple[str, State]] = field(default_factory=list)
+    names: tuple[str, ...] = NAMES
 
     def __post_init__(self) -> None:
         self.ledger = LedgerMemory(clock=self.clock, project="difio")
         entries = tuple(
             Entry(name=name, timing=Timing(recurrence="every 3600 0"), call=CommandCall(argv=(name,), directory="hourly"))
-            for name in NAMES
+            for name in self.names
         )
         self.ledger.look(TICK)
         self.ledger.activate(Schedule(project="difio", timezone="UTC", entries=entries, digest="1"), "stamp")
 
     def order(self, due_at: int = DUE, *, slot: str = "hourly") -> Order:
-        claims = [self.ledger.slot(TICK, name, due_at).claim for name in NAMES]
+        claims = [self.ledger.slot(TICK, name, due_at).claim for name in self.names]
         return Order(slot=slot, steps=tuple(step(claim) for claim in claims))
 
-    def supervisor(self, ledger: Any = None, pid: int = 100) -> Supervisor:
+    def supervisor(self, ledger: Any = None, pid: int = 100) -> Any:
         runner = Runner(id=f"web1:{pid}:supervisor", host="web1", pid=pid, role="supervisor")
         return Supervisor(
-            ledger=ledger or self.ledger, runner=runner, clock=self.clock, run=self.run, stopping=lambda: self.stopping
+            ledger=ledger or self.ledger,
+            runner=runner,
+            clock=self.clock,
+            hands=Hands(self.run),
+            stopping=lambda: self.stopping,
         )
 
     def run(self, step: Step) -> Ended:
@@ -139,7 +161,7 @@ def test_those_that_wait_for_their_turn_are_dispatched_and_live_by_the_superviso
             house.ledger.look(OTHER)
         return house.run(step)
 
-    supervisor.run = slow
+    supervisor.hands.run = slow
     supervisor.supervise(house.order())
 
     assert set(house.states().values()) == {State.SUCCEEDED}
@@ -154,7 +176,7 @@ def test_a_slot_that_finds_its_predecessor_running_is_skipped_and_says_so(house:
             house.supervisor(pid=200).supervise(second)
         return house.run(step)
 
-    supervisor.run = meanwhile
+    supervisor.hands.run = meanwhile
     supervisor.supervise(first)
 
     assert {(row.state, row.reason) for row in house.rows(NEXT).values()} == {(State.SKIPPED, Reason.OVERLAP)}
@@ -177,10 +199,114 @@ def test_orders_without_a_slot_run_side_by_side(house: House) -> None:
             house.supervisor(pid=200).supervise(second)
         return Ended(exit_status=0)
 
-    supervisor.run = meanwhile
+    supervisor.hands.run = meanwhile
     supervisor.supervise(first)
 
     assert set(house.states(NEXT).values()) == {State.SUCCEEDED}
+
+
+MANY = tuple(f"n{number:02}" for number in range(20))
+
+
+@pytest.fixture
+def many() -> House:
+    return House(names=MANY)
+
+
+def test_steps_without_a_slot_run_side_by_side_but_only_so_many_at_once(many: House) -> None:
+    supervisor = many.supervisor()
+    supervisor.supervise(many.order(slot=""))
+
+    assert sorted(many.ran) == sorted(MANY)
+    assert supervisor.hands.most == ABREAST == 8
+    assert set(many.states().values()) == {State.SUCCEEDED}
+    assert {state for _, state in many.seen} == {State.STARTED}
+
+
+def test_the_steps_of_a_slot_are_never_side_by_side(many: House) -> None:
+    supervisor = many.supervisor()
+    supervisor.supervise(many.order())
+
+    assert (many.ran, supervisor.hands.most) == (list(MANY), 1)
+
+
+def test_one_that_hangs_keeps_none_of_the_others_waiting(many: House) -> None:
+    supervisor = many.supervisor()
+    seen: list[int] = []
+
+    def wait() -> list[tuple[Step, Ended]]:
+        hands = supervisor.hands
+        index = 1 if len(hands.begun) > 1 else 0  # n00 hangs: it ends when nothing else is left
+        one = hands.begun.pop(index)
+        if one.name == "n00":
+            seen.append(sum(state is State.SUCCEEDED for state in many.states().values()))
+        return [(one, many.run(one))]
+
+    supervisor.hands.wait = wait
+    supervisor.supervise(many.order(slot=""))
+
+    assert seen == [len(MANY) - 1]
+
+
+def test_a_request_to_end_begins_nothing_more_and_tells_the_ends_of_those_that_run(many: House) -> None:
+    supervisor = many.supervisor()
+
+    def asked_to_end(step: Step) -> Ended:
+        many.ran.append(step.name)
+        many.stopping = "SIGTERM"
+        return Ended(reason=Reason.RUNNER_DIED, exit_status=143, note="stopped: its supervisor got SIGTERM")
+
+    supervisor.hands.run = asked_to_end
+    supervisor.supervise(many.order(slot=""))
+
+    assert sorted(many.ran) == sorted(MANY[:8])
+    notes = [row.note for row in many.rows().values()]
+    assert notes.count("stopped: its supervisor got SIGTERM") == 8
+    assert notes.count("not run: its supervisor got SIGTERM") == 12
+
+
+def test_while_a_start_cannot_be_written_what_runs_is_waited_for_and_told(many: House) -> None:
+    class Full(Faulty):
+        def __getattr__(self, name: str) -> Any:
+            return self._down if name == "report" else super().__getattr__(name)
+
+        def _down(self, runner: Runner, reports: list[Report]) -> Any:
+            if reports[0].state is State.STARTED and reports[0].key.eno == order.steps[5].key.eno:
+                raise LedgerError("disk full")
+            return self.ledger.report(runner, reports)
+
+    order = many.order(slot="")
+    with pytest.raises(LedgerError, match="disk full"):
+        many.supervisor(Full(many.ledger)).supervise(order)
+
+    assert sorted(many.ran) == list(MANY[:5])
+    states = many.states()
+    assert {states[name] for name in MANY[:5]} == {State.SUCCEEDED}
+    assert {states[name] for name in MANY[5:]} == {State.DISPATCHED}  # they are given up with our heartbeat
+
+
+def calls_of_many() -> int:
+    house = House(names=MANY)
+    ledger = Faulty(house.ledger)
+    house.supervisor(ledger).supervise(house.order(slot=""))
+    return len(ledger.calls)
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before the call", "after the call"])
+@pytest.mark.parametrize("at", range(1, calls_of_many() + 1))
+def test_a_death_while_many_run_side_by_side_runs_nothing_twice_and_loses_nothing(many: House, at: int, after: bool) -> None:
+    order = many.order(slot="")
+    with pytest.raises(Died):
+        many.supervisor(Faulty(many.ledger, fails=at, after=after), pid=100).supervise(order)
+    many.clock.advance(LIMIT)
+    many.ledger.look(OTHER)
+
+    if claims := many.ledger.claim(OTHER, 100):
+        many.supervisor(pid=200).supervise(Order(slot="", steps=tuple(map(step, claims))))
+
+    assert len(many.ran) == len(set(many.ran))
+    assert set(many.states().values()) <= {State.SUCCEEDED, State.FAILED}
+    assert {name for name, state in many.states().items() if state is State.SUCCEEDED} <= set(many.ran)
 
 
 def test_a_step_that_another_attempt_has_is_left_to_it(house: House) -> None:
@@ -207,7 +333,7 @@ def test_a_supervisor_that_has_no_step_left_does_not_free_the_slot_of_the_one_th
         assert not house.ledger.occupy("hourly", "the next slot", 60)
         return house.run(step)
 
-    supervisor.run = meanwhile
+    supervisor.hands.run = meanwhile
     supervisor.supervise(new)
 
     assert house.ran == list(NAMES)
@@ -233,7 +359,7 @@ def test_two_supervisors_at_once_never_run_a_command_twice(house: House, due_at:
         house.supervisor(pid=200).supervise(second)
         return ended
 
-    supervisor.run = meanwhile
+    supervisor.hands.run = meanwhile
     supervisor.supervise(first)
 
     assert sorted(house.ran) == list(NAMES)
@@ -246,7 +372,7 @@ def test_a_request_to_end_fails_the_rest_and_says_so(house: House) -> None:
         return Ended(reason=Reason.RUNNER_DIED, exit_status=143, note="stopped: its supervisor got SIGTERM")
 
     supervisor = house.supervisor()
-    supervisor.run = asked_to_end
+    supervisor.hands.run = asked_to_end
     supervisor.supervise(house.order())
 
     assert house.ran == ["hourly/a"]
@@ -267,7 +393,7 @@ def test_a_supervisor_that_was_away_while_its_slot_went_to_the_next_runs_nothing
         house.ledger.busy["hourly"] = ("the next slot", house.clock.now() + 60)
         return house.run(step)
 
-    supervisor.run = sleeps
+    supervisor.hands.run = sleeps
     supervisor.supervise(house.order())
 
     assert house.ran == ["hourly/a"]
@@ -283,7 +409,7 @@ def test_the_end_of_a_command_is_told_even_when_its_supervisor_was_given_up(hous
         return Ended(exit_status=0)
 
     supervisor = house.supervisor()
-    supervisor.run = sleeps
+    supervisor.hands.run = sleeps
     supervisor.supervise(house.order())
 
     assert house.states()["hourly/a"] is State.SUCCEEDED
@@ -418,7 +544,8 @@ def test_a_script_that_anybody_may_write_to_fails_and_says_so(errand: Errand) ->
     script.write_text("#!/bin/sh\n")
     script.chmod(0o757)
 
-    ended = supervise.run_step(errand.order.steps[0], errand, process=None, environ={})  # type: ignore[arg-type]
+    ended = supervise.start_step(errand.order.steps[0], errand, process=None, environ={})  # type: ignore[arg-type]
 
+    assert isinstance(ended, Ended)
     assert ended.reason is Reason.NOT_STARTED
     assert "world-writable" in ended.note

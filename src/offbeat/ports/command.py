@@ -8,6 +8,9 @@ from typing import Protocol
 
 from offbeat.core.model import CommandCall, Key
 
+ABREAST = 8  # commands of no directory that one supervisor runs at once
+SUPERVISORS = 4  # of commands of no directory that are due together
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
@@ -21,10 +24,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """The commands of one slot (a directory and a due time), or one entry's: run one after the other, in this order.
+    """The commands of one slot (a directory and a due time), run one after the other in this order; or those of no directory.
 
-    slot: "" when any number may run side by side, else the directory's name: while another supervisor has it, the whole
-    order is skipped (reason overlap).
+    slot: the directory's name: while another supervisor has it, the whole order is skipped (reason overlap). "" when they
+    run side by side, at most ABREAST at once.
     """
 
     slot: str
@@ -52,14 +55,17 @@ class CommandsMemory:
 
 
 def by_slot(steps: Sequence[Step]) -> list[Order]:
-    """Return the orders for these steps: those of one directory and due time together, in byte order; others alone."""
+    """Return the orders for these steps: those of one directory and due time together, in byte order.
+
+    Those of no directory share a few supervisors: a Python for each would take the machine's memory.
+    """
     slots: dict[tuple[str, int], list[Step]] = {}
-    orders: list[Order] = []
+    others = [step for step in steps if not step.call.directory]
+    many = min(SUPERVISORS, -(-len(others) // ABREAST))
+    orders = [Order(slot="", steps=tuple(others[first::many])) for first in range(many)]
     for step in steps:
         if step.call.directory:
             slots.setdefault((step.call.directory, step.key.due_at), []).append(step)
-        else:
-            orders.append(Order(slot="", steps=(step,)))
     for (directory, _), together in sorted(slots.items(), key=lambda item: item[0][1]):
         together.sort(key=lambda step: step.call.argv[0].encode("utf-8", "surrogateescape"))
         orders.append(Order(slot=directory, steps=tuple(together)))

@@ -1,4 +1,4 @@
-"""The supervisor of one order of commands: marks each one started, then runs it, then says how it ended.
+"""The supervisor of an order of commands: marks each one started, then runs it, then says how it ended.
 
 Never runs a command again: one whose end nobody reported is failed(runner_died) once the heartbeat is over. Its authority is
 rule 12 of the ledger's design.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections import deque
 from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -17,8 +18,8 @@ from offbeat.core.identity import format_due_at, occurrence_id
 from offbeat.core.model import Key, Reason, State
 from offbeat.errors import LedgerError, OffbeatError
 from offbeat.ports.clock import Clock
-from offbeat.ports.command import Order, Step
-from offbeat.ports.command_process import CommandProcess, Ended, NotStarted, Signals, bare_environment, start_words
+from offbeat.ports.command import ABREAST, Order, Step
+from offbeat.ports.command_process import CommandProcess, Ended, NotStarted, Running, Signals, bare_environment, start_words
 from offbeat.ports.command_start import Errand, parse_errand
 from offbeat.ports.ledger import Dispatching, Outcome, Planning, Reading, Report, Reporting, Runner
 
@@ -33,22 +34,33 @@ class Books(Planning, Dispatching, Reporting, Protocol):
     """What a supervisor needs of a ledger."""
 
 
+class Hands(Protocol):
+    """Who runs commands; each that is begun has an end."""
+
+    def begin(self, step: Step) -> None:
+        """Start the step's command and return at once."""
+
+    def wait(self) -> Sequence[tuple[Step, Ended]]:
+        """Return those that have ended, as soon as there is one. To be asked only while one has not been told yet."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Supervisor:
-    """Carries out one order. run: starts a step's command and returns when it has ended; stopping: who asked us to end."""
+    """Carries out one order. stopping: who asked us to end, "" for nobody."""
 
     ledger: Books
     runner: Runner
     clock: Clock
-    run: Callable[[Step], Ended]
+    hands: Hands
     stopping: Callable[[], str]
     _slot: str = field(default="", init=False)
     _owner: str = field(default="", init=False)
 
     def supervise(self, order: Order) -> None:
-        """Run the steps that are still ours, one after the other; skip them all while their slot is taken.
+        """Run the steps that are still ours; skip them all while their slot is taken.
 
-        A request to end stops the present command and fails it and the rest with reason runner_died; a note says so.
+        Those of a slot run one after the other, those of none side by side, ABREAST at most. A request to end stops what
+        runs, and fails it and the rest with reason runner_died; a note says so.
         Raises LedgerError when the ledger stays out of reach; what was marked started ends as runner_died then.
         """
         self._slot, self._owner = order.slot, owner(order)
@@ -62,8 +74,7 @@ class Supervisor:
         steps = [step for step in order.steps if step.key in taken]
         if not steps:
             return
-        for step in steps:
-            self._carry_out(step)
+        self._carry_out(deque(steps))
         if self._slot:
             self._ask(lambda: self.ledger.vacate(self._slot, self._owner))
 
@@ -75,16 +86,37 @@ class Supervisor:
         except LedgerError:
             pass
 
-    def _carry_out(self, step: Step) -> None:
+    def _carry_out(self, waiting: deque[Step]) -> None:
+        abreast, running, error = 1 if self._slot else ABREAST, 0, None
+        while waiting or running:
+            try:
+                while waiting and running < abreast:
+                    if self._may_begin(step := waiting.popleft()):
+                        self.hands.begin(step)
+                        running += 1
+            except LedgerError as exc:  # nothing more is begun; those that run are waited for
+                error = exc
+                waiting.clear()
+            for step, ended in self.hands.wait() if running else ():
+                running -= 1
+                try:
+                    self._end(step, ended)
+                except LedgerError as exc:
+                    error = exc
+                    waiting.clear()
+        if error:
+            raise error
+
+    def _may_begin(self, step: Step) -> bool:
+        """Mark the step started and return True; or say why it is not run, unless somebody else has it."""
         if name := self.stopping():
             self._end(step, Ended(reason=Reason.RUNNER_DIED, note=f"not run: its supervisor got {name}"))
-            return
+            return False
         if not self._ask(self._occupy):
             note = "not run: its supervisor was away for so long that the slot went to the next one"
             self._end(step, Ended(reason=Reason.OVERLAP, note=note))
-            return
-        if step.key in self._report([Report(key=step.key, attempt=step.attempt, state=State.STARTED)]):
-            self._end(step, self.run(step))
+            return False
+        return step.key in self._report([Report(key=step.key, attempt=step.attempt, state=State.STARTED)])
 
     def _end(self, step: Step, ended: Ended) -> None:
         report = Report(
@@ -154,15 +186,43 @@ def with_env_file(environ: Mapping[str, str], errand: Errand, ledger: Reading) -
     return {**added, **{name: text for name, text in environ.items() if text or name not in added}}
 
 
-def run_step(step: Step, errand: Errand, *, process: CommandProcess, environ: Mapping[str, str]) -> Ended:
-    """Start the step's command where the schedule says, and return when it has ended."""
+def start_step(step: Step, errand: Errand, *, process: CommandProcess, environ: Mapping[str, str]) -> Running | Ended:
+    """Start the step's command where the schedule says, and return at once; how it ended when it cannot be started."""
     env = environment(environ, errand, step)
     try:
         argv = start_words(step.call, errand.tree)
     except NotStarted as exc:
         return Ended(reason=Reason.NOT_STARTED, note=str(exc))
     cwd = os.path.normpath(os.path.join(errand.root, step.call.cwd))
-    return process.run(argv, cwd, env=env, time_limit=step.call.time_limit)
+    return process.start(argv, cwd, env=env, time_limit=step.call.time_limit)
+
+
+@dataclass(slots=True, kw_only=True)
+class ProcessHands:
+    """Runs the commands of an errand as processes."""
+
+    process: CommandProcess
+    errand: Errand
+    environ: Mapping[str, str]
+    _running: list[tuple[Step, Running]] = field(default_factory=list, init=False)
+    _ended: list[tuple[Step, Ended]] = field(default_factory=list, init=False)  # those that could not be started
+
+    def begin(self, step: Step) -> None:
+        """Start the step's command and return at once."""
+        started = start_step(step, self.errand, process=self.process, environ=self.environ)
+        if isinstance(started, Ended):
+            self._ended.append((step, started))
+        else:
+            self._running.append((step, started))
+
+    def wait(self) -> Sequence[tuple[Step, Ended]]:
+        """Return those that have ended, as soon as there is one."""
+        if not self._ended:
+            over = self.process.wait([running for _, running in self._running])
+            self._ended = [(step, self.process.end(running)) for step, running in self._running if running in over]
+            self._running = [pair for pair in self._running if pair[1] not in over]
+        told, self._ended = self._ended, []
+        return told
 
 
 def carry_out(errand: Errand, *, ledger: Books, clock: Clock, environ: Mapping[str, str]) -> None:
@@ -170,12 +230,9 @@ def carry_out(errand: Errand, *, ledger: Books, clock: Clock, environ: Mapping[s
     host, pid = os.uname().nodename, os.getpid()
     runner = Runner(id=f"{host}:{pid}:supervisor", host=host, pid=pid, role="supervisor")
     with Signals() as signals:
-
-        def run(step: Step) -> Ended:
-            process = CommandProcess(clock=clock, signals=signals, beat=supervisor.beat)
-            return run_step(step, errand, process=process, environ=environ)
-
-        supervisor = Supervisor(ledger=ledger, runner=runner, clock=clock, run=run, stopping=lambda: signals.stopping)
+        process = CommandProcess(clock=clock, signals=signals, beat=lambda: supervisor.beat())
+        hands = ProcessHands(process=process, errand=errand, environ=environ)
+        supervisor = Supervisor(ledger=ledger, runner=runner, clock=clock, hands=hands, stopping=lambda: signals.stopping)
         supervisor.supervise(errand.order)
 
 
