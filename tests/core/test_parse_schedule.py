@@ -170,7 +170,7 @@ def test_directories_can_be_given_other_times_and_limits() -> None:
     [
         ('cron = "30 4 * * mon"', "cron 30 4 * * 1"),
         ('every = "45m"', "every 2700 0"),
-        ("every = 90", "every 90 0"),
+        ("every = '90s'", "every 90 0"),
         ('every = "1h"\noffset = "5m"', "every 3600 300"),
         ('every = "1h"\noffset = 0', "every 3600 0"),
         ('at = "2026-03-01T04:30:00"', "at 1772332200"),
@@ -184,7 +184,7 @@ def test_a_recurrence_is_resolved_in_the_entrys_zone(text: str, recurrence: str)
 
 def test_every_policy_and_limit_of_an_entry_is_read() -> None:
     entry = one(
-        'every = "1h"\ngrace = "2h"\ncatch_up = "all"\njitter = 30\noverlap = "allow"\nenabled = false\ndescription = "why"\n'
+        'every = "1h"\ngrace = "2h"\ncatch_up = "all"\njitter = "30s"\noverlap = "allow"\nenabled = false\ndescription = "why"\n'
         "starts_at = 2026-01-01T00:00:00Z\nends_at = 2026-01-02"
     )
 

@@ -17,7 +17,9 @@ _DURATION = r"(?:(\d{1,10})w)?(?:(\d{1,10})d)?(?:(\d{1,10})h)?(?:(\d{1,10})m)?(?
 
 
 def parse_duration(text: str | int) -> int:
-    """Return the seconds of a duration: "45m", "1h30m", "90s", "2d", "1w" (largest unit first), or a number of seconds.
+    """Return the seconds of a duration: "45m", "1h30m", "90s", "2d", "1w" (largest unit first), or of a program's number.
+
+    Digits alone are no text of a duration: who writes 45 may mean minutes.
 
     Raises: ScheduleError S104 for anything else, and for what is not from 1 second to a hundred years.
 
@@ -31,8 +33,8 @@ def parse_duration(text: str | int) -> int:
         compact = text.strip().replace(" ", "")
         if found := re.fullmatch(_DURATION, compact, re.ASCII):
             seconds = sum(int(count) * unit for count, unit in zip(found.groups("0"), UNITS.values(), strict=True))
-        elif re.fullmatch(r"\d{1,10}", compact, re.ASCII):
-            seconds = int(compact)
+        elif is_bare(compact):
+            raise refusal("S104", f'duration "{compact}" has no unit', f'"{compact}s" or "{compact}m"')
     if 1 <= seconds <= LONGEST:
         return seconds
     fix = _likely_duration(text) if isinstance(text, str) else ""
@@ -40,6 +42,18 @@ def parse_duration(text: str | int) -> int:
     raise refusal(
         "S104", what, f'did you mean "{fix}"?' if fix else 'use w, d, h, m and s, largest first, for example "45m" or "1h30m"'
     )
+
+
+def is_bare(written: str | int) -> bool:
+    """Return whether a duration would be read with a unit after it.
+
+    >>> is_bare(45), is_bare(" 45 "), is_bare("45m"), is_bare(0)
+    (True, True, False, False)
+    """
+    if isinstance(written, int):
+        return 1 <= written <= LONGEST
+    digits = written[:64].strip()
+    return len(written) <= 64 and bool(re.fullmatch(r"\d{1,10}", digits, re.ASCII)) and is_bare(int(digits))
 
 
 def _likely_duration(text: str) -> str:

@@ -132,10 +132,8 @@ def _zone(table: Table, settings: Settings) -> str:
 
 
 def _span(table: Table, zone: str) -> tuple[int | None, int | None]:
-    ends = [
-        read_instant(table, key, table.values[key], zone) if key in table.values else None for key in ("starts_at", "ends_at")
-    ]
-    starts_at, ends_at = ends
+    written = ((key, table.value(key)) for key in ("starts_at", "ends_at"))
+    starts_at, ends_at = (None if value is None else read_instant(table, key, value, zone) for key, value in written)
     if starts_at is not None and ends_at is not None and ends_at < starts_at:
         table.fail("ends_at", '"ends_at" is before "starts_at", so it would never be due', fix="swap them")
     return starts_at, ends_at
@@ -156,7 +154,7 @@ def _policy(table: Table) -> Policy:
 
 def _jitter(table: Table) -> dict[str, int]:
     """Return the fields of a policy that "5m" or "10%" says."""
-    value = table.values.get("jitter")
+    value = table.value("jitter")
     if not isinstance(value, str) or not value.rstrip().endswith("%"):
         return {"jitter": table.seconds("jitter") or 0}
     digits = value.rstrip()[:-1].strip()
@@ -194,7 +192,7 @@ def _task_options(table: Table, task: str, *, routes: Sequence[tuple[str, str]],
         exchange=table.text("exchange") or "",
         routing_key=table.text("routing_key") or "",
         priority=table.whole("priority", 0, 255),
-        expires=table.seconds("expires", 1),
+        expires=table.seconds("expires", 1, bare=True),
         headers=_json(headers),
         serializer="json",
     )
@@ -231,7 +229,9 @@ def _command(table: Table, own: Mapping[str, object], source: Source) -> Command
 
 def _argv(table: Table) -> tuple[str, ...] | None:
     """Return the words of a command: a text is for the shell, a list is run as it is."""
-    value = table.values["command"]
+    value = table.value("command")
+    if value is None:
+        return None
     written = value if isinstance(value, list) else [value]
     words = [word for word in written if isinstance(word, str)]
     if len(words) < len(written):

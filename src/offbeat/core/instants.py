@@ -11,6 +11,7 @@ from datetime import UTC, date, datetime, time, timedelta
 from offbeat.core.rule import refusal, shown
 from offbeat.core.zones import find_zone
 
+FIRST_YEAR, LAST_YEAR = 1970, 9998  # the year 9999 ends in some zones when datetime itself has
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)
 _INSTANT = r"\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:\.\d{1,9})?)?(?:Z|[+-]\d\d:\d\d)?)?"
@@ -21,12 +22,16 @@ def parse_instant(written: str | date | time, zone: str) -> int:
 
     Without an offset it is local time in `zone`: one that the clock skips means the first instant after the gap, one that it
     shows twice means the first pass. A date alone means its midnight.
-    Raises: ScheduleError S105 for what is no such time, S110 for an unknown zone.
+    Raises: ScheduleError S105 for what is no such time, or not of the years 1970 to 9998, which every zone can show; S110
+    for an unknown zone.
 
     >>> parse_instant("2026-03-01T04:30:00", "Europe/Sofia") == parse_instant("2026-03-01T02:30:00Z", "UTC")
     True
     """
     moment = _moment(written)
+    if not FIRST_YEAR <= moment.year <= LAST_YEAR:
+        what = f'instant "{shown(str(written))}" is in the year {moment.year}'
+        raise refusal("S105", what, f"use a year from {FIRST_YEAR} to {LAST_YEAR}")
     if moment.microsecond:
         what = f'instant "{shown(str(written))}" has a fraction of a second'
         raise refusal("S105", what, f'use whole seconds: "{moment.replace(microsecond=0).isoformat()}"')

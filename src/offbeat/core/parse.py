@@ -15,7 +15,7 @@ from offbeat.core.identity import fingerprint
 from offbeat.core.lines import key_lines
 from offbeat.core.listing import Kind, Text, TreeFiles
 from offbeat.core.model import Entry, Schedule
-from offbeat.core.passwords import masked
+from offbeat.core.passwords import has_password, masked
 from offbeat.core.serial import canonical_text, format_problem_json
 from offbeat.core.settings import read_settings
 from offbeat.core.table import Table
@@ -88,6 +88,12 @@ def _read_top(text: Text, problems: list[Problem]) -> Table | None:
         said = "it is nested too deeply" if isinstance(error, RecursionError) else str(error)
         problems.append(_syntax_problem(text.path, content, said))
         return None
+    except ValueError:  # of int(), which tomllib lets through
+        found = re.search(r"(?:\d_?){4301}", content)
+        line = content.count("\n", 0, found.start()) + 1 if found else 1
+        said = f"a whole number has more than 4300 digits (at line {line}, column 1)"
+        problems.append(_syntax_problem(text.path, content, said))
+        return None
     return Table(values, (), file=text.path, lines=key_lines(content), problems=problems)
 
 
@@ -123,6 +129,9 @@ def _file_entries(top: Table, source: Source) -> Iterable[Entry]:
     for name in table.values if table is not None else ():
         assert table is not None
         table.so[name] = "the entry is not loaded; the others are"
+        if has_password(name):
+            table.tell_password(name, "the name of an entry has a password in it")
+            continue
         inner = table.table(name)
         entry = read_entry(inner, name, source) if inner is not None else None
         if entry is not None:

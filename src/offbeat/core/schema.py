@@ -17,11 +17,13 @@ from offbeat.core.solar import ALIASES, EVENTS
 Fragment = Mapping[str, Any]
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
-_DURATION = r"^\s*([0-9]+\s*w\s*)?([0-9]+\s*d\s*)?([0-9]+\s*h\s*)?([0-9]+\s*m\s*)?([0-9]+\s*s?\s*)?$"
+_DURATION = r"^\s*([0-9]+\s*w\s*)?([0-9]+\s*d\s*)?([0-9]+\s*h\s*)?([0-9]+\s*m\s*)?([0-9]+\s*s\s*)?$"
 _TEXT: Fragment = {"type": "string", "minLength": 1}
 _TRUTH: Fragment = {"type": "boolean"}
 _TABLE: Fragment = {"type": "object"}
-_SPAN: Fragment = {"anyOf": [{"type": "integer", "minimum": 0}, {"type": "string", "pattern": _DURATION, "minLength": 1}]}
+_LENGTH: Fragment = {"type": "string", "pattern": _DURATION, "minLength": 1}
+_SPAN: Fragment = {"anyOf": [_LENGTH, {"enum": [0, "0"]}]}
+_SECONDS: Fragment = {"anyOf": [_LENGTH, {"type": "integer", "minimum": 1}]}
 _CRON: Fragment = {"type": "string", "minLength": 1, "examples": ["30 4 * * mon", "H 4 * * *", "@daily"]}
 _INSTANT: Fragment = {"type": "string", "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}([Tt ].*)?$"}
 _DAY = r"^([Ss][Uu][Nn]|[Mm][Oo][Nn]|[Tt][Uu][Ee]|[Ww][Ee][Dd]|[Tt][Hh][Uu]|[Ff][Rr][Ii]|[Ss][Aa][Tt])"
@@ -33,11 +35,11 @@ SOLAR: Mapping[str, Fragment] = {
     "event": {"enum": sorted([*EVENTS, *ALIASES])},
     "latitude": {"type": "number", "minimum": -90, "maximum": 90},
     "longitude": {"type": "number", "minimum": -180, "maximum": 180},
-    "offset": {"type": "string", "pattern": r"^[+-]?" + _DURATION[1:], "minLength": 1},
+    "offset": {"type": "string", "pattern": rf"^[+-]?(0$|{_DURATION[1:]})", "minLength": 1},
 }
 RECURRING: Mapping[str, tuple[str, Fragment]] = {
     "cron": ("when it is due, as cron says it: five, six or seven fields, or a nickname", _CRON),
-    "every": ("an interval, anchored to the epoch", _SPAN),
+    "every": ("an interval, anchored to the epoch", _LENGTH),
     "at": ("one instant, or a list of them", {"anyOf": [_INSTANT, {"type": "array", "items": _INSTANT, "minItems": 1}]}),
     "solar": ("an event of the sun at a place", {"type": "object"}),
     "rrule": ("a rule of RFC 5545", _TEXT),
@@ -68,10 +70,10 @@ OF_ENTRIES: Mapping[str, tuple[str, Fragment]] = {
     "exchange": ("the exchange, where a queue is not enough", _TEXT),
     "routing_key": ("the routing key, where a queue is not enough", _TEXT),
     "priority": ("of the message", {"type": "integer", "minimum": 0, "maximum": 255}),
-    "expires": ("from the first publication; then a worker drops it", _SPAN),
+    "expires": ("from the first publication; then a worker drops it; a number is one of seconds, as in Celery", _SECONDS),
     "headers": ("of your own", _TABLE),
     "serializer": ("of the message", {"enum": list(entries.SERIALIZERS)}),
-    "time_limit": ("of a command", _SPAN),
+    "time_limit": ("of a command", _LENGTH),
     "task": ("the task's full name", {"type": "string", "minLength": 1, "pattern": r"^\S+$"}),
     "command": (
         "a command instead of a task",
@@ -90,7 +92,7 @@ _NAMED_QUEUE: Fragment = {
     "anyOf": [_TEXT, {"type": "object", "properties": {"queue": _TEXT}, "required": ["queue"], "additionalProperties": False}]
 }
 _DIRECTORY: Fragment = {
-    "anyOf": [_CRON, {"type": "object", "properties": {"cron": _CRON, "time_limit": _SPAN}, "additionalProperties": False}]
+    "anyOf": [_CRON, {"type": "object", "properties": {"cron": _CRON, "time_limit": _LENGTH}, "additionalProperties": False}]
 }
 
 

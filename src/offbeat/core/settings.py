@@ -21,6 +21,7 @@ TOP = (
     *("project", "timezone", "task_prefix", "env_file", "broker_env", "broker", "routes", "defaults", "calendars"),
     *("directories", "entries"),
 )
+NOT_YET = ("queues", "exchanges", "declare")  # of [broker]
 LATER = ("after_restore", "rules_version", "retention")
 BROKER = ("default_queue", "transport_options", "ssl")
 TIMES = {  # what Red Hat's crontab used
@@ -33,6 +34,7 @@ TIMES = {  # what Red Hat's crontab used
 TIME_LIMIT = 1200  # seconds; OpenShift's, there for a whole directory
 _ADDRESS = "name the variable that has the address: broker_env, or set OFFBEAT_BROKER"
 _HINTS = {"url": _ADDRESS, "broker_url": _ADDRESS, "entry": 'did you mean "entries"?', "tz": 'did you mean "timezone"?'}
+_HARMLESS = {"url", "broker_url", *NOT_YET}  # keys of [broker] without which messages go the same way
 _VITAL = "every entry depends on it, so the whole file is refused; the last good schedule stays in force"
 
 
@@ -67,12 +69,12 @@ def read_settings(top: Table, environ: Mapping[str, str]) -> Settings | None:
     prefix = _prefix(top)
     broker = top.table("broker")
     if broker:
-        broker.so["default_queue"] = _VITAL
+        broker.so.update({key: _VITAL for key in broker.values if key not in _HARMLESS})
     default_queue = broker.text("default_queue") if broker else None
     routes = _routes(top.table("routes"), top)
     settings = _broker(top, broker)
     directories = _directories(top.table("directories"), zone)
-    if top.bad & {"project", "task_prefix", "broker", "routes"} or (broker and "default_queue" in broker.bad):
+    if top.bad & {"project", "task_prefix", "broker", "routes"} or (broker and broker.bad - _HARMLESS):
         return None
     return Settings(
         project=project,
@@ -163,7 +165,7 @@ def _broker(top: Table, broker: Table | None) -> BrokerSettings:
     options: Mapping[str, Json] = {}
     ssl: Mapping[str, Json] | bool = False
     if broker is not None:
-        broker.check_keys(BROKER, ("queues", "exchanges", "declare"), _HINTS)
+        broker.check_keys(BROKER, NOT_YET, _HINTS)
         options = _json_table(broker, "transport_options")
         prefix = options.get("global_keyprefix", "")
         if not isinstance(prefix, str):

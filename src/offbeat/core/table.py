@@ -6,12 +6,13 @@ Never stops at a problem: a reader gets None and goes on, so that all problems a
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import TypeVar
 
 from offbeat.core.lines import KeyPath, line_of
 from offbeat.core.model import Json
-from offbeat.core.passwords import password_paths
+from offbeat.core.passwords import has_password, masked, password_paths
+from offbeat.core.rule import shown
 from offbeat.core.tree import shown_name
 from offbeat.errors import Problem, ScheduleError, Severity
 
@@ -47,8 +48,8 @@ class Table:
     def label(self) -> str:
         """Return what messages about this table begin with."""
         if self.entry:
-            return f'entry "{shown_name(self.entry)}": '
-        return f"[{shown_name('.'.join(self.path))}]: " if self.path else ""
+            return f'entry "{shown_name(masked(self.entry))}": '
+        return f"[{shown_name(masked('.'.join(self.path)))}]: " if self.path else ""
 
     @property
     def line(self) -> int:
@@ -95,9 +96,13 @@ class Table:
         what = f'"{key}" is {type_name(self.values[key])}, where it should be {wanted}'
         self.fail(key, what, code="S144", fix=fix)
 
+    def value(self, key: str) -> object:
+        """Return what is written for a key; None when it is not there, and when there is a problem with it already."""
+        return None if key in self.bad else self.values.get(key)
+
     def get(self, key: str, wanted: type[T]) -> T | None:
-        """Return the value of a key; None when it is not there or, with a problem, of another type."""
-        value = self.values.get(key)
+        """Return the value of a key; None when it is not there, known to be bad or, with a problem, of another type."""
+        value = self.value(key)
         if value is None:
             return None
         if isinstance(value, wanted) and not (wanted is int and isinstance(value, bool)):
@@ -124,9 +129,9 @@ class Table:
         self.fail(key, f'"{key}" {value} is outside {low}-{high}', fix=f"{key} = {min(max(value, low), high)}")
         return None
 
-    def seconds(self, key: str, low: int = 0) -> int | None:
-        """Return a duration in seconds, at least `low`: text with its units, or a number of seconds."""
-        value = self.values.get(key)
+    def seconds(self, key: str, low: int = 0, *, bare: bool = False) -> int | None:
+        """Return a duration in seconds, at least `low`: text with its units. bare: a whole number is one of seconds."""
+        value = self.value(key)
         if value is None:
             return None
         if isinstance(value, bool) or not isinstance(value, int | str):
@@ -134,8 +139,13 @@ class Table:
             return None
         if low == 0 and value in (0, "0", "0s"):
             return 0
-        from offbeat.core.recurrence import parse_duration
+        from offbeat.core.durations import is_bare, parse_duration
 
+        if is_bare(value) and not (bare and isinstance(value, int)):
+            number = str(value).strip()
+            fix = f'{key} = "{number}s" or "{number}m"'
+            self.fail(key, f'"{key}" {number} has no unit', code="S104", fix=fix)
+            return None
         return self.attempt(key, lambda: parse_duration(value), named=True)
 
     def table(self, key: str) -> Table | None:
@@ -160,22 +170,38 @@ class Table:
     def find_passwords(self, key: str) -> bool:
         """Add a problem for each password in the value of a key; tell whether there was one."""
         found = password_paths(self.values.get(key), (key,), by_name=self.path[:1] == ("broker",))
+        if has_password(key) and (key,) not in found:
+            found = [(key,), *found]
         for path in found:
-            self.fail(
-                key,
-                f'"{".".join(path)}" has a password in it',
-                code="C110",
-                why=f"whoever can read the repository can read it; {self.consequence(key)}",
-                fix="keep it in the file that env_file names or in the environment (OFFBEAT_BROKER), and change it",
-            )
+            self.tell_password(key, f'"{shown_name(masked(".".join(path)))}" has a password in it')
         return bool(found)
+
+    def tell_password(self, key: str, what: str) -> None:
+        """Add the problem that there is a password; what: without it."""
+        self.fail(
+            key,
+            what,
+            code="C110",
+            why=f"whoever can read the repository can read it; {self.consequence(key)}",
+            fix="keep it in the file that env_file names or in the environment (OFFBEAT_BROKER), and change it",
+        )
+
+    def find_numbers(self, key: str) -> None:
+        """Add a problem when there is a number in the value of a key that no worker's, and no ledger's, 64 bits can hold."""
+        if key not in self.bad and (place := _too_long(self.values[key], key)):
+            carried = key in ("args", "kwargs", "headers", "own", "transport_options", "ssl")
+            what = f'"{shown(masked(place))}" is a whole number of more than 64 bits'
+            self.fail(key, what, code="S149" if carried else "S144", fix="write a smaller number, or text")
 
     def check_keys(self, known: Collection[str], later: Collection[str] = (), hints: Mapping[str, str] | None = None) -> None:
         """Add a problem for each key that is not known. later: keys of versions to come. hints: fixes for what people try."""
         for key, value in self.values.items():
             if self.path or not isinstance(value, dict):  # the tables of the top are looked through when they are read
                 self.find_passwords(key)
-            if key in known:
+                self.find_numbers(key)
+            elif has_password(key):
+                self.find_passwords(key)
+            if key in known or has_password(key):
                 continue
             if key in later:
                 self.not_yet(key, f'"{key}" is not yet supported', fix=f"remove {key} until it is")
@@ -212,6 +238,22 @@ def unfit_for_json(value: object, place: str) -> tuple[str, str] | None:
     else:
         return None if isinstance(value, str | bool | int | float) else (place, "a date or time")
     return next((odd for item, where in inner if (odd := unfit_for_json(item, where))), None)
+
+
+def _too_long(value: object, place: str) -> str:
+    """Return where in a value there is a whole number that needs more than 64 bits, signed or not; "" where there is none.
+
+    >>> _too_long({"a": [1, 2**64]}, "kwargs")
+    'kwargs.a[1]'
+    """
+    if isinstance(value, int):
+        return "" if -(1 << 63) <= value < 1 << 64 else place
+    inner: Iterable[tuple[object, str]] = ()
+    if isinstance(value, dict):
+        inner = ((item, f"{place}.{key}") for key, item in value.items())
+    elif isinstance(value, list):
+        inner = ((item, f"{place}[{index}]") for index, item in enumerate(value))
+    return next((found for item, where in inner if (found := _too_long(item, where))), "")
 
 
 def _near(key: str, known: Collection[str]) -> str:

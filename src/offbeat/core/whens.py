@@ -72,10 +72,10 @@ def _one(table: Table, zone: str, seed: str) -> str | None:
     kinds = [key for key in RECURRENCES if key in table.values]
     if len(kinds) > 1:
         counted = "two" if len(kinds) == 2 else "several"
-        fix = f"keep one of them; for all of them: any = [ {{ {kinds[0]} = ... }}, {{ {kinds[1]} = ... }} ]"
+        fix = f"keep one of them, or list them: any = [ {{ {kinds[0]} = ... }}, {{ {kinds[1]} = ... }} ]"
         table.fail(kinds[1], f"it has {' and '.join(kinds)}, {counted} recurrences", code="S147", fix=fix)
     elif not kinds:
-        fix = 'add one of: cron = "30 4 * * mon", every = "45m", at = "2026-03-01T04:30:00"'
+        fix = 'say when it is due, for example cron = "30 4 * * mon" or every = "45m"'
         table.fail("", f"it has no recurrence: no {', '.join(RECURRENCES[:-1])} or {RECURRENCES[-1]}", code="S147", fix=fix)
     if "offset" in table.values and "every" not in table.values:
         fix = 'add every = "45m", or remove offset'
@@ -95,7 +95,9 @@ def _every(table: Table, zone: str, seed: str) -> str | None:
 
 
 def _at(table: Table, zone: str, seed: str) -> str | None:
-    value = table.values["at"]
+    value = table.value("at")
+    if value is None:
+        return None
     written = value if isinstance(value, list) else [value]
     instants = [read_instant(table, "at", each, zone) for each in written]
     if None in instants:
@@ -132,7 +134,7 @@ def _solar(table: Table, zone: str, seed: str) -> str | None:
 
 
 def _degrees(table: Table, key: str) -> float | None:
-    value = table.values.get(key)
+    value = table.value(key)
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
         return value
     table.wrong_type(key, "a number", f"{key} = 42.7")
@@ -175,7 +177,9 @@ def _warn_of_start(table: Table, written: str) -> None:
 
 
 def _any(table: Table, zone: str, seed: str) -> str | None:
-    value = table.values["any"]
+    value = table.value("any")
+    if value is None:
+        return None
     if not isinstance(value, list) or not all(isinstance(each, dict) for each in value) or not value:
         table.wrong_type("any", "a list of tables", _EXAMPLES["any"])
         return None
