@@ -5,6 +5,7 @@ Its authority is the ledger's design: WAL, synchronous FULL, always BEGIN IMMEDI
 
 from __future__ import annotations
 
+import errno
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from urllib.parse import quote
 
 from offbeat.ports.clock import Clock
 from offbeat.ports.ledger_sqlite.mounts import NETWORK, file_system_of
-from offbeat.ports.ledger_sqlite.problems import FOREIGN, LOCKED, refuse, told
+from offbeat.ports.ledger_sqlite.problems import CORRUPT, FOREIGN, LOCKED, Lost, refuse, told
 from offbeat.ports.ledger_sqlite.schema import APPLICATION_ID, SCHEMA, migrate
 from offbeat.ports.ledger_sqlite.turnstile import Turnstile, TurnTimeout
 
@@ -43,6 +44,8 @@ class Store:
         self.place = place
         self.path = str(Path(place.path).absolute())
         self._db: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None  # device and inode of what _db has open
+        self._is_lost = False  # the file at our path is another one by now
         self._turnstile: Turnstile | None = None
         try:
             with told(self.path):
@@ -69,8 +72,8 @@ class Store:
     @contextmanager
     def reading(self) -> Iterator[sqlite3.Connection]:
         """Give one consistent view for the block."""
-        db = self._open_db()
-        with told(self.path):
+        with told(self.path), self._left_when_lost():
+            db = self._open_db()
             db.execute("BEGIN")
             try:
                 yield db
@@ -79,34 +82,58 @@ class Store:
 
     def data_version(self) -> int:
         """Return a number that changes when another connection writes."""
-        db = self._open_db()
-        with told(self.path):
+        with told(self.path), self._left_when_lost():
+            db = self._open_db()
             return int(db.execute("PRAGMA data_version").fetchone()[0])
 
     @contextmanager
     def writing(self) -> Iterator[sqlite3.Connection]:
         """Give the one writer's transaction for the block: it is on disk when the block ends, or nothing of it is."""
-        db = self._open_db()
-        with told(self.path), self._turn():
-            db.execute("BEGIN IMMEDIATE")
-            try:
+        with told(self.path), self._left_when_lost():
+            db = self._open_db()
+            with self._turn(), self._transaction(db):
                 yield db
-                db.execute("COMMIT")
-            except BaseException:
-                _leave(db)
-                raise
-
-    def _open_db(self) -> sqlite3.Connection:
-        assert self._db is not None, "the ledger was closed"
-        return self._db
 
     @contextmanager
-    def _turn(self) -> Iterator[None]:
+    def _transaction(self, db: sqlite3.Connection) -> Iterator[None]:
+        db.execute("BEGIN IMMEDIATE")
+        try:
+            self._refuse_if_lost()
+            yield
+            db.execute("COMMIT")
+        except BaseException:
+            _leave(db)
+            raise
+
+    def _open_db(self) -> sqlite3.Connection:
+        if self._is_lost:
+            raise Lost
+        assert self._db is not None, "the ledger was closed"
+        self._refuse_if_lost()
+        return self._db
+
+    def _refuse_if_lost(self) -> None:
+        """Raise Lost when the file at our path is not the one that we have open: what we write there nobody would see."""
+        if _identity(self.path) != self._file:
+            raise Lost
+
+    @contextmanager
+    def _left_when_lost(self) -> Iterator[None]:
+        """Close for good when the block finds the file lost."""
+        try:
+            yield
+        except Lost:
+            self._is_lost = True
+            self.close()
+            raise
+
+    @contextmanager
+    def _turn(self) -> Iterator[Turnstile]:
         if self._turnstile is None:
             self._turnstile = Turnstile(self.path, patience=self.place.patience)
         try:
             with self._turnstile.turn():
-                yield
+                yield self._turnstile
         except TurnTimeout as error:
             code, what, fix = LOCKED
             raise refuse(self.path, code, f"{what}: no turn within {self.place.patience:g} s", fix) from error
@@ -118,6 +145,13 @@ class Store:
                 "L208",
                 "the ledger is to be a file, but this is a folder",
                 f"use sqlite:///{self.path}/ledger.sqlite3",
+            )
+        if Path(self.path).exists() and not Path(self.path).is_file():  # a FIFO would keep us for ever
+            raise refuse(
+                self.path,
+                "L208",
+                "the ledger is to be a plain file, but this is a device, a pipe or a socket",
+                "give OFFBEAT_LEDGER the address of a plain file, or of none yet",
             )
         try:
             mounts = Path(MOUNTINFO).read_text(encoding="utf-8", errors="surrogateescape")
@@ -134,23 +168,49 @@ class Store:
             )
 
     def _open(self) -> None:
-        if not self.place.read_only:
-            Path(self.path).parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.place.read_only:
+            db = self._connect("ro")
+            if self._version(db) < SCHEMA:
+                raise refuse(self.path, "L214", "the ledger is older than this offbeat, or was never used", "offbeat tick")
+        else:
+            self._make_file()
+            with self._turn() as turnstile:
+                turnstile.drop_strange_wal(self.path)
+                db = self._connect("rw")
+                if self._version(db) < SCHEMA:
+                    self._bring_up_to_date(db)
+                turnstile.note_wal(self.path)
+        self._refuse_strangers(db)
+
+    def _make_file(self) -> None:
+        """Make the file where there is none. One that is there is not opened: closing it would free SQLite's locks on it."""
+        path = Path(self.path)
+        if not path.exists():
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        mode = "ro" if self.place.read_only else "rw"
+        elif not os.access(path, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    def _connect(self, mode: str) -> sqlite3.Connection:
+        """Open what is at our path now, and remember which file that is."""
+        before = _identity(self.path)
         address = f"file:{quote(self.path)}?mode={mode}"
         self._db = sqlite3.connect(address, uri=True, isolation_level=None, timeout=self.place.patience)
+        self._file = before
+        self._refuse_if_lost()
         self._db.execute("PRAGMA synchronous = FULL")
-        if self._version(self._db) < SCHEMA:
-            self._bring_up_to_date(self._db)
-        self._refuse_strangers(self._db)
+        return self._db
 
     def _version(self, db: sqlite3.Connection) -> int:
         version = int(db.execute("PRAGMA user_version").fetchone()[0])
         mark = int(db.execute("PRAGMA application_id").fetchone()[0])
-        if mark != APPLICATION_ID and (version or db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]):
+        is_used = version or db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
+        if mark != APPLICATION_ID and is_used:
             code, what, fix = FOREIGN
             raise refuse(self.path, code, f"{what}: another program's SQLite database", fix)
+        if version <= 0 and is_used:
+            code, what, fix = CORRUPT
+            raise refuse(self.path, code, f"{what}: its tables are of schema {version}, which never was", fix)
         if version > SCHEMA:
             raise refuse(
                 self.path,
@@ -162,27 +222,22 @@ class Store:
         return version
 
     def _bring_up_to_date(self, db: sqlite3.Connection) -> None:
-        if self.place.read_only:
-            raise refuse(self.path, "L214", "the ledger is older than this offbeat, or was never used", "offbeat tick")
-        with self._turn():
-            if not self._version(db):  # journal_mode cannot change inside a transaction
-                db.execute("PRAGMA journal_mode = WAL")
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                present = self._version(db)
-                migrate(db, present)
-                if not present:
-                    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                    db.execute(
-                        "INSERT INTO meta (one, project, owner) VALUES (1, ?, ?)", (self.place.project, self.place.owner)
-                    )
-                db.execute("COMMIT")
-            except BaseException:
-                _leave(db)
-                raise
+        """Make or migrate the tables. It is our turn."""
+        if not self._version(db):  # journal_mode cannot change inside a transaction
+            db.execute("PRAGMA journal_mode = WAL")
+        with self._transaction(db):
+            present = self._version(db)
+            migrate(db, present)
+            if not present:
+                db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                db.execute("INSERT INTO meta (one, project, owner) VALUES (1, ?, ?)", (self.place.project, self.place.owner))
 
     def _refuse_strangers(self, db: sqlite3.Connection) -> None:
-        project, owner = db.execute("SELECT project, owner FROM meta").fetchone()
+        found = db.execute("SELECT project, owner FROM meta").fetchone()
+        if found is None:
+            code, what, fix = CORRUPT
+            raise refuse(self.path, code, f"{what}: it does not say whose it is", fix)
+        project, owner = found
         if self.place.project and project != self.place.project:
             raise refuse(
                 self.path,
@@ -207,3 +262,12 @@ class Store:
 def _leave(db: sqlite3.Connection) -> None:
     if db.in_transaction:
         db.execute("ROLLBACK")
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Return which file is at `path`: device and inode, None when there is none."""
+    try:
+        found = os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found.st_dev, found.st_ino

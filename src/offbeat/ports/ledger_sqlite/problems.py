@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from offbeat.errors import LedgerError, Problem
 
 NOTHING = "nothing was recorded and nothing is sent until this is mended"
+UNSEEN = "nobody would see what is written there, and others would send the same again; nothing was recorded"
 
 # (code, what, fix)
 LOCKED = (
@@ -27,6 +28,21 @@ FULL = ("L206", "there is no space left for the ledger", "free some space on the
 READ_ONLY = ("L207", "the ledger cannot be written", "let this user write the file and its folder (`ls -ld`, `mount`)")
 UNREACHABLE = ("L208", "the ledger cannot be opened", "check that the folder exists and that this user may enter it")
 BROKEN = ("L209", "the file system failed on the ledger", "look at the system's log (`dmesg`), then start again")
+
+LOST = (
+    "L215",
+    "the ledger's file was removed or replaced while it was in use",
+    "nothing, if you put a backup in its place: the file that is there is used from now on; else put one back",
+)
+
+
+class Lost(Exception):
+    """The file that we have open is not the one at its path any more."""
+
+
+class Unreadable(Exception):
+    """A row holds what this program never writes."""
+
 
 _SQLITE = {
     sqlite3.SQLITE_BUSY: LOCKED,
@@ -63,6 +79,14 @@ def told(where: str) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         raise _of_sqlite(where, error) from error
+    except Lost as error:
+        code, what, fix = LOST
+        raise refuse(where, code, what, fix, why=UNSEEN) from error
+    except UnicodeEncodeError:
+        raise  # of what we were given, not of what we read
+    except (Unreadable, ValueError) as error:
+        code, what, fix = CORRUPT
+        raise refuse(where, code, f"{what}: {error}", fix) from error
     except OSError as error:
         code, what, fix = _SYSTEM.get(error.errno or 0, UNREACHABLE)
         raise refuse(where, code, f"{what}: {error.strerror or error}", fix) from error
@@ -72,8 +96,9 @@ def _of_sqlite(where: str, error: sqlite3.Error) -> Exception:
     number = getattr(error, "sqlite_errorcode", None)
     if isinstance(error, (sqlite3.ProgrammingError, sqlite3.IntegrityError, sqlite3.InterfaceError)):
         return error  # a mistake in this program
-    if number is None:
-        return error
+    if number is None:  # of the module itself: text that is no UTF-8
+        code, what, fix = CORRUPT
+        return refuse(where, code, f"{what}: {str(error).splitlines()[0]}", fix) if "UTF-8" in str(error) else error
     if number & 0xFF == sqlite3.SQLITE_ERROR and "no such" not in str(error):
         return error
     code, what, fix = FOREIGN if number & 0xFF == sqlite3.SQLITE_ERROR else _SQLITE.get(number & 0xFF, BROKEN)

@@ -11,6 +11,7 @@ import os
 import select
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 POLL = 0.002  # seconds between two tries, for everybody alike: a wait that grows would punish those who wait
 
@@ -20,15 +21,18 @@ class TurnTimeout(Exception):
 
 
 class Turnstile:
-    """The two lock files beside `path`, opened once. patience: seconds to wait for a turn."""
+    """The two lock files beside `path`. patience: seconds to wait for a turn.
+
+    The turn's file also notes which file's WAL lies beside `path`: SQLite would read it with any other that was put there.
+    """
 
     def __init__(self, path: str, *, patience: float) -> None:
         self._tries = max(1, int(patience / POLL))
-        self._queue = os.open(path + "-queue", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._queue = _Lock(path + "-queue")
         try:
-            self._turn = os.open(path + "-turn", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._turn = _Lock(path + "-turn")
         except OSError:
-            os.close(self._queue)
+            self._queue.close()
             raise
 
     @contextmanager
@@ -38,24 +42,85 @@ class Turnstile:
         try:
             self._wait(self._turn, tries)
         finally:
-            fcntl.flock(self._queue, fcntl.LOCK_UN)
+            self._queue.leave()
         try:
             yield
         finally:
-            fcntl.flock(self._turn, fcntl.LOCK_UN)
+            self._turn.leave()
 
-    def _wait(self, lock: int, tries: int) -> int:
+    def _wait(self, lock: _Lock, tries: int) -> int:
         """Return how many tries are left."""
         for left in range(tries, 0, -1):
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                select.select((), (), (), POLL)  # counted, not timed: what we wait for is another process, not an instant
-            else:
+            if lock.take():
                 return left
+            select.select((), (), (), POLL)  # counted, not timed: what we wait for is another process, not an instant
         raise TurnTimeout
+
+    def note_wal(self, path: str) -> None:
+        """Note whose WAL lies beside `path` now. It is our turn, and the file is open."""
+        self._turn.write(f"{_name(path)} {_name(path + '-wal')}")
+
+    def drop_strange_wal(self, path: str) -> None:
+        """Remove the WAL beside `path` if it was noted as that of a file that lay there before. It is our turn.
+
+        Those who have the former file open keep what they have open, and find out when they use it next.
+        """
+        whose, _, wal = self._turn.read().partition(" ")
+        if wal and wal == _name(path + "-wal") and whose != _name(path):
+            for suffix in ("-shm", "-wal"):
+                Path(path + suffix).unlink(missing_ok=True)
 
     def close(self) -> None:
         """Close both files."""
-        os.close(self._queue)
-        os.close(self._turn)
+        self._queue.close()
+        self._turn.close()
+
+
+class _Lock:
+    """A lock file. One that was removed or replaced is opened again, so that all who come now lock the same one."""
+
+    def __init__(self, path: str) -> None:
+        self._path = path
+        self._file = self._opened()
+
+    def _opened(self) -> int:
+        return os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+
+    def take(self) -> bool:
+        """Return whether it is ours now; do not wait."""
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        if _name(self._path) == _name(self._file):
+            return True
+        stale, self._file = self._file, self._opened()
+        os.close(stale)
+        return False
+
+    def leave(self) -> None:
+        """Give it up."""
+        fcntl.flock(self._file, fcntl.LOCK_UN)
+
+    def read(self) -> str:
+        """Return what `write` left in it."""
+        return os.pread(self._file, 200, 0).decode("ascii", "replace")
+
+    def write(self, text: str) -> None:
+        """Leave a line for those who have it next."""
+        if text != self.read():
+            os.ftruncate(self._file, 0)
+            os.pwrite(self._file, text.encode("ascii"), 0)
+
+    def close(self) -> None:
+        """Close the file, and give it up."""
+        os.close(self._file)
+
+
+def _name(file: str | int) -> str:
+    """Return what tells a file from all others that are there now, "" when it is not there."""
+    try:
+        found = os.stat(file)
+    except FileNotFoundError:
+        return ""
+    return f"{found.st_dev}:{found.st_ino}"
