@@ -9,6 +9,7 @@ import sys
 
 def main() -> None:
     """Do what the command line says and exit."""
+    open_closed()
     gc.disable()  # a tick or a fire lives for a fraction of a second; `run` switches it on again
     try:
         if "tick" in sys.argv:
@@ -23,6 +24,16 @@ def main() -> None:
         sys.exit(130)
     except SystemExit as exc:
         leave(exc.code if isinstance(exc.code, int) else 0 if exc.code is None else 1)
+
+
+def open_closed() -> None:
+    """Let each standard file that is closed lead nowhere, or a file of ours would get its number, and what is printed."""
+    for fd, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(fd)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+            setattr(sys, name, os.fdopen(fd, mode, closefd=False))
 
 
 def leave(code: int) -> None:

@@ -164,3 +164,14 @@ def test_a_name_that_is_taken_is_a_problem(shop: Shop) -> None:
 
 def test_quiet_says_nothing(shop: Shop) -> None:
     assert shop.call("add", "report", "--every", "1h", "-q").output == ""
+
+
+@pytest.mark.parametrize("option", ["--queue", "--task", "--timezone", "--grace", "--jitter", "--description", "--at"])
+def test_an_empty_option_is_not_ignored(shop: Shop, option: str) -> None:
+    before = (shop.tree / "schedule.toml").read_text()
+
+    result = shop.call("add", "report", "--every", "1h", option, "")
+
+    assert result.exit_code == 2
+    assert f"{option}: it is empty" in result.stderr
+    assert (shop.tree / "schedule.toml").read_text() == before

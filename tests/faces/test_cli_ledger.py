@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -198,6 +198,46 @@ def test_fire_sends_what_it_is_told_instead_of_the_entrys_own(ticked: Shop) -> N
     assert message["properties"]["delivery_info"]["routing_key"] == "slow"
     assert message["headers"]["task"] == "shop.tasks.ping"
     assert message["headers"]["kwargsrepr"] == "{'full': True, 'who': 'me'}"
+
+
+DEEP = "[" * 50_000 + "]" * 50_000
+
+
+@pytest.mark.parametrize(
+    ("args", "words"),
+    [
+        (("fire", "\udcff"), "not UTF-8"),
+        (("fire", "ping", "x=\udcff"), "not UTF-8"),
+        (("fire", "ping", "--queue", "\udcff"), "not UTF-8"),
+        (("history", "\udcff"), "not UTF-8"),
+        (("fire", "ping", "--kwargs", '{"a": NaN}'), "NaN"),
+        (("fire", "ping", "--kwargs", '{"a": [-Infinity]}'), "-Infinity"),
+        (("fire", "ping", "--args", "[1e999]"), "too large"),
+        (("fire", "ping", "--args", DEEP), "nested"),
+        (("fire", "ping", "--args", "[" * 300 + "]" * 300), "nested"),
+        (("fire", "ping", "--args", '["\\ud800"]'), "half of a character"),
+        (("fire", "ping", "x=1e999"), "too large"),
+        (("fire", "ping", f"x={DEEP}"), "nested"),
+        (("fire", "ping", 'x={"\\udc00": 1}'), "half of a character"),
+        (("fire", "ping", "--here", "-A", "proj", "x=[1e999]"), "too large"),
+        (("add", "new", "--every", "1h", "--kwargs", '{"a": NaN}'), "NaN"),
+    ],
+)
+def test_what_no_message_can_hold_is_wrong_usage_and_nothing_is_recorded(ticked: Shop, args: Sequence[str], words: str) -> None:
+    before = ticked.json("history")
+
+    result = ticked.call(*args)
+
+    assert (result.exit_code, result.stdout) == (2, "")
+    assert words in result.stderr
+    assert len(result.stderr) < 2000
+    assert ticked.json("history") == before
+
+
+def test_what_only_looks_like_json_is_text(ticked: Shop) -> None:
+    result = ticked.call("fire", "ping", "brand=Infinity", "x=NaN", "deep=" + "[" * 50 + "]" * 50)
+
+    assert result.exit_code == 0, result.stderr
 
 
 def test_fire_of_a_name_that_is_nearly_an_entrys_sends_nothing_and_says_which_one_was_meant(ticked: Shop) -> None:

@@ -308,3 +308,32 @@ def test_names_that_the_locale_cannot_write_are_written_still(repo: Path, enviro
 
     assert done.returncode == 0
     assert "caf\\xe9" in done.stdout
+
+
+@pytest.mark.parametrize("closed", [">&-", "2>&-", "0<&- >&- 2>&-"])
+@pytest.mark.parametrize("args", ["tick", "list --json", "fire report", "status"])
+def test_a_closed_standard_file_is_like_one_that_leads_nowhere(
+    repo: Path, environ: Mapping[str, str], args: str, closed: str
+) -> None:
+    words = f"{sys.executable} -m offbeat {args}"
+    shown = subprocess.run(["sh", "-c", words], cwd=repo, env=environ, capture_output=True, text=True, check=False)
+    done = subprocess.run(["sh", "-c", f"{words} {closed}"], cwd=repo, env=environ, capture_output=True, text=True, check=False)
+
+    assert done.returncode == shown.returncode
+    assert "Traceback" not in done.stderr
+    if "2>&-" not in closed:
+        assert ("rror" in done.stderr) == ("rror" in shown.stderr)
+
+
+def test_no_file_of_ours_gets_the_number_of_a_closed_standard_file() -> None:
+    program = """
+import os
+from offbeat.__main__ import open_closed
+for fd in (0, 1, 2):
+    os.close(fd)
+open_closed()
+print("into nothing", flush=True)
+assert [os.readlink(f"/proc/self/fd/{fd}") for fd in (0, 1, 2)] == ["/dev/null"] * 3
+assert os.open("/etc/passwd", os.O_RDONLY) > 2
+"""
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0

@@ -9,12 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from offbeat.core.model import Json, State, TaskCall
-from offbeat.faces.cli_session import LOG_CRITICAL, Command, Session, complete_entries
+from offbeat.faces.cli_session import LOG_CRITICAL, Command, Session, complete_entries, is_utf8
 from offbeat.faces.words import conceal, did_you_mean, printable
 
 if TYPE_CHECKING:
     from offbeat.runners.fire import Fired
     from offbeat.runners.site import Site
+
+
+DEEPEST = 100  # lists in lists; each program that reads the message has a limit of its own
+SHOWN = 200  # characters of a wrong value that are repeated
 
 
 class JsonText(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic in newer clicks only
@@ -27,13 +31,51 @@ class JsonText(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # gen
         """Return the parsed value."""
         if isinstance(value, self.wanted):
             return value
+        shown = repr(value if len(str(value)) <= SHOWN else f"{str(value)[:SHOWN]}...")
         try:
-            parsed = json.loads(str(value))
+            parsed = read_json(str(value))
         except ValueError as exc:
-            self.fail(f"{value!r} is no JSON: {exc}; write it like '{self.example}'", param, ctx)
+            self.fail(f"{shown} is no JSON: {exc}; write it like '{self.example}'", param, ctx)
         if not isinstance(parsed, self.wanted):
-            self.fail(f"{value!r} is not {self.name}; write it like '{self.example}'", param, ctx)
+            self.fail(f"{shown} is not {self.name}; write it like '{self.example}'", param, ctx)
+        if why := unfit(parsed):
+            self.fail(f"{shown}: {why}", param, ctx)
         return parsed
+
+
+def read_json(text: str) -> Json:
+    """Return what JSON says; one that is nested out of reach is given as one that is nested too deep. Raises ValueError."""
+
+    def refuse(word: str) -> None:
+        raise ValueError(f"{word} is no number of JSON")
+
+    try:
+        parsed: Json = json.loads(text, parse_constant=refuse)
+    except RecursionError:
+        parsed = []
+        for _ in range(DEEPEST):
+            parsed = [parsed]
+    return parsed
+
+
+def unfit(value: Json) -> str:
+    """Return why no message can hold the value, "" when one can."""
+    level: list[Json] = [value]
+    for _ in range(DEEPEST):
+        deeper: list[Json] = []
+        for one in level:
+            if isinstance(one, float) and one - one != 0:
+                return "a number is too large"
+            if isinstance(one, str) and not is_utf8(one):
+                return "half of a character (a lone surrogate) is in it"
+            if isinstance(one, dict):
+                deeper += [*one, *one.values()]
+            elif isinstance(one, list):
+                deeper += one
+        if not deeper:
+            return ""
+        level = deeper
+    return f"it is nested more than {DEEPEST} deep"
 
 
 def _require_text(ctx: click.Context, param: click.Parameter, value: str | None) -> str | None:
@@ -114,9 +156,11 @@ def parse_pair(pair: str) -> tuple[str, Json]:
     if not equals or not key.isidentifier():
         raise click.UsageError(f'"{printable(pair)}" is not KEY=VALUE')
     try:
-        value: Json = json.loads(text)
+        value = read_json(text)
     except ValueError:
         value = text
+    if why := unfit(value):
+        raise click.UsageError(f'"{key}": {why}')
     return key, value
 
 

@@ -87,6 +87,10 @@ def add(session: Session, /, words: tuple[str, ...], **options: Any) -> None:
 
     DIRECTORY is minutely, hourly, daily, weekly or monthly.
     """
+    for key in (*RECURRENCES, *FIELDS):
+        given = options[key] if isinstance(options[key], tuple) else (options[key],)
+        if any(isinstance(text, str) and not text.strip() for text in given):
+            raise click.UsageError(f"--{key}: it is empty; leave it out")
     recurrences = [key for key in RECURRENCES if options[key]]
     fields = {key: options[key] for key in (*RECURRENCES, *FIELDS) if options[key]}
     if recurrences:

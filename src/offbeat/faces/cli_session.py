@@ -105,12 +105,31 @@ class Command(click.Command):
         self.params.extend(global_options())
         self.examples = tuple(examples)
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Read the arguments; refuse text that is not UTF-8, which is in no schedule. A path may be anything."""
+        left = super().parse_args(ctx, args)
+        for param in () if ctx.resilient_parsing else self.params:
+            value = ctx.params.get(param.name or "")
+            for text in value if isinstance(value, tuple) else (value,):
+                if isinstance(text, str) and param.name != "path" and not is_utf8(text):
+                    raise click.BadParameter(f'"{printable(text)}" is not UTF-8', ctx, param)
+        return left
+
     def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the examples, a line each, as they can be pasted."""
         if self.examples:
             with formatter.section("Examples"):
                 for example in self.examples:
                     formatter.write(f"{'':>{formatter.current_indent}}{example}\n")
+
+
+def is_utf8(text: str) -> bool:
+    """Return whether the text can be written as UTF-8: no bytes of the command line that are none, no half of a character."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def json_option(command: F) -> F:
