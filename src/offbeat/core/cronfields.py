@@ -25,10 +25,12 @@ from offbeat.core.cronread import (
     resolved_field,
     shown,
 )
+from offbeat.core.durations import parse_duration
 from offbeat.errors import Problem, ScheduleError
 
 LONGEST = 4096  # characters of an expression
 _PASTED = 200  # characters of a fix
+_MENDINGS = 8  # of one field, one after the other
 
 NICKNAMES = {
     "@yearly": "0 0 1 1 *",
@@ -126,15 +128,28 @@ def parse_cron(expression: str, *, seed: str = "") -> CronFields:
 
 def _read_hard(parts: list[str], hard: list[tuple[Field, str]], seed: str, sets: dict[Field, int]) -> None:
     """Read the fields that are no star and no number into `sets`. Raises: ScheduleError with a problem for each wrong one."""
-    problems: list[Problem] = []
+    wrong: dict[Field, Unreadable] = {}
     for place, text in hard:
         try:
             hashes = "~" in text or "H" in text or "h" in text
             sets[place] = read_field(place, resolved_field(place, text, seed) if hashes else text)
+        except Unreadable as error:
+            wrong[place] = error
+    if wrong:
+        mended = {place: _mended(place, error.replacement) for place, error in wrong.items()}
+        raise ScheduleError(*(_field_problem(parts, place, error, mended) for place, error in wrong.items()))
+
+
+def _mended(field: Field, text: str) -> str:
+    """Return what a field should say, once everything else in it is mended too; "" where nobody can know."""
+    for _ in range(_MENDINGS if text else 0):
+        try:
+            read_field(field, text)
         except Unreadable as wrong:
-            problems.append(_field_problem(parts, place, wrong))
-    if problems:
-        raise ScheduleError(*problems)
+            text = wrong.replacement
+        else:
+            return text
+    return ""
 
 
 def _stars(fields: CronFields) -> int:
@@ -199,14 +214,24 @@ def split_cron(expression: str) -> list[str]:
         return _nickname(text).split()
     parts = text.split()
     if len(parts) == 6 and "?" in (parts[2], parts[4]):
-        better = " ".join(["0", *parts]) if len(text) < _PASTED else "0 0 12 * * ? *"
+        better = " ".join(["0", *parts])
+        better = better if len(better) <= _PASTED and _is_read(better) else "0 0 12 * * ? *"
         what = "it looks like the six fields of Amazon, which begin with the minute and end with the year"
         raise _whole(text, "S101", what, f'put the second first: "{better}"')
     if len(parts) not in LAYOUTS:
         what = f"it has {len(parts)} fields, not the 5 of minute hour day-of-month month day-of-week"
-        missing = " ".join((parts + ["*"] * 5)[:5]) if parts else "0 * * * *"
-        raise _whole(text, "S101", what, f'write 5 fields (6: second first, 7: year last), for example "{shown(missing)}"')
+        missing = " ".join((parts + ["*"] * 5)[:5])
+        missing = missing if parts and len(missing) <= _PASTED and _is_read(missing) else "0 * * * *"
+        raise _whole(text, "S101", what, f'write 5 fields (6: second first, 7: year last), for example "{missing}"')
     return parts
+
+
+def _is_read(expression: str) -> bool:
+    try:
+        parse_cron(expression)
+    except ScheduleError:
+        return False
+    return True
 
 
 def _nickname(text: str) -> str:
@@ -219,7 +244,7 @@ def _nickname(text: str) -> str:
     if lower in NICKNAMES:
         raise _whole(text, "S101", f"nicknames are lower case, and {shown(word)} is not", f'write "{lower}"')
     if lower == "@every":
-        span = shown(text[6:].strip()) or "45m"
+        span = text[6:].strip() if _is_span(text[6:]) else "45m"
         raise _whole(text, "S101", "@every is an interval, not a matter of fields", f'use every = "{span}" in place of cron')
     if lower == "@reboot":
         what = "@reboot names no time: a schedule has no start of a machine to wait for"
@@ -228,18 +253,31 @@ def _nickname(text: str) -> str:
     raise _whole(text, "S101", f"{shown(word)} is not a nickname of cron", f'write fields, for example "{better}"')
 
 
+def _is_span(text: str) -> bool:
+    try:
+        return bool(parse_duration(text))
+    except ScheduleError:
+        return False
+
+
 def _whole(expression: str, code: str, what: str, fix: str) -> ScheduleError:
     why = "no due time can be worked out from it"
     return ScheduleError(Problem(code=code, what=f'cron "{shown(expression)}": {what}', why=why, fix=fix))
 
 
-def _field_problem(parts: list[str], place: Field, wrong: Unreadable) -> Problem:
+def _field_problem(parts: list[str], place: Field, wrong: Unreadable, mended: dict[Field, str]) -> Problem:
+    """Return the problem of one field; its fix is the whole expression where every wrong field can be mended."""
     fix = wrong.fix
     if wrong.replacement:
-        index = LAYOUTS[len(parts)].index(place)
-        plus = "+" if place is WEEKDAY and parts[index].startswith("+") else ""
-        better = " ".join([*parts[:index], plus + wrong.replacement, *parts[index + 1 :]])
-        fix = f'write "{better}"' if len(better) <= _PASTED else f"use numbers from {place.low} to {place.high}, rising"
+        better = [mended.get(each, text) for each, text in zip(LAYOUTS[len(parts)], parts, strict=True)]
+        if WEEKDAY in mended and parts[LAYOUTS[len(parts)].index(WEEKDAY)].startswith("+"):
+            better[LAYOUTS[len(parts)].index(WEEKDAY)] = f"+{mended[WEEKDAY]}"
+        whole = " ".join(better)
+        fix = f"use numbers from {place.low} to {place.high}, rising"
+        if all(mended.values()) and len(whole) <= _PASTED:
+            fix = f'write "{whole}"'
+        elif mended[place] and len(mended[place]) <= _PASTED:
+            fix = f"make the {place.name} {mended[place]}"
     what = f'cron "{shown(" ".join(parts))}": {wrong.what}'
     return Problem(code="S103", what=what, why="no due time can be worked out from it", fix=fix)
 

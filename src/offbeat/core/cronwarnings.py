@@ -13,6 +13,8 @@ from offbeat.core.cronread import DAY, LAYOUTS, MINUTE, SECOND, WEEKDAY, WEEKDAY
 from offbeat.core.cronseed import is_hashed
 from offbeat.errors import Problem, Severity
 
+_PASTED = 200  # characters of an expression in a fix
+
 
 def warnings_of(expression: str, seed: str) -> Iterator[Problem]:
     """Yield a warning for each step, range and pair of fields that works, but probably not as its author thinks.
@@ -89,21 +91,17 @@ def _both_days_warning(head: str, parts: list[str], fields: CronFields) -> Itera
     start = len(parts) != 5
     day, weekday = 2 + start, 4 + start
     without = [" ".join(["*" if place == index else part for place, part in enumerate(parts)]) for index in (weekday, day)]
-    fix = f'leave one out: "{shown_whole(without[0])}" or "{shown_whole(without[1].replace("+", ""))}"'
+    short = max(map(len, without)) < _PASTED
+    fix = f'leave one out: "{without[0]}" or "{without[1].replace("+", "")}"' if short else "make one of them *"
     head = f"{head} both day fields are restricted"
     if fields.either:
         both = " ".join([*parts[:weekday], f"+{parts[weekday]}", *parts[weekday + 1 :]])
         why = "most people mean days that match both, and celery and APScheduler want both; cron needs only one"
-        fix = f'{fix}; for both: "{shown_whole(both)}"'
+        fix = f'{fix}; for both: "{both}"' if short else f"{fix}, or put a + before day-of-week"
         yield warning("S154", f"{head}: it is due on a day that matches either of them", why, fix)
     elif not parts[weekday].startswith("+"):
         why = "without the leading * it would be enough that one of them matches, and many schedulers read it so"
         yield warning("S154", f"{head}, and one starts with *: a day must match both of them", why, fix)
-
-
-def shown_whole(text: str) -> str:
-    """Return an expression as a fix shows it, or its beginning where it is very long."""
-    return text if len(text) <= 60 else shown(text)
 
 
 def _listed(field: Field, values: list[int]) -> str:
@@ -127,7 +125,8 @@ def never_due(expression: str) -> Problem:
     parts[4 + start] = "*"
     if len(parts) == 7:
         parts[6] = "*"
-    fix = f'use a day that comes, for example "{shown_whole(" ".join(parts))}"'
+    better = " ".join(parts)
+    fix = f'use a day that comes, for example "{better}"' if len(better) <= _PASTED else "use a day that comes"
     return warning("S153", what, why, fix)
 
 
