@@ -88,6 +88,11 @@ class Belief:
         """Return whether `now` may be acted on."""
         return self.newest is None or now <= self.newest + STEP
 
+    def ahead(self, now: Instant) -> float:
+        """Return by how many seconds the newest instant believed is ahead of `now`, 0 for STEP or less."""
+        ahead = 0.0 if self.newest is None else self.newest - now
+        return ahead if ahead > STEP else 0.0
+
     @property
     def believe_at(self) -> Instant:
         """Return when to look again, 0 while nothing is doubted."""

@@ -39,6 +39,8 @@ if TYPE_CHECKING:
     from offbeat.core.plan import Portion, Window
 
 LEASE = 10.0  # seconds that a claim holds
+LONGEST_HOLD = 600.0  # seconds for which a slot can be asked at most
+LONGEST_WAIT = 300.0  # seconds after which what is handed back must be tried again
 SEEN_LATELY = 86_400.0  # seconds for which status names a runner after its last sign of life
 SETTLES = (State.PENDING, State.DISPATCHED, State.SKIPPED, State.UNDELIVERED)  # what an outcome may say
 
@@ -62,7 +64,8 @@ class Outlook:
     next_due, next_try_at and lease end over everything; infinity when there is nothing. due: something can be taken or
     claimed now. believed: False while the clock has stepped forward by more than an hour and no second look, at least 5 s
     after the first, has confirmed it (ledger rule 6); nothing is taken then and `believe_at` says when to look again.
-    failed_at: when the newest of all failed ones ended, 0 for none.
+    failed_at: when the newest of all failed ones ended, 0 for none. ahead: seconds by which a time that was believed once is
+    ahead of `now`, if more than an hour, else 0: nothing that was decided until then is decided again.
     """
 
     now: Instant
@@ -73,6 +76,7 @@ class Outlook:
     believed: bool = True
     believe_at: Instant = 0.0
     failed_at: Instant = 0.0
+    ahead: float = 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,6 +111,7 @@ class Outcome:
 
     state: DISPATCHED, SKIPPED, UNDELIVERED (final), or PENDING (hand back: retry at next_try_at in `lane`).
     error: the broker's words, no secret in them, kept with the row. task_id: the message's id, for DISPATCHED tasks.
+    next_try_at: at most LONGEST_WAIT from now; one further ahead is of a wrong clock, and does not hold.
     """
 
     key: Key
@@ -190,6 +195,7 @@ class LedgerStatus:
     runners: tuple[tuple[str, str, str, Instant], ...]
     refused: str  # JSON of the problems of the newest tree, "" when it was accepted whole
     refused_whole: bool  # True when that tree was refused whole and an older revision is in force
+    ahead: float = 0.0  # as in Outlook
 
 
 def newest_first(row: HistoryRow) -> tuple[int, Instant, str, str, DueTime, str]:
@@ -261,6 +267,8 @@ class Dispatching(Protocol):
 
     def claim(self, runner: Runner, limit: int, closed_queues: Collection[str] = ()) -> Sequence[Claim]:
         """Hand out rows whose next_try_at has come, or whose lease has ended, each with attempt + 1 and a new lease.
+
+        So too what was held in a wrong future: more than two LEASEs or one LONGEST_WAIT from now, when its send_at has come.
 
         Lane 0 first; but while others wait, at least a tenth of `limit` (one at least) is theirs; oldest next_try_at first
         within a lane. Task rows whose queue is in closed_queues stay. Nothing while the clock is not believed.
@@ -344,7 +352,10 @@ class Reporting(Protocol):
         """
 
     def occupy(self, name: str, owner: str, seconds: float) -> bool:
-        """Take or prolong the slot `name` for `owner`. False while another owner's time has not run out."""
+        """Take or prolong the slot `name` for `owner`. False while another owner's time has not run out.
+
+        seconds: at most LONGEST_HOLD. A time further ahead is of a clock that was wrong, and does not hold.
+        """
 
     def vacate(self, name: str, owner: str) -> None:
         """Free the slot if `owner` has it."""

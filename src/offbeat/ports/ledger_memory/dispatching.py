@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 
 from offbeat.core.model import Instant, Key, Lane, State
 from offbeat.core.transitions import Verdict, judge_outcome, prunable, shares
-from offbeat.ports.ledger import LEASE, SETTLES, Claim, Outcome, Runner
+from offbeat.ports.ledger import LEASE, LONGEST_WAIT, SETTLES, Claim, Outcome, Runner
 from offbeat.ports.ledger_memory.shelves import UNSETTLED, Row, Shelves
 
 
@@ -34,7 +34,9 @@ class DispatchingMemory(Shelves):
     def _has_come(self, row: Row, now: Instant) -> bool:
         if row.state is State.CLAIMED:
             return row.lease_until <= now or (row.lease_until > now + 2 * LEASE and row.send_at <= now)
-        return row.state is State.PENDING and row.next_try_at <= now
+        if row.state is State.PENDING:
+            return row.next_try_at <= now or (row.next_try_at > now + LONGEST_WAIT and row.send_at <= now)
+        return False
 
     def settle(self, runner: Runner, outcomes: Sequence[Outcome]) -> Sequence[Key]:
         now = self.clock.now()

@@ -8,7 +8,7 @@ from math import inf
 from offbeat.core.model import Instant, Key, Lane, Reason, State
 from offbeat.core.plan import Group, Heir, Member, PlannedRow, Portion, Window
 from offbeat.core.transitions import HEARTBEAT, look_at_clock
-from offbeat.ports.ledger import LEASE, Claim, Outlook, Runner
+from offbeat.ports.ledger import LEASE, LONGEST_WAIT, Claim, Outlook, Runner
 from offbeat.ports.ledger_memory.shelves import KeptGap, Row, Shard, Shelves, Version
 
 RUNNING = (State.DISPATCHED, State.STARTED, State.RETRYING)
@@ -34,6 +34,7 @@ class PlanningMemory(Shelves):
             believed=believed,
             believe_at=self.belief.believe_at,
             failed_at=max((r.finished_at or 0.0 for r in self.rows.values() if r.state is State.FAILED), default=0.0),
+            ahead=self.belief.ahead(now),
         )
 
     def _give_up_the_dead(self, now: Instant) -> None:
@@ -48,7 +49,8 @@ class PlanningMemory(Shelves):
         instants: list[Instant] = [group.next_due for group in self.groups.values() if group.next_due is not None]
         for row in self.rows.values():
             if row.state is State.PENDING:
-                instants.append(row.next_try_at)
+                is_wrong = row.next_try_at > now + LONGEST_WAIT and row.send_at <= now
+                instants.append(now if is_wrong else row.next_try_at)
             elif row.state is State.CLAIMED:
                 is_wrong = row.lease_until > now + 2 * LEASE and row.send_at <= now
                 instants.append(now if is_wrong else row.lease_until)

@@ -37,6 +37,7 @@ class ReadingMemory(PlanningMemory, DispatchingMemory):
             runners=tuple((seen.runner.id, seen.runner.role, seen.runner.host, seen.seen_at) for seen in lately),
             refused=self.problems,
             refused_whole=self.refused_whole,
+            ahead=self.belief.ahead(now),
         )
 
     def schedule(self) -> Schedule | None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from offbeat.core.model import RANK, Instant, Key, State
 from offbeat.core.transitions import Verdict, judge_report
-from offbeat.ports.ledger import Report, Runner
+from offbeat.ports.ledger import LONGEST_HOLD, Report, Runner
 from offbeat.ports.ledger_memory.shelves import Row, Shelves
 
 
@@ -43,7 +43,7 @@ class ReportingMemory(Shelves):
     def occupy(self, name: str, owner: str, seconds: float) -> bool:
         now = self.clock.now()
         holder, until_at = self.busy.get(name, (owner, now))
-        if holder != owner and until_at > now:
+        if holder != owner and now < until_at <= now + LONGEST_HOLD:
             return False
         self.busy[name] = (owner, now + seconds)
         return True

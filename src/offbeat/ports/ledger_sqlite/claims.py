@@ -22,7 +22,7 @@ from offbeat.core.model import (
     Timing,
 )
 from offbeat.core.transitions import Belief, Span, shares
-from offbeat.ports.ledger import LEASE, Claim, Runner
+from offbeat.ports.ledger import LEASE, LONGEST_WAIT, Claim, Runner
 
 if TYPE_CHECKING:
     from offbeat.core.plan import Pauses
@@ -57,10 +57,11 @@ WHERE eno = ? AND gid IS NOT NULL AND (last IS NULL OR (last >= first AND last >
 CLAIMABLE = """
 SELECT o.next_try_at, o.eno, o.due_at, o.kind, o.kind_id
 FROM outbox o LEFT JOIN versions v ON v.eno = o.eno AND v.valid_until IS NULL
-WHERE {which} AND o.lane = ? AND coalesce(CASE WHEN o.call IS NOT NULL THEN o.queue ELSE v.queue END, '') NOT IN ({closed})
+WHERE {which} AND coalesce(CASE WHEN o.call IS NOT NULL THEN o.queue ELSE v.queue END, '') NOT IN ({closed})
 ORDER BY o.next_try_at, o.eno, o.due_at, o.kind, o.kind_id LIMIT ?"""
-WAITING = "o.state = 'pending' AND o.next_try_at <= ?"
-LAPSED = "o.state = 'claimed' AND (o.lease_until <= ? OR (o.lease_until > ? AND o.send_at <= ?))"
+WAITING = "o.state = 'pending' AND o.next_try_at <= ? AND o.lane = ?"
+KEPT = "o.state = 'pending' AND o.next_try_at > o.send_at AND o.next_try_at > ? AND o.send_at <= ? AND +o.lane = ?"
+LAPSED = "o.state = 'claimed' AND (o.lease_until <= ? OR (o.lease_until > ? AND o.send_at <= ?)) AND +o.lane = ?"
 
 MOVE = f"""
 INSERT INTO history (eno, due_at, kind, kind_id, send_at, cause, state, reason, attempt, recorded_rev, rev, recorded_at,
@@ -188,7 +189,11 @@ def claimable(db: sqlite3.Connection, limit: int, closed_queues: Collection[str]
     lanes: list[list[Key]] = []
     for lane in Lane:
         rows: list[tuple[float, int, int, str, str]] = []
-        for which, instants in ((WAITING, (now,)), (LAPSED, (now, now + 2 * LEASE, now))):
+        for which, instants in (
+            (WAITING, (now,)),
+            (KEPT, (now + LONGEST_WAIT, now)),
+            (LAPSED, (now, now + 2 * LEASE, now)),
+        ):
             question = CLAIMABLE.format(which=which, closed=marks)
             rows.extend(db.execute(question, (*instants, int(lane), *closed, limit)))
         lanes.append([key_of(row[1:]) for row in sorted(rows)])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from offbeat.core.model import Instant, Key, Lane, Policy, Reason
 from offbeat.core.transitions import HEARTBEAT, look_at_clock
-from offbeat.ports.ledger import LEASE, Claim, Outlook, Runner
+from offbeat.ports.ledger import LEASE, LONGEST_WAIT, Claim, Outlook, Runner
 from offbeat.ports.ledger_sqlite.claims import (
     META,
     PauseRow,
@@ -42,7 +42,9 @@ SELECT min(instant) FROM (
   UNION ALL SELECT min(next_try_at) FROM outbox WHERE state = 'pending' AND lane = 1
   UNION ALL SELECT min(next_try_at) FROM outbox WHERE state = 'pending' AND lane = 2
   UNION ALL SELECT min(lease_until) FROM outbox WHERE state = 'claimed'
-  UNION ALL SELECT ? FROM outbox WHERE state = 'claimed' AND lease_until > ? AND send_at <= ?)"""
+  UNION ALL SELECT ?1 FROM outbox WHERE state = 'claimed' AND lease_until > ?2 AND send_at <= ?1
+  UNION ALL SELECT ?1 FROM outbox
+    WHERE state = 'pending' AND next_try_at > send_at AND next_try_at > ?3 AND send_at <= ?1)"""
 
 DUE = """
 SELECT gid, recurrence, zone, cursor, version FROM groups WHERE next_due IS NOT NULL AND next_due <= ?
@@ -94,7 +96,7 @@ class PlanningSqlite(Store):
             believed = belief.holds(now)
             if believed:
                 db.execute(GIVE_UP, (now, now, HEARTBEAT))
-            wake_at = db.execute(WAKE_AT, (now, now + 2 * LEASE, now)).fetchone()[0]
+            wake_at = db.execute(WAKE_AT, (now, now + 2 * LEASE, now + LONGEST_WAIT)).fetchone()[0]
             failed_at = db.execute("SELECT max(finished_at) FROM history WHERE state = 'failed'").fetchone()[0]
         wake_at = inf if wake_at is None else wake_at
         return Outlook(
@@ -106,6 +108,7 @@ class PlanningSqlite(Store):
             believed=believed,
             believe_at=belief.believe_at,
             failed_at=failed_at or 0.0,
+            ahead=belief.ahead(now),
         )
 
     def changed(self) -> bool:

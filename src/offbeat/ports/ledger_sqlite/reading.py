@@ -61,6 +61,7 @@ class ReadingSqlite(PlanningSqlite, DispatchingSqlite):
             now = self.clock.now()
             project, owner, revision, digest, activated_at, refused, whole, *counts = db.execute(SUMMARY).fetchone()
             runners = db.execute(RUNNERS, (now - SEEN_LATELY,)).fetchall()
+            meta = db.execute(META).fetchone()
         return LedgerStatus(
             where=self.where,
             project=project,
@@ -77,6 +78,7 @@ class ReadingSqlite(PlanningSqlite, DispatchingSqlite):
             runners=tuple(runners),
             refused=refused,
             refused_whole=bool(whole),
+            ahead=belief_of(meta).ahead(now),
         )
 
     def schedule(self) -> Schedule | None:

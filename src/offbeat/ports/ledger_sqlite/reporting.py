@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from offbeat.core.model import RANK, Instant, Key, Reason, State
 from offbeat.core.transitions import Verdict, judge_report
-from offbeat.ports.ledger import Report, Runner
+from offbeat.ports.ledger import LONGEST_HOLD, Report, Runner
 from offbeat.ports.ledger_sqlite.claims import THIS, key_tuple, move
 from offbeat.ports.ledger_sqlite.connection import MOST_ROWS, Store
 from offbeat.ports.ledger_sqlite.planning import BEAT
@@ -23,7 +23,8 @@ KEEP_OUTPUT = "INSERT OR REPLACE INTO outputs (eno, due_at, kind, kind_id, outpu
 
 OCCUPY = """
 INSERT INTO busy (name, owner, until_at) VALUES (?1, ?2, ?3)
-ON CONFLICT (name) DO UPDATE SET owner = ?2, until_at = ?3 WHERE busy.owner = ?2 OR busy.until_at <= ?4"""
+ON CONFLICT (name) DO UPDATE SET owner = ?2, until_at = ?3 WHERE busy.owner = ?2 OR busy.until_at <= ?4
+  OR busy.until_at > ?5"""
 
 
 class ReportingSqlite(Store):
@@ -42,7 +43,7 @@ class ReportingSqlite(Store):
     def occupy(self, name: str, owner: str, seconds: float) -> bool:
         with self.writing() as db:
             now = self.clock.now()
-            return db.execute(OCCUPY, (name, owner, now + seconds, now)).rowcount == 1
+            return db.execute(OCCUPY, (name, owner, now + seconds, now, now + LONGEST_HOLD)).rowcount == 1
 
     def vacate(self, name: str, owner: str) -> None:
         with self.writing() as db:

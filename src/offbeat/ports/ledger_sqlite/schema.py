@@ -172,7 +172,9 @@ _TABLES = (
     ) WITHOUT ROWID""",
 )
 
-MIGRATIONS: tuple[tuple[int, tuple[str, ...]], ...] = ((1, _TABLES),)
+_HANDED_BACK = ("CREATE INDEX outbox_handed_back ON outbox (next_try_at) WHERE state = 'pending' AND next_try_at > send_at",)
+
+MIGRATIONS: tuple[tuple[int, tuple[str, ...]], ...] = ((1, _TABLES), (2, _HANDED_BACK))
 
 SCHEMA = MIGRATIONS[-1][0]
 
