@@ -184,6 +184,7 @@ def test_a_rule_that_names_nothing_ends(rule: str) -> None:
         ("FREQ=DAILY;BYSETPOS=1", "BYSETPOS needs"),
         ("DTSTART:20260101 DTSTART:20260102 RRULE:FREQ=DAILY", "more than one DTSTART"),
         ("DTSTART:20261301T000000 RRULE:FREQ=DAILY", "no date and time"),
+        ("DTSTART:20260101T000000 RDATE:99991231T235959", "after the year 9998"),
         ("EXRULE:FREQ=DAILY RRULE:FREQ=DAILY", "EXRULE"),
         ("DTSTART:20260101T000000 RRULE:FREQ=DAILY;COUNT=10001", "COUNT"),
         ("RDATE;VALUE=PERIOD:20260101T000000Z/PT1H", "periods"),

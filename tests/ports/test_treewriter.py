@@ -106,6 +106,17 @@ def test_a_missing_script_and_directory_come_with_the_link(tmp_path: Path) -> No
     assert (tree / "hourly" / "search_dates").read_text() == script_text()
 
 
+def test_an_entry_whose_name_has_a_password_is_refused_and_nothing_written(tree: Path) -> None:
+    before = contents(tree)
+
+    with pytest.raises(ScheduleError) as error:
+        add_entry(tree, "redis://u:hunter2@h", {"every": "1h"})
+
+    assert [problem.code for problem in error.value.problems] == ["C110"]
+    assert "hunter2" not in str(error.value)
+    assert contents(tree) == before
+
+
 @pytest.mark.parametrize(
     ("directory", "name", "expected"),
     [

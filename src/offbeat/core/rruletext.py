@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from offbeat.core.rule import refusal, shown
-from offbeat.core.zones import DAY, Zone, find_zone, is_zone
+from offbeat.core.zones import DAY, END, Zone, find_zone, is_zone
 from offbeat.errors import ScheduleError
 
 LONGEST = 8192  # characters
@@ -198,7 +198,10 @@ def _moments(line: tuple[str, str, str], zone: Zone, *, days_at: int = 0) -> lis
         raise _wrong("RDATE with periods is not supported", "RDATE:20260301T090000")
     own = _parameter(line, "TZID")
     source = find_zone(_zone_named(own)) if own else zone
-    return [_read_moment(each, zone, source, days_at=days_at) for each in line[2].split(",")]
+    found = [_read_moment(each, zone, source, days_at=days_at) for each in line[2].split(",")]
+    if max(found) >= END - 365 * DAY:
+        raise _wrong(f"{line[0]} is after the year 9998", "write it like 20260301T090000")
+    return found
 
 
 def _read_moment(text: str, zone: Zone, source: Zone, *, days_at: int = 0) -> int:

@@ -190,6 +190,7 @@ def add_entry(tree: Path, name: str, fields: Mapping[str, object]) -> Path:
     Raises: ScheduleError with the problems; ConfigError when the name is taken.
     """
     from offbeat.core.parse import parse
+    from offbeat.core.passwords import masked
 
     files = read_tree(tree)
     before = files.schedule
@@ -205,7 +206,7 @@ def add_entry(tree: Path, name: str, fields: Mapping[str, object]) -> Path:
         fix = "change the one that is there, or use another name"
         raise ConfigError(_refused("C122", f'an entry "{name}" is there already', fix, before.path))
     new, problems = parse(replace(files, schedule=replace(before, content=text)), {})
-    wrong = [p for p in problems if p.severity is Severity.ERROR and (new is None or p.entry == name)]
+    wrong = [p for p in problems if p.severity is Severity.ERROR and (new is None or p.entry == masked(name))]
     if wrong or new is None:
         raise ScheduleError(*(replace(p, why="nothing was written", line=0) for p in wrong))
     with _telling(tree / "schedule.toml", repository_of(tree)):
