@@ -274,3 +274,23 @@ def test_an_array_is_a_row_a_line(shop: Shop) -> None:
     assert (lines[0], lines[-1]) == ("[", "]")
     assert all(json.loads(line.rstrip(","))["entry"] == "a" for line in lines[1:-1])
     assert NOON < shop.clock.now() + 1
+
+
+def test_list_says_in_words_what_no_crontab_has(shop: Shop) -> None:
+    shop.write(
+        '[entries.sun]\nsolar = { event = "sunset", latitude = 42.7, longitude = 23.3 }\n'
+        '[entries.many]\nany = [ { cron = "30 4 * * mon" }, { every = "45m" } ]\nexcept = ["2026-12-24"]\n'
+        '[entries.rule]\nrrule = "DTSTART:20260101T090000\\nRRULE:FREQ=WEEKLY;BYDAY=MO"\n'
+        '[entries.plain]\ncron = "30 4 * * mon"\n'
+    )
+
+    result = shop.call("list")
+
+    assert result.exit_code == 0, result.output
+    when = {line.split()[0]: line for line in result.stdout.splitlines()[1:]}
+    assert "At sunset at 42.7°N 23.3°E" in when["sun"]
+    assert "any of: at 04:30, only on Monday" in when["many"].replace("Any", "any")
+    assert "{" not in result.stdout
+    assert "DTSTART" not in result.stdout
+    assert "cron 30 4 * * 1" in when["plain"] or "cron 30 4 * * mon" in when["plain"]
+    assert all(len(line) < 160 for line in result.stdout.splitlines())

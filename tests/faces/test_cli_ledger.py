@@ -526,3 +526,42 @@ def test_status_before_the_first_tick_is_no_error(settled: Settled) -> None:
     assert shop.call("status").exit_code == 0
     assert shop.call("status", "--max-age", "5m").exit_code == 1
     assert shop.json("status")[0]["tree_state"] == "new"
+
+
+# --- a clock that was wrong -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def misled(ticked: Shop) -> Shop:
+    """A ledger that has believed a clock which was ten days ahead, and is right again."""
+    ticked.clock.advance(10 * 86_400)
+    ticked.call("tick")
+    ticked.clock.advance(6)
+    ticked.call("tick")
+    ticked.clock.wall -= 10 * 86_400
+    return ticked
+
+
+def test_status_says_that_the_ledger_is_ahead_of_the_clock_and_how_to_mend_it(misled: Shop) -> None:
+    result = misled.call("status")
+
+    assert result.exit_code == 1
+    assert "the ledger is ahead of the clock by 10 d" in result.stdout
+    assert "fix: set the clock right" in result.stdout
+    assert "[L302]" in result.stdout
+    rows = misled.json("status")
+    assert [problem["code"] for problem in rows[0]["problems"]] == ["L302"]
+
+
+def test_plan_says_that_the_ledger_is_ahead_of_the_clock(misled: Shop) -> None:
+    result = misled.call("plan")
+
+    assert "[L302]" in result.stderr
+    assert result.exit_code == 0
+
+
+def test_a_clock_that_is_right_is_no_problem(ticked: Shop) -> None:
+    ticked.clock.advance(60)
+
+    assert ticked.call("status").exit_code == 0
+    assert "L302" not in ticked.call("plan").output

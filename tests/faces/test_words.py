@@ -105,3 +105,16 @@ def test_a_table_is_aligned_and_has_no_space_at_the_ends_of_its_lines() -> None:
 def test_a_near_name_is_offered_and_a_far_one_is_not() -> None:
     assert words.did_you_mean("serch_dates", ["search_dates", "x"]) == '; did you mean "search_dates"?'
     assert words.did_you_mean("qqq", ["search_dates"]) == ""
+
+
+def test_a_recurrence_of_somebody_elses_is_shown_by_its_name() -> None:
+    assert words.recurrence_words('own tides {"port":"Varna"}', "UTC") == 'own tides {"port":"Varna"}'
+    assert len(words.recurrence_words(f'own tides {{"port":"{"x" * 500}"}}', "UTC")) == words.WIDEST
+
+
+def test_a_composite_that_takes_many_words_is_cut() -> None:
+    said = words.recurrence_words('any {"of":[' + ",".join(['"cron 30 4 * * 1"'] * 50) + "]}", "Europe/Sofia")
+
+    assert said.startswith("Any of: at 04:30, only on Monday; or ")
+    assert said.endswith("...")
+    assert len(said) == words.WIDEST

@@ -9,7 +9,7 @@ import click
 
 from offbeat.core.model import CommandCall, Entry, TaskCall
 from offbeat.faces.cli_session import Command, Session, json_option, print_json, print_table, read_schedule
-from offbeat.faces.words import format_recurrence
+from offbeat.faces.words import format_recurrence, recurrence_words
 
 
 @click.command("list", cls=Command, examples=("offbeat list", "offbeat list --json | jq -r '.[].entry'"))
@@ -40,7 +40,7 @@ def place(entry: Entry) -> str:
 
 
 def _cells(entry: Entry) -> tuple[str, str, str, str, str, str]:
-    when = format_recurrence(entry.timing.recurrence) + ("" if entry.timing.enabled else " (disabled)")
+    when = recurrence_words(entry.timing.recurrence, entry.timing.zone) + ("" if entry.timing.enabled else " (disabled)")
     to = f"queue {entry.call.queue}" if isinstance(entry.call, TaskCall) else "command"
     return entry.name, when, entry.timing.zone, describe(entry.call), to, place(entry)
 

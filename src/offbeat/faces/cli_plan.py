@@ -74,6 +74,10 @@ def plan(session: Session, hours: float, as_json: bool) -> None:
     ledger = open_existing(site)
     standing = ledger.schedule() if ledger else None
     print_problems(by_place(errors_in(problems)))
+    if ledger and standing:
+        from offbeat.faces.cli_status import clock_problems
+
+        print_problems(clock_problems(ledger.status()))
     ahead = schedule or standing
     if ahead is None:
         raise OffbeatError("nothing can be planned: the tree is refused, and no schedule was in force before it")

@@ -36,7 +36,7 @@ TICKERS = frozenset({"tick", "run"})
 def status(ctx: click.Context, max_age: float | None, as_json: bool) -> None:
     """Show the ledger, the tree in force and who ticks.
 
-    Exit 1: the newest tree was refused, or (--max-age) nobody has ticked for that long.
+    Exit 1: the newest tree was refused, the ledger is ahead of the clock, or (--max-age) nobody has ticked for that long.
     """
     session: Session = ctx.obj
     site = session.open_site()
@@ -44,7 +44,7 @@ def status(ctx: click.Context, max_age: float | None, as_json: bool) -> None:
     if ledger is None:
         ctx.exit(_no_ledger(session, site, max_age, as_json))
     told = ledger.status()
-    problems = refused_problems(told)
+    problems = [*refused_problems(told), *clock_problems(told)]
     ticked = last_tick(told)
     stale = max_age is not None and (ticked is None or told.now - ticked > max_age)
     if as_json:
@@ -57,7 +57,7 @@ def status(ctx: click.Context, max_age: float | None, as_json: bool) -> None:
             click.echo(
                 f"no tick was seen for {format_duration(max_age or 0)}; is cron running? offbeat install crontab", err=True
             )
-    ctx.exit(int(stale or told.refused_whole))
+    ctx.exit(int(stale or told.refused_whole or told.ahead > 0))
 
 
 def last_tick(told: LedgerStatus) -> float | None:
@@ -80,6 +80,22 @@ def refused_problems(told: LedgerStatus) -> list[Problem]:
             entry=str(row.get("entry", "")),
         )
         for row in rows
+    ]
+
+
+def clock_problems(told: LedgerStatus) -> list[Problem]:
+    """Return what is to be said of a ledger that has believed a time which has not come; none for any other."""
+    if told.ahead <= 0:
+        return []
+    until = format_utc(told.now + told.ahead)
+    return [
+        Problem(
+            code="L302",
+            what=f"the ledger is ahead of the clock by {format_duration(told.ahead)}",
+            why=f"a clock was wrong, and believed; what was decided until {until} is not decided again, and so not sent",
+            fix="set the clock right if it is behind; else wait till then, or move the ledger's file aside to plan from now on",
+            file=told.where,
+        )
     ]
 
 

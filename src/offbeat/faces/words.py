@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from datetime import tzinfo
 
 UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
+WIDEST = 72  # characters of a recurrence in a table
 _SPAN = re.compile(r"(\d+)\s*(w|d|h|min|m|s)")
 _SPAN_SECONDS = {"w": 604_800, "d": 86_400, "h": 3_600, "min": 60, "m": 60, "s": 1}
 _USERINFO = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/?#@:]*):[^\s\"']*@", re.IGNORECASE)
@@ -97,6 +98,20 @@ def format_recurrence(recurrence: str) -> str:
     if kind == "at":
         return "at " + ", ".join(format_utc(int(instant)) for instant in rest.split(","))
     return recurrence
+
+
+def recurrence_words(recurrence: str, zone: str) -> str:
+    """Return a resolved recurrence for a column of a table: as people write it, or in words where nobody writes it so.
+
+    >>> recurrence_words("cron 30 4 * * 1", "UTC"), recurrence_words('any {"of":["every 2700 0","at 1767225600"]}', "UTC")[:21]
+    ('cron 30 4 * * 1', 'Any of: every 45 minu')
+    """
+    text = format_recurrence(recurrence)
+    if recurrence.partition(" ")[0] in {"any", "solar", "rrule"}:
+        from offbeat.core.explain import explain
+
+        text = explain(recurrence, zone).removesuffix(f", {zone} time").partition("; a day on which")[0]
+    return text if len(text) <= WIDEST else f"{text[: WIDEST - 3]}..."
 
 
 def compact(seconds: int) -> str:
