@@ -335,3 +335,14 @@ def test_commands_that_could_not_be_started_within_the_lease_are_handed_back_unt
     assert (done.exit_code, done.problems) == (0, ())
     assert len(orders) == 1
     assert sorted(str(row.state) for row in site.ledger.history(limit=10)) == ["claimed", "pending"]
+
+
+def test_a_clock_that_went_back_from_a_believed_future_is_told_once(site: MemorySite, clock: FakeClock) -> None:
+    clock.advance(86_400 * 365)
+    tick(site)
+    clock.advance(-86_400 * 364)
+    first, second = tick(site), tick(site)
+
+    assert [problem.code for problem in first.problems] == ["L302"]
+    assert "8736 h ahead" in first.problems[0].what
+    assert second.problems == ()

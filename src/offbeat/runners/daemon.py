@@ -15,7 +15,7 @@ from offbeat.errors import LedgerError, OffbeatError
 from offbeat.ports import files
 from offbeat.runners.backoff import delay
 from offbeat.runners.dispatch import Dispatcher
-from offbeat.runners.tick import FAILURES, PRUNE, report_sync, work
+from offbeat.runners.tick import FAILURES, PRUNE, ahead_problem, report_sync, work
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,6 +50,7 @@ class Daemon:
     _look_at: float = field(default=0.0, init=False)
     _beat_at: float = field(default=0.0, init=False)
     _failed_at: float = field(default=0.0, init=False)
+    _was_ahead: bool = field(default=False, init=False)
     _failures: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -105,6 +106,9 @@ class Daemon:
         site, dispatcher = self.site, self.dispatcher
         outlook = site.ledger.look(dispatcher.runner)
         self._tell_failures(outlook.failed_at)
+        if outlook.ahead and not self._was_ahead:
+            self.tell((ahead_problem(site, outlook),))
+        self._was_ahead = bool(outlook.ahead)
         if outlook.due and outlook.believed:
             work(dispatcher, site.clock.monotonic() + PASS)
             site.ledger.prune(PRUNE)

@@ -66,6 +66,8 @@ def _tick(site: Site, seconds: float) -> Ticked:
     # Warnings are for `check`.
     problems = tuple(problem for problem in synced.problems if problem.severity is Severity.ERROR and not synced.told)
     problems += failed_commands(site, outlook)
+    if site.is_news("ahead", "yes" if outlook.ahead else "") and outlook.ahead:
+        problems += (ahead_problem(site, outlook),)
     if not outlook.due:
         return Ticked(problems=problems, exit_code=int(bool(problems)), wake_at=outlook.wake_at)
     from offbeat.runners.dispatch import Dispatcher
@@ -149,6 +151,17 @@ def _unsent(tally: Tally) -> Problem:
         what=f"not everything could be sent: {tally.error}",
         why="what was not sent waits in the ledger and is tried again by every tick, until its grace ends",
         fix="offbeat history",
+    )
+
+
+def ahead_problem(site: Site, outlook: Outlook) -> Problem:
+    """Return what to tell while the clock is behind a time that the ledger has believed."""
+    return Problem(
+        code="L302",
+        file=site.ledger_address,
+        what=f"the ledger is {round(outlook.ahead / 3600)} h ahead of this machine's clock",
+        why="up to then everything counts as decided, so nothing is sent before; either the clock is wrong now, or it was then",
+        fix="set the clock right; if it is right now, move the ledger's file away: the first tick begins anew from now on",
     )
 
 
