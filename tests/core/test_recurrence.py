@@ -103,6 +103,17 @@ def test_a_duration_is_read(text: str | int, seconds: int) -> None:
     assert parse_duration(text) == seconds
 
 
+def test_an_interval_ends_before_no_zone_can_show_it() -> None:
+    century = compile_recurrence(every_text(36_525 * 86_400), "UTC")
+    due: int | None = 0
+    found: list[int] = []
+    while (due := century.next_after(due)) is not None:
+        found.append(due)
+
+    assert datetime.fromtimestamp(found[-1], UTC).year == 9970
+    assert list(century.due_times(0, 10**12)) == found
+
+
 @given(SPANS)
 def test_a_formatted_duration_reads_back(seconds: int) -> None:
     assert parse_duration(format_duration(seconds)) == seconds

@@ -11,6 +11,8 @@ from offbeat.core.durations import LONGEST
 from offbeat.core.model import DueTime
 from offbeat.core.rule import refusal
 
+_END = 253_370_764_800  # 9999-01-01T00:00:00Z
+
 
 class EveryRecurrence:
     """Due where (instant - offset) is a multiple of `seconds`: anchored to the epoch, so no restart and no deploy shifts it."""
@@ -21,13 +23,15 @@ class EveryRecurrence:
         self.seconds = seconds
         self.offset = offset
 
-    def next_after(self, after: DueTime) -> DueTime:
-        """Return the first due time > after."""
-        return after + self.seconds - (after - self.offset) % self.seconds
+    def next_after(self, after: DueTime) -> DueTime | None:
+        """Return the first due time > after, None when that is in the year 9999, which not every zone can show."""
+        due = after + self.seconds - (after - self.offset) % self.seconds
+        return due if due < _END else None
 
     def due_times(self, after: DueTime, until: DueTime) -> Iterator[DueTime]:
         """Yield the due times in (after, until], strictly increasing."""
-        return iter(range(self.next_after(after), until + 1, self.seconds))
+        first = after + self.seconds - (after - self.offset) % self.seconds
+        return iter(range(first, min(until + 1, _END), self.seconds))
 
     def last_at_or_before(self, instant: DueTime) -> DueTime:
         """Return the last due time <= instant."""
