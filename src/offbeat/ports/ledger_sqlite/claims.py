@@ -23,6 +23,7 @@ from offbeat.core.model import (
 )
 from offbeat.core.transitions import Belief, Span, shares
 from offbeat.ports.ledger import LEASE, LONGEST_WAIT, Claim, Runner
+from offbeat.ports.ledger_sqlite.problems import Unreadable, read_back
 
 if TYPE_CHECKING:
     from offbeat.core.plan import Pauses
@@ -32,7 +33,7 @@ PauseRow: TypeAlias = tuple[int | None, Instant, Instant | None]  # whose (None:
 
 THIS = "eno = ? AND due_at = ? AND kind = ? AND kind_id = ?"
 
-META = "SELECT active_rev, last_seen, suspect_at FROM meta"
+META = "SELECT active_rev, last_seen, suspect_at, stamp FROM meta"
 
 HOLD = f"""
 UPDATE outbox SET state = 'claimed', owner = ?, attempt = attempt + 1, lease_until = ?,
@@ -83,7 +84,15 @@ def key_of(values: Sequence[Any]) -> Key:
     return Key(eno=eno, due_at=due_at, kind=Kind(kind), kind_id=kind_id)
 
 
-def belief_of(meta: Sequence[Instant | None]) -> Belief:
+def meta_of(db: sqlite3.Connection) -> tuple[int, Instant | None, Instant | None, str]:
+    """Return the active revision, what is believed of the clock, and the tree's stamp. Raises: Unreadable without them."""
+    row: tuple[int, Instant | None, Instant | None, str] | None = db.execute(META).fetchone()
+    if row is None:
+        raise Unreadable("it does not say how it stands")
+    return row
+
+
+def belief_of(meta: tuple[int, Instant | None, Instant | None, str]) -> Belief:
     """Return what META says of the clock."""
     return Belief(newest=meta[1], suspect_at=meta[2])
 
@@ -104,7 +113,8 @@ def entry_of(definition: str) -> Entry:
     """Return the entry that a definition tells."""
     from offbeat.core.serial import entry_from_json
 
-    return entry_from_json(definition)
+    with read_back():
+        return entry_from_json(definition)
 
 
 def hold(db: sqlite3.Connection, runner: Runner, keys: Iterable[Key], now: Instant) -> None:
@@ -169,7 +179,8 @@ def _call(call: str | None, definition: str | None) -> TaskCall | CommandCall | 
     if call is not None:
         from offbeat.core.serial import call_from_json
 
-        return call_from_json(call)
+        with read_back():
+            return call_from_json(call)
     return entry_of(definition).call if definition is not None else None
 
 

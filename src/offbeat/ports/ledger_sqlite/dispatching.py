@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from offbeat.core.model import RANK, Instant, Key, State
 from offbeat.core.transitions import Verdict, judge_outcome, prunable
 from offbeat.ports.ledger import SEEN_LATELY, SETTLES, Claim, Outcome, Runner
-from offbeat.ports.ledger_sqlite.claims import META, THIS, belief_of, claimable, claims, hold, key_of, key_tuple, move
+from offbeat.ports.ledger_sqlite.claims import THIS, belief_of, claimable, claims, hold, key_of, key_tuple, meta_of, move
 from offbeat.ports.ledger_sqlite.connection import MOST_ROWS, Store
 
 UNSETTLED_ROW = f"SELECT state, '', attempt, command, next_try_at, lane, send_at FROM outbox WHERE {THIS}"
@@ -34,7 +34,7 @@ class DispatchingSqlite(Store):
     def claim(self, runner: Runner, limit: int, closed_queues: Collection[str] = ()) -> Sequence[Claim]:
         with self.writing() as db:
             now = self.clock.now()
-            meta = db.execute(META).fetchone()
+            meta = meta_of(db)
             if not belief_of(meta).holds(now):
                 return []
             keys = claimable(db, min(limit, MOST_ROWS), closed_queues, now)
@@ -53,7 +53,7 @@ class DispatchingSqlite(Store):
     def prune(self, limit: int) -> int:
         with self.writing() as db:
             now = self.clock.now()
-            if not belief_of(db.execute(META).fetchone()).holds(now):
+            if not belief_of(meta_of(db)).holds(now):
                 return 0
             through = prunable(now, db.execute("SELECT min(next_due) FROM groups WHERE next_due IS NOT NULL").fetchone()[0])
             db.execute("UPDATE meta SET pruned_through = max(coalesce(pruned_through, ?1), ?1)", (through,))

@@ -24,7 +24,17 @@ from offbeat.core.model import (
 )
 from offbeat.core.transitions import Span, boundary, bounds, compare, is_stale, just_passed, next_due, queue_of
 from offbeat.ports.ledger import Runner, Slot, clock_not_believed, unknown_entry
-from offbeat.ports.ledger_sqlite.claims import META, THIS, belief_of, claims, held_by, hold, key_of, key_tuple, policy_columns
+from offbeat.ports.ledger_sqlite.claims import (
+    THIS,
+    belief_of,
+    claims,
+    held_by,
+    hold,
+    key_of,
+    key_tuple,
+    meta_of,
+    policy_columns,
+)
 from offbeat.ports.ledger_sqlite.connection import Store
 from offbeat.ports.ledger_sqlite.planning import ADD_ROW, LAST_DUE
 
@@ -72,10 +82,10 @@ class OperatingSqlite(Store):
 
         with self.writing() as db:
             now = self.clock.now()
-            meta = db.execute(META).fetchone()
+            meta = meta_of(db)
             if not belief_of(meta).holds(now):
                 raise clock_not_believed(self.where)
-            if is_stale(_stamp(db), stamp, known):
+            if is_stale(meta[3], stamp, known):
                 return 0
             revision = int(meta[0])
             db.execute("UPDATE meta SET stamp = ?, problems = ?, refused_whole = 0", (stamp, problems))
@@ -90,7 +100,7 @@ class OperatingSqlite(Store):
 
     def refuse(self, stamp: str, problems: str, *, known: str | None = None) -> None:
         with self.writing() as db:
-            if not is_stale(_stamp(db), stamp, known):
+            if not is_stale(meta_of(db)[3], stamp, known):
                 db.execute("UPDATE meta SET stamp = ?, problems = ?, refused_whole = 1", (stamp, problems))
 
     def fire(self, runner: Runner, name: str, token: str, call: TaskCall | CommandCall | None = None) -> Slot:
@@ -148,10 +158,6 @@ class OperatingSqlite(Store):
         return int(found[0])
 
 
-def _stamp(db: sqlite3.Connection) -> str:
-    return str(db.execute("SELECT stamp FROM meta").fetchone()[0])
-
-
 def number_of(db: sqlite3.Connection, name: str) -> int:
     """Return the entry's number; a new name gets one."""
     db.execute("INSERT INTO entries (name) VALUES (?) ON CONFLICT DO NOTHING", (name,))
@@ -160,7 +166,7 @@ def number_of(db: sqlite3.Connection, name: str) -> int:
 
 def _known(db: sqlite3.Connection, key: Key, runner: Runner, now: Instant) -> Slot:
     state, reason, dispatched_at = db.execute(KNOWN, key_tuple(key) * 2).fetchone()
-    revision = db.execute(META).fetchone()[0]
+    revision = meta_of(db)[0]
     held = claims(db, held_by(db, runner, [key], now), revision, now)
     return Slot(
         key=key, claim=held[0] if held else None, state=State(state), reason=Reason(reason), dispatched_at=dispatched_at
@@ -172,11 +178,12 @@ def _born(
 ) -> Slot:
     from offbeat.core.serial import call_to_json
 
+    revision = meta_of(db)[0]
     special = (None, "", None, 0) if call is None else (call_to_json(call), *_columns(call))
     db.execute(BORN, (*key_tuple(key), min(key.due_at, floor(now)), str(cause), now, *special))
     db.execute("UPDATE meta SET seq = seq + 1")
     hold(db, runner, [key], now)
-    return Slot(key=key, claim=claims(db, [key], db.execute(META).fetchone()[0], now)[0], state=State.CLAIMED)
+    return Slot(key=key, claim=claims(db, [key], revision, now)[0], state=State.CLAIMED)
 
 
 def _columns(call: TaskCall | CommandCall) -> tuple[str, int | None, bool]:

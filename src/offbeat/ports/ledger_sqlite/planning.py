@@ -11,13 +11,13 @@ from offbeat.core.model import Instant, Key, Lane, Policy, Reason
 from offbeat.core.transitions import HEARTBEAT, look_at_clock
 from offbeat.ports.ledger import LEASE, LONGEST_WAIT, Claim, Outlook, Runner
 from offbeat.ports.ledger_sqlite.claims import (
-    META,
     PauseRow,
     all_pauses,
     belief_of,
     claims,
     held_by,
     hold,
+    meta_of,
     pauses_of,
     policy_of,
 )
@@ -87,9 +87,7 @@ class PlanningSqlite(Store):
     def look(self, runner: Runner) -> Outlook:
         with self.writing() as db:
             now = self.clock.now()
-            revision, stamp, *meta = db.execute(
-                "SELECT active_rev, stamp, active_rev, last_seen, suspect_at FROM meta"
-            ).fetchone()
+            meta = meta_of(db)
             belief = look_at_clock(belief_of(meta), now)
             db.execute("UPDATE meta SET last_seen = ?, suspect_at = ?", (belief.newest, belief.suspect_at))
             db.execute(BEAT, (runner.id, runner.host, runner.pid, runner.role, now))
@@ -101,8 +99,8 @@ class PlanningSqlite(Store):
         wake_at = inf if wake_at is None else wake_at
         return Outlook(
             now=now,
-            revision=revision,
-            stamp=stamp,
+            revision=meta[0],
+            stamp=meta[3],
             wake_at=wake_at,
             due=believed and wake_at <= now,
             believed=believed,
@@ -124,7 +122,7 @@ class PlanningSqlite(Store):
         from offbeat.core.plan import Group, Portion
 
         now = self.clock.now()
-        meta = db.execute(META).fetchone()
+        meta = meta_of(db)
         due = db.execute(DUE, (now, limit)).fetchall() if belief_of(meta).holds(now) else []
         groups = [Group(gid=g, recurrence=r, zone=z, cursor=c, version=v) for g, r, z, c, v in due]
         pauses = all_pauses(db) if groups else []
@@ -146,7 +144,7 @@ class PlanningSqlite(Store):
 
     def _record(self, db: sqlite3.Connection, runner: Runner, windows: Sequence[Window], revision: int) -> list[Claim]:
         now = self.clock.now()
-        meta = db.execute(META).fetchone()
+        meta = meta_of(db)
         open_ = meta[0] == revision and belief_of(meta).holds(now)
         keys: list[Key] = []
         accepted = 0

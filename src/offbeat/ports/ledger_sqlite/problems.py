@@ -73,6 +73,15 @@ def refuse(where: str, code: str, what: str, fix: str, *, why: str = NOTHING) ->
 
 
 @contextmanager
+def read_back() -> Iterator[None]:
+    """Turn whatever our own texts cannot be read back by, inside, into Unreadable."""
+    try:
+        yield
+    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
+        raise Unreadable(f"{type(error).__name__} in what was stored: {error}") from error
+
+
+@contextmanager
 def told(where: str) -> Iterator[None]:
     """Turn what sqlite or the system raises inside into a LedgerError about the file `where`."""
     try:

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from offbeat.core.model import BrokerSettings, Cause, DueTime, Entry, Instant, Key, Kind, Reason, Schedule, State
 from offbeat.core.transitions import Span, tally
 from offbeat.ports.ledger import SEEN_LATELY, Claim, HistoryRow, LedgerStatus, newest_first
-from offbeat.ports.ledger_sqlite.claims import META, THIS, belief_of, claimable, claims, entry_of, key_tuple
+from offbeat.ports.ledger_sqlite.claims import THIS, belief_of, claimable, claims, entry_of, key_tuple, meta_of
 from offbeat.ports.ledger_sqlite.dispatching import DispatchingSqlite
 from offbeat.ports.ledger_sqlite.planning import PlanningSqlite
+from offbeat.ports.ledger_sqlite.problems import read_back
 from offbeat.ports.ledger_sqlite.schema import SCHEMA
 
 if TYPE_CHECKING:
     from offbeat.core.plan import Portion
+
+T = TypeVar("T")
 
 SUMMARY = """
 SELECT m.project, m.owner, m.active_rev, coalesce(r.digest, ''), r.activated_at, m.problems, m.refused_whole,
@@ -59,9 +62,9 @@ class ReadingSqlite(PlanningSqlite, DispatchingSqlite):
     def status(self) -> LedgerStatus:
         with self.reading() as db:
             now = self.clock.now()
+            meta = meta_of(db)
             project, owner, revision, digest, activated_at, refused, whole, *counts = db.execute(SUMMARY).fetchone()
             runners = db.execute(RUNNERS, (now - SEEN_LATELY,)).fetchall()
-            meta = db.execute(META).fetchone()
         return LedgerStatus(
             where=self.where,
             project=project,
@@ -84,19 +87,17 @@ class ReadingSqlite(PlanningSqlite, DispatchingSqlite):
     def schedule(self) -> Schedule | None:
         from offbeat.core.serial import schedule_from_json
 
-        text = self._active("text")
-        return schedule_from_json(text) if text is not None else None
+        return self._active("text", schedule_from_json)
 
     def broker_settings(self) -> BrokerSettings | None:
         from offbeat.core.serial import settings_from_json
 
-        text = self._active("settings")
-        return settings_from_json(text) if text is not None else None
+        return self._active("settings", settings_from_json)
 
-    def _active(self, column: str) -> str | None:
-        with self.reading() as db:
+    def _active(self, column: str, parsed: Callable[[str], T]) -> T | None:
+        with self.reading() as db, read_back():
             row = db.execute(ACTIVE.format(column=column)).fetchone()
-        return row[0] if row else None
+            return parsed(row[0]) if row else None
 
     def entries(self) -> Sequence[tuple[Entry, DueTime | None]]:
         with self.reading() as db:
@@ -124,7 +125,7 @@ class ReadingSqlite(PlanningSqlite, DispatchingSqlite):
     def peek(self, limit: int) -> tuple[Portion, Sequence[Claim]]:
         with self.reading() as db:
             portion = self.portion(db, limit)
-            meta = db.execute(META).fetchone()
+            meta = meta_of(db)
             keys = claimable(db, limit, (), portion.now) if belief_of(meta).holds(portion.now) else []
             return portion, claims(db, keys, meta[0], portion.now)
 
