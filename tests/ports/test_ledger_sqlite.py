@@ -148,6 +148,20 @@ def test_a_file_that_may_not_be_written_is_told(locked_away: Path, nobody: None)
     assert problem(locked_away).code == "L207"
 
 
+def test_a_ledger_in_a_folder_that_may_not_be_written_is_read_while_nobody_writes(locked_away: Path, nobody: None) -> None:
+    with closing(opened(locked_away, read_only=True)) as reader:
+        assert (reader.status().revision, [e.name for e, _ in reader.entries()]) == (1, ["e"])
+        if os.geteuid() != os.getuid():
+            os.seteuid(os.getuid())
+            with closing(opened(locked_away)) as writer:
+                writer.look(A)
+                with pytest.raises(LedgerError, match="L215"):
+                    reader.status()
+            os.seteuid(65534)
+    with closing(opened(locked_away, read_only=True)) as again:
+        assert again.status().revision == 1
+
+
 def environment() -> dict[str, str]:
     return {"PYTHONPATH": os.pathsep.join(sys.path), "PATH": os.environ["PATH"]}
 

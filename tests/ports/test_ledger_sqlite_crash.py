@@ -94,6 +94,8 @@ def test_two_processes_that_hammer_one_file_both_get_their_turns(
 ) -> None:
     (tmp_path / "clock").write_text(str(NOON + 20))
     hot = [writer("one", 1_000_000, 0), writer("two", 1_000_000, 0)]
+    for process in hot:
+        assert process.stdout is not None and process.stdout.readline() == "0\n"
     slow = writer("three", 25, 0)  # comes late, and has to get through 25 passes between the other two
 
     answered, errors = slow.communicate(timeout=120)

@@ -45,6 +45,7 @@ class Store:
         self.path = str(Path(place.path).absolute())
         self._db: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None  # device and inode of what _db has open
+        self._is_still = False  # nobody writes it while we have it open, or it counts as lost
         self._is_lost = False  # the file at our path is another one by now
         self._turnstile: Turnstile | None = None
         try:
@@ -79,6 +80,8 @@ class Store:
                 yield db
             finally:
                 _leave(db)
+            if self._is_still:
+                self._refuse_if_lost()
 
     def data_version(self) -> int:
         """Return a number that changes when another connection writes."""
@@ -114,8 +117,11 @@ class Store:
 
     def _refuse_if_lost(self) -> None:
         """Raise Lost when the file at our path is not the one that we have open: what we write there nobody would see."""
-        if _identity(self.path) != self._file:
+        if _identity(self.path) != self._file or (self._is_still and self._has_wal()):
             raise Lost
+
+    def _has_wal(self) -> bool:
+        return Path(f"{self.path}-wal").exists()
 
     @contextmanager
     def _left_when_lost(self) -> Iterator[None]:
@@ -188,13 +194,15 @@ class Store:
         if not path.exists():
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        elif not os.access(path, os.R_OK | os.W_OK, effective_ids=os.access in os.supports_effective_ids):
+        elif not _may(path, os.R_OK | os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
     def _connect(self, mode: str) -> sqlite3.Connection:
         """Open what is at our path now, and remember which file that is."""
         before = _identity(self.path)
-        address = f"file:{quote(self.path)}?mode={mode}"
+        # SQLite makes files beside a WAL database even to read it; where it cannot, and nobody writes, it needs none.
+        self._is_still = mode == "ro" and not _may(Path(self.path).parent, os.W_OK) and not self._has_wal()
+        address = f"file:{quote(self.path)}?mode={mode}{'&immutable=1' if self._is_still else ''}"
         self._db = sqlite3.connect(address, uri=True, isolation_level=None, timeout=self.place.patience)
         self._file = before
         self._refuse_if_lost()
@@ -262,6 +270,10 @@ class Store:
 def _leave(db: sqlite3.Connection) -> None:
     if db.in_transaction:
         db.execute("ROLLBACK")
+
+
+def _may(path: Path, mode: int) -> bool:
+    return os.access(path, mode, effective_ids=os.access in os.supports_effective_ids)
 
 
 def _identity(path: str) -> tuple[int, int] | None:
