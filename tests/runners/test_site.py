@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from offbeat.errors import LedgerError, OffbeatError
+from offbeat.ports.broker_memory import BrokerMemory
 from offbeat.ports.clock import FakeClock
+from offbeat.runners.daemon import Daemon, Stop
 from offbeat.runners.site import Site, open_site
 from offbeat.runners.tick import tick
 
@@ -165,3 +167,22 @@ def test_a_tree_that_was_read_before_a_newer_one_was_compiled_is_read_again(tmp_
 
     assert synced.settled
     assert [entry.name for entry, _ in quick.ledger.entries()] == ["pang"]
+
+
+def test_a_ledger_that_is_deleted_under_a_resident_runner_is_made_anew_and_nothing_is_sent_twice(tmp_path: Path) -> None:
+    site = enter(checkout(tmp_path / "a"), tmp_path / "state")
+    clock = site.clock
+    assert isinstance(clock, FakeClock)
+    site._broker = wire = BrokerMemory(clock=clock)
+    daemon = Daemon(site=site, stop=Stop(), tell=lambda _: None)
+    for second in range(300):
+        if second == 90:
+            for path in site.state.glob("shop.db*"):
+                path.unlink()
+        daemon.step()
+        site._broker = wire
+        clock.advance(1)
+    site.close()
+
+    sent = [str(m.headers["offbeat_due_at"])[11:16] for m in wire.sent]
+    assert sent == ["12:01", "12:02", "12:03", "12:04"]

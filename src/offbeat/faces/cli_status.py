@@ -85,18 +85,9 @@ def refused_problems(told: LedgerStatus) -> list[Problem]:
 
 def clock_problems(told: LedgerStatus) -> list[Problem]:
     """Return what is to be said of a ledger that has believed a time which has not come; none for any other."""
-    if told.ahead <= 0:
-        return []
-    until = format_utc(told.now + told.ahead)
-    return [
-        Problem(
-            code="L302",
-            what=f"the ledger is ahead of the clock by {format_duration(told.ahead)}",
-            why=f"a clock was wrong, and believed; what was decided until {until} is not decided again, and so not sent",
-            fix="set the clock right if it is behind; else wait till then, or move the ledger's file aside to plan from now on",
-            file=told.where,
-        )
-    ]
+    from offbeat.runners.tick import ahead_problem
+
+    return [ahead_problem(told.where, told.now, told.ahead)] if told.ahead > 0 else []
 
 
 def _no_ledger(session: Session, site: Site, max_age: float | None, as_json: bool) -> int:

@@ -49,7 +49,7 @@ class Daemon:
     _wake_at: float = field(default=0.0, init=False)
     _look_at: float = field(default=0.0, init=False)
     _beat_at: float = field(default=0.0, init=False)
-    _failed_at: float = field(default=0.0, init=False)
+    _failed_at: float | None = field(default=None, init=False)
     _was_ahead: bool = field(default=False, init=False)
     _failures: int = field(default=0, init=False)
 
@@ -63,7 +63,6 @@ class Daemon:
         report_sync(synced := site.sync(self.dispatcher.runner))
         self.tell(synced.problems)
         self._stamp = synced.stamp if synced.settled else ""
-        self._failed_at = site.ledger.look(self.dispatcher.runner).failed_at
         _event(logging.INFO, Event.STARTED, runner=self.dispatcher.runner.id, tree=str(site.tree), ledger=site.ledger_address)
         while not self.stop.is_set:
             site.clock.sleep_until(self._step_safely())
@@ -78,7 +77,7 @@ class Daemon:
         except Exception as error:
             self._failures += 1
             log.exception("bug", extra={"event": Event.BUG, "fields": {"error": f"{type(error).__name__}: {error}"}})
-            self.site.close()
+            self._forget()
             return self.site.clock.now() + delay(self._failures)
 
     def step(self) -> float:
@@ -98,16 +97,21 @@ class Daemon:
             if self._failures == 1:
                 self.tell(error.problems)
                 _event(logging.ERROR, Event.LEDGER_ERROR, error=error.problems[0].what if error.problems else str(error))
-            self.site.close()
+            self._forget()
             return now + delay(self._failures)
         return min(max(self._wake_at, now), self._look_at, self.site.clock.now() + POLL)
+
+    def _forget(self) -> None:
+        """Start afresh with the ledger: the one that is opened next may be another, a backup that was put back, say."""
+        self.site.close()
+        self._stamp, self._failed_at = "", None
 
     def _pass(self) -> None:
         site, dispatcher = self.site, self.dispatcher
         outlook = site.ledger.look(dispatcher.runner)
         self._tell_failures(outlook.failed_at)
         if outlook.ahead and not self._was_ahead:
-            self.tell((ahead_problem(site, outlook),))
+            self.tell((ahead_problem(site.ledger_address, outlook.now, outlook.ahead),))
         self._was_ahead = bool(outlook.ahead)
         if outlook.due and outlook.believed:
             work(dispatcher, site.clock.monotonic() + PASS)
@@ -120,6 +124,8 @@ class Daemon:
         self._look_at, self._beat_at = now + LOOK, now + BEAT
 
     def _tell_failures(self, failed_at: float) -> None:
+        if self._failed_at is None:  # what failed before we came is told by `history`
+            self._failed_at = failed_at
         if failed_at <= self._failed_at:
             return
         for row in self.site.ledger.failures(self._failed_at, FAILURES):

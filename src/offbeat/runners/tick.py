@@ -67,7 +67,7 @@ def _tick(site: Site, seconds: float) -> Ticked:
     problems = tuple(problem for problem in synced.problems if problem.severity is Severity.ERROR and not synced.told)
     problems += failed_commands(site, outlook)
     if site.is_news("ahead", "yes" if outlook.ahead else "") and outlook.ahead:
-        problems += (ahead_problem(site, outlook),)
+        problems += (ahead_problem(site.ledger_address, outlook.now, outlook.ahead),)
     if not outlook.due:
         return Ticked(problems=problems, exit_code=int(bool(problems)), wake_at=outlook.wake_at)
     from offbeat.runners.dispatch import Dispatcher
@@ -154,14 +154,14 @@ def _unsent(tally: Tally) -> Problem:
     )
 
 
-def ahead_problem(site: Site, outlook: Outlook) -> Problem:
-    """Return what to tell while the clock is behind a time that the ledger has believed."""
+def ahead_problem(where: str, now: float, ahead: float) -> Problem:
+    """Return what to tell while the clock is behind a time that the ledger has believed. ahead: seconds."""
     return Problem(
         code="L302",
-        file=site.ledger_address,
-        what=f"the ledger is {round(outlook.ahead / 3600)} h ahead of this machine's clock",
-        why="up to then everything counts as decided, so nothing is sent before; either the clock is wrong now, or it was then",
-        fix="set the clock right; if it is right now, move the ledger's file away: the first tick begins anew from now on",
+        file=where,
+        what=f"the ledger is {round(ahead / 3600)} h ahead of the clock",
+        why=f"a clock was wrong, and believed: what was decided until {format_due_at(int(now + ahead))} is not decided again",
+        fix="set the clock right if it is behind; else wait till then, or move its file aside to begin anew from now on",
     )
 
 
