@@ -186,3 +186,46 @@ def test_a_ledger_that_is_deleted_under_a_resident_runner_is_made_anew_and_nothi
 
     sent = [str(m.headers["offbeat_due_at"])[11:16] for m in wire.sent]
     assert sent == ["12:01", "12:02", "12:03", "12:04"]
+
+
+KINDS = SCHEDULE + '[entries.fiscal]\nown = { kind = "fiscal" }\n'
+PACKAGE = """
+class Fiscal:
+    def next_after(self, after):
+        return after // 60 * 60 + 60
+
+    def due_times(self, after, until):
+        return range(after // 60 * 60 + 60, until + 1, 60)
+
+    def last_at_or_before(self, instant):
+        return instant // 60 * 60
+
+
+def fiscal(options, zone):
+    return Fiscal()
+"""
+
+
+def test_an_entry_that_waits_for_a_package_comes_with_it_and_stays_when_it_is_gone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = enter(checkout(tmp_path / "a", KINDS), tmp_path / "state")
+    first, second = tick(site), tick(site)
+    assert [problem.code for problem in first.problems] == ["S168"]
+    assert (second.problems, [entry.name for entry, _ in site.ledger.entries()]) == ((), ["ping"])
+
+    packages = tmp_path / "packages"
+    (packages / "fiscal_year-1.dist-info").mkdir(parents=True)
+    (packages / "fiscal_year-1.dist-info" / "METADATA").write_text("Name: fiscal-year\nVersion: 1\n")
+    (packages / "fiscal_year-1.dist-info" / "entry_points.txt").write_text(
+        "[offbeat.recurrences]\nfiscal = fiscal_year:fiscal\n"
+    )
+    (packages / "fiscal_year.py").write_text(PACKAGE)
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(str(packages))
+        tick(site)
+        assert [entry.name for entry, _ in site.ledger.entries()] == ["fiscal", "ping"]
+
+    (site.tree / "schedule.toml").write_text(KINDS + 'description = "changed"\n')
+    tick(site)
+    assert [entry.name for entry, _ in site.ledger.entries()] == ["fiscal", "ping"]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import gc
 import logging
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING
 
 from offbeat.core.events import Event
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 POLL = 0.5  # seconds between two looks at the tree's stamp: with the time it must hold still, a change counts within 2 s
 LOOK = 1.0  # seconds between two questions whether others have put rows into the ledger (ledger rule 14)
+AGAIN = 60.0  # seconds between two looks whether a package that an entry waits for is installed
 BEAT = 10.0  # seconds between two signs of life of an idle runner
 PASS = 30.0  # seconds that one pass may take before the tree and the signals are looked at again
 log = logging.getLogger("offbeat")
@@ -50,6 +52,7 @@ class Daemon:
     _look_at: float = field(default=0.0, init=False)
     _beat_at: float = field(default=0.0, init=False)
     _failed_at: float | None = field(default=None, init=False)
+    _ask_again_at: float = field(default=0.0, init=False)
     _was_ahead: bool = field(default=False, init=False)
     _failures: int = field(default=0, init=False)
 
@@ -136,8 +139,10 @@ class Daemon:
     def _sync_if_changed(self) -> bool:
         try:
             stamp = files.stamp(self.site.tree).text
-            if stamp == self._stamp:
+            if stamp == self._stamp and self.site.clock.now() < self._ask_again_at:
                 return False
+            waits = self.site.notes.get("waiting")  # a package may have been installed by now
+            self._ask_again_at = self.site.clock.now() + AGAIN if waits else inf
             return self._sync()
         except LedgerError:
             raise

@@ -9,8 +9,8 @@ import contextlib
 import json
 import os
 import zlib
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from offbeat.ports.ledger import Ledger, Outlook
 
 SUPERVISOR_LOG = "supervisor.log"  # what supervisors say when they fail; beside the ledger, or in OpenShift's folder
+WAITING = ("S167", "S168")  # a package is missing, or a kind of one's own: mended without a change of the tree
+DEPENDENT = ("S163", *WAITING)  # and what is built on such a calendar
 TRIES = 3  # how often a tree is read again because somebody else compiled it in the meantime
 NOTES = "tree.json"  # beside the ledger: what the newest tree was, so that an unchanged one is not parsed again
 
@@ -160,15 +162,16 @@ class Site:
             stamp, outlook = files.stamp(self.tree), None
             if self._is_known:
                 outlook = self._look(runner, patient=patience > 0)
-                if not outlook.believed or outlook.stamp == stamp.text:
-                    settled = outlook.stamp == stamp.text
-                    return Synced(stamp=stamp.text, settled=settled, revision=outlook.revision, outlook=outlook)
+                same = outlook.stamp == stamp.text
+                if not outlook.believed or (same and not self.notes.get("waiting")):
+                    return Synced(stamp=stamp.text, settled=same, revision=outlook.revision, outlook=outlook)
             accepted = files.accept(self.tree, self.clock, patience=patience)
             if accepted is None:
                 break
             known = outlook.stamp if outlook else None
             if synced := self._compile(accepted.files, accepted.stamp.text, known):
-                return synced
+                same = synced.told and outlook is not None and synced.revision == outlook.revision
+                return replace(synced, changed=False, outlook=outlook) if same else synced
         return Synced(settled=False, outlook=outlook)
 
     def _look(self, runner: Runner, *, patient: bool) -> Outlook:
@@ -227,15 +230,29 @@ class Site:
         if schedule.project != self._project:
             self.close()
             self._project, known = schedule.project, None
+        schedule = self._with_waiting(schedule, problems)
         revision = self.ledger.activate(schedule, stamp, text, known=known)
         if not revision:
             return None
         own = {} if self.environ.get("OFFBEAT_PROJECT") else {"project": schedule.project}
-        self._note(stamp=stamp, **own)
+        self._note(stamp=stamp, waiting="yes" if _waits(problems) else "", **own)
         if self._broker is not None:
             self._broker.close()
             self._broker = None
         return Synced(stamp=stamp, changed=True, revision=revision, problems=problems, told=told)
+
+    def _with_waiting(self, schedule: Schedule, problems: Sequence[Problem]) -> Schedule:
+        """Return the schedule with the last good version of each entry that only waits for a package to be installed."""
+        lost = {problem.entry for problem in problems if problem.code in DEPENDENT} if _waits(problems) else set()
+        old = self.ledger.schedule() if lost else None
+        kept = tuple(entry for entry in old.entries if entry.name in lost) if old else ()
+        if not kept:
+            return schedule
+        from offbeat.core.identity import fingerprint
+        from offbeat.core.serial import canonical_text
+
+        schedule = replace(schedule, entries=schedule.entries + kept)
+        return replace(schedule, digest=fingerprint(canonical_text(schedule).encode()))
 
     def _missing(self, tree_files: TreeFiles, schedule: Schedule | None) -> Problem | None:
         """Return what is missing of a tree that is only half there, None when nothing is known to be."""
@@ -277,6 +294,11 @@ def open_site(*, start: Path, tree: str | None, environ: Mapping[str, str], cloc
     """Return the site whose tree is found from `start`, or given. Raises ConfigError when there is none."""
     found = files.find_tree(_as_entered(start, environ), tree, environ)
     return Site(tree=found, root=files.repository_of(found), environ=environ, clock=clock, adopt=adopt)
+
+
+def _waits(problems: Sequence[Problem]) -> bool:
+    """Return whether a package that is not installed here is all that stops some entry."""
+    return any(problem.code in WAITING for problem in problems)
 
 
 def _as_entered(start: Path, environ: Mapping[str, str]) -> Path:
