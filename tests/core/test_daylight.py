@@ -123,6 +123,60 @@ def test_a_pass_that_is_excluded_is_told() -> None:
     assert fold.text.endswith("due both times, but for what is excluded")
 
 
+@pytest.mark.parametrize(
+    ("recurrence", "number", "texts"),
+    [
+        (
+            'any {"of":["cron 30 3 * * 6"],"weekend":[6],"workday":"next"}',
+            2027,
+            [
+                "Sun 28 Mar 2027 03:30 does not exist in Europe/Sofia: due at 04:00 instead",
+                "Sun 31 Oct 2027 03:30 comes twice in Europe/Sofia: due the first time only",
+            ],
+        ),
+        (
+            'any {"of":["cron 30 3 * * 1"],"weekend":[1],"workday":"previous"}',
+            2026,
+            [
+                "Sun 29 Mar 2026 03:30 does not exist in Europe/Sofia: due at 04:00 instead",
+                "Sun 25 Oct 2026 03:30 comes twice in Europe/Sofia: due the first time only",
+            ],
+        ),
+        (
+            'any {"of":["cron 30 3 * * 0"],"weekend":[0],"workday":"next"}',
+            2026,
+            [
+                "Sun 29 Mar 2026 03:30 does not exist in Europe/Sofia: due at 04:00 instead, "
+                "on the working day Mon 30 Mar 2026 04:00"
+            ],
+        ),
+        (
+            'any {"of":["cron 5 * * * 0"],"weekend":[0],"workday":"next"}',
+            2026,
+            [
+                "Sun 29 Mar 2026 03:05 does not exist in Europe/Sofia: left out, as the clock goes from 03:00 to 04:00 at once, "
+                "and so missing on the working day Mon 30 Mar 2026"
+            ],
+        ),
+        ('any {"of":["cron 30 3 * * 6"],"weekend":[6,0],"workday":"next"}', 2027, []),
+        (
+            'any {"of":["every 86400 5400"],"weekend":[6],"workday":"next"}',
+            2027,
+            ["Sun 28 Mar 2027 03:30 does not exist in Europe/Sofia: due at 04:00 instead"],
+        ),
+    ],
+    ids=["next", "previous", "from the gap", "from what is dropped", "past the change", "interval"],
+)
+def test_what_moves_to_a_working_day_is_told_by_the_day_that_it_moves_to(
+    recurrence: str, number: int, texts: list[str]
+) -> None:
+    notes = year(recurrence, "Europe/Sofia", number)
+
+    assert [note.text for note in notes] == texts
+    rule = compile_recurrence(recurrence, "Europe/Sofia")
+    assert all(rule.last_at_or_before(due) == due for note in notes for due in note.due)
+
+
 def test_a_rule_that_ended_before_the_clocks_were_put_back_has_no_note_of_it() -> None:
     recurrence = "rrule DTSTART:20260101T033000 RRULE:FREQ=DAILY;UNTIL=20260601T000000"
 

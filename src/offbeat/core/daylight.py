@@ -11,11 +11,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from itertools import islice
+from itertools import islice, pairwise
 
 from offbeat.core.model import DueTime
 from offbeat.core.recurrence import Recurrence, compile_recurrence
 from offbeat.core.timeline import LARGE_JUMP, SMALL_JUMP
+from offbeat.core.workday import MovingRecurrence
 from offbeat.core.zones import BLOCK_BITS, DAY, END, FIRST, Segment, Zone, find_zone
 
 WALL_CLOCK = ("cron", "rrule")  # kinds that name times of the local clock; the clocks do not touch the others
@@ -94,15 +95,61 @@ def daylight_notes(recurrence: str, zone: str, after: DueTime, until: DueTime) -
 
 
 def _of_members(recurrence: str, zone: str, after: DueTime, until: DueTime) -> Iterator[DaylightNote]:
-    """Yield the notes of a composite's members, but for what it excludes."""
+    """Yield the notes of a composite: its members', but for what it excludes, and those of what it moves."""
     actual, wall = compile_recurrence(recurrence, zone), compile_recurrence(recurrence, "UTC")
-    notes = [note for each in json.loads(recurrence[4:])["of"] for note in daylight_notes(each, zone, after, until)]
-    for note in sorted(notes, key=lambda note: (note.at, note.first)):
-        due = tuple(each for each in note.due if next(iter(actual.due_times(each - 1, each)), None) is not None)
-        counts = due or (not note.due and next(iter(wall.due_times(note.first - 1, note.last)), None) is not None)
-        if counts:
+    notes: list[DaylightNote] = []
+    for note in (each for text in json.loads(recurrence[4:])["of"] for each in daylight_notes(text, zone, after, until)):
+        if isinstance(actual, MovingRecurrence) and actual.day_for(note.first // DAY) != note.first // DAY:
+            notes += _from_day_off(note, actual, zone)
+            continue
+        due = tuple(each for each in note.due if _is_due(actual, each))
+        if due or (not note.due and next(iter(wall.due_times(note.first - 1, note.last)), None) is not None):
             rest = "" if len(due) == len(note.due) else ", but for what is excluded"
-            yield replace(note, due=due, text=note.text + rest)
+            notes.append(replace(note, due=due, text=note.text + rest))
+    if isinstance(actual, MovingRecurrence):
+        notes += _of_moved(actual, find_zone(zone), after, until)
+    yield from sorted(notes, key=lambda note: (note.at, note.first))
+
+
+def _is_due(actual: Recurrence, instant: int) -> bool:
+    return next(iter(actual.due_times(instant - 1, instant)), None) is not None
+
+
+def _from_day_off(note: DaylightNote, actual: MovingRecurrence, zone: str) -> Iterator[DaylightNote]:
+    """Yield what a note of a day off means for the working day that its times move to; a second pass means nothing there."""
+    day, place = actual.day_for(note.first // DAY), find_zone(zone)
+    if day is None or note.effect not in (Effect.MOVED, Effect.DROPPED):
+        return
+    local = note.first if note.effect is Effect.DROPPED else note.due[0] + place.offset_at(note.due[0])
+    landed = place.first_instant(day * DAY + local % DAY)
+    if note.effect is Effect.MOVED and _is_due(actual, landed):
+        yield replace(note, due=(landed,), text=f"{note.text}, on the working day {_span([day * DAY + local % DAY])}")
+    elif note.effect is Effect.DROPPED and not _is_due(actual, landed):
+        yield replace(note, text=f"{note.text}, and so missing on the working day {_span([day * DAY])[:-6]}")
+
+
+def _of_moved(actual: MovingRecurrence, place: Zone, after: DueTime, until: DueTime) -> Iterator[DaylightNote]:
+    """Yield what becomes of times that are moved, to a working day, into a change of the clocks."""
+    for before, segment in pairwise(() if place.is_utc else segments(place, after, min(until, after + LONG) + 1)):
+        at, jump = segment[0], segment[2] - before[2]
+        change = _Change(at=at, old=at + before[2], new=at + segment[2], zone=place.name, fixed=True)
+        begin, end = sorted((change.old, change.new))
+        days = range(begin // DAY, (end - 1) // DAY + 1) if jump else ()
+        local = sorted({each for day in days for each in actual.arrivals(day) if begin <= each < end})
+        local = [each for each in local if _is_due(actual, place.first_instant(each))]
+        if jump < 0:  # what is due in both passes is so without being moved: it has its own note
+            local = [each for each in local if not _is_due(actual, each - change.new + at)]
+        if not local:
+            continue
+        due = sorted({place.first_instant(each) for each in local})
+        if jump > 0:
+            text = (
+                f"{_span(local)} {'does' if len(local) == 1 else 'do'} not exist in {place.name}: due at {_clock(change.new)}"
+            )
+            yield _note(change, Effect.MOVED, local, due, f"{text}{' as one' if len(local) > 1 else ''} instead")
+        else:
+            text = f"{_span(local)} {'comes' if len(local) == 1 else 'come'} twice in {place.name}: due the first time only"
+            yield _note(change, Effect.FIRST_PASS, local, due, text)
 
 
 def segments(zone: Zone, start: int, until: int) -> Iterator[Segment]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from itertools import islice
+from itertools import chain, islice
 
 from offbeat.core.exclusions import STEPS, Exclusions
 from offbeat.core.localdays import LocalDays
@@ -135,6 +135,23 @@ class MovingRecurrence:
             day = self._working_before(day)
         return None
 
+    def arrivals(self, day: int) -> Iterator[int]:
+        """Yield the local times, as seconds since 1970-01-01T00:00:00, of what moves to a day from days off, in no order."""
+        if self._excluded.is_off(day):
+            return
+        step = -1 if self._forward else 1
+        for source in range(day + step, day + (FARTHEST + 1) * step, step):
+            if not self._excluded.is_off(source):
+                return
+            of_day = self.inner.due_times(self._days.start(source) - 1, self._days.start(source + 1) - 1)
+            for due in islice(of_day, MOST_MOVED):
+                yield day * DAY + self._days.shown(due) % DAY
+
+    def day_for(self, day: int) -> int | None:
+        """Return the day that what falls on `day` is due on: itself when it is a working day, None when there is none."""
+        free = self._excluded.free_after(day) if self._forward else self._excluded.free_before(day)
+        return free if free is not None and abs(free - day) <= FARTHEST else None
+
     def _from(self, after: DueTime, until: DueTime | None) -> Iterator[DueTime]:
         """Yield due times > after; as far as STEPS go, or to the first that is past `until`."""
         day: int | None = self._days.day_of(after)
@@ -182,13 +199,7 @@ class MovingRecurrence:
         return known
 
     def _gathered(self, day: int) -> Iterator[int]:
-        step = -1 if self._forward else 1
-        for source in range(day, day + (FARTHEST + 1) * step, step):
-            if source != day and not self._excluded.is_off(source):
-                return
-            of_day = self.inner.due_times(self._days.start(source) - 1, self._days.start(source + 1) - 1)
-            for due in of_day if source == day else islice(of_day, MOST_MOVED):
-                if source != day:
-                    due = self._days.zone.first_instant(day * DAY + self._days.shown(due) % DAY)
-                if self._excluded.hours_around(due) is None:
-                    yield due
+        own = self.inner.due_times(self._days.start(day) - 1, self._days.start(day + 1) - 1)
+        for due in chain(own, map(self._days.zone.first_instant, self.arrivals(day))):
+            if self._excluded.hours_around(due) is None:
+                yield due
