@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from offbeat.core.cron import Cron
-    from offbeat.core.kinds import At, Every, RRule, Solar, Union
+    from offbeat.core.kinds import At, Every, Recurrence, RRule, Solar, Union
     from offbeat.errors import ScheduleError
 
 __version__ = "0.1.0"
-__all__ = ["At", "Cron", "Every", "RRule", "ScheduleError", "Solar", "Union", "__version__"]
+__all__ = ["At", "Cron", "Every", "RRule", "Recurrence", "ScheduleError", "Solar", "Union", "__version__"]
 
 
 def __getattr__(name: str) -> object:
@@ -22,7 +22,7 @@ def __getattr__(name: str) -> object:
         from offbeat.core.cron import Cron
 
         return Cron
-    if name in ("At", "Every", "RRule", "Solar", "Union"):
+    if name in ("At", "Every", "RRule", "Recurrence", "Solar", "Union"):
         from offbeat.core import kinds
 
         return getattr(kinds, name)

@@ -18,6 +18,7 @@ from offbeat.core.workday import ExcludingRecurrence, MovingRecurrence
 
 WEEKEND = (0, 6)  # Sunday and Saturday, where an entry says nothing
 LONGEST = 65_536  # characters of a composite
+DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 
 
 class Workday(StrEnum):
@@ -58,6 +59,25 @@ def any_text(
         what = f"its recurrences and exclusions are {len(text)} characters long, {LONGEST} are the most"
         raise refusal("S163", what, "use date ranges or cron expressions instead of many single dates")
     return text
+
+
+def check_left(text: str, bare: str, zone: str, compile_text: Compile) -> str:
+    """Return the text of a composite; bare: the same without its exclusions.
+
+    Raises: ScheduleError S166 when its exclusions leave nothing of what it is due by without them.
+    """
+    if compile_text(text, zone).next_after(0) is None and compile_text(bare, zone).next_after(0) is not None:
+        raise refusal("S166", "its exclusions leave nothing that it could be due at", "exclude less, or remove the entry")
+    return text
+
+
+def without_exclusions(text: str) -> str:
+    """Return the resolved text of the same recurrences without exclusions and working days.
+
+    >>> without_exclusions('any {"except":["2026-12-24"],"of":["every 60 0"]}'), without_exclusions("at 5")
+    ('every 60 0', 'at 5')
+    """
+    return any_text(json.loads(text[4:])["of"]) if text.startswith("any ") else text
 
 
 def compile_any(text: str, zone: str, compile_text: Compile) -> Recurrence | None:

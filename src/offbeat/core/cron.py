@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from offbeat.core.cronfields import LONGEST, parse_cron, shown
 from offbeat.core.crontimes import HORIZON, CronRecurrence
 from offbeat.core.durations import parse_duration
-from offbeat.core.interval import EveryRecurrence
+from offbeat.core.interval import EveryRecurrence, every_text
 from offbeat.core.zones import find_zone
 from offbeat.errors import Problem, ScheduleError
 
@@ -59,7 +59,7 @@ def every_nickname(expression: str) -> int | None:
 class Cron:
     """A cron expression in a time zone, for programs.
 
-    seed: what `H` and `~` are resolved by, the same for ever; it changes nothing else.
+    seed: what `H` and `~` are resolved by, the same for ever; it changes nothing else. text: resolved, as the ledger keeps it.
     Raises: ScheduleError, with all its problems, for an expression or a zone that cannot be read.
 
     >>> from datetime import UTC, datetime, timedelta
@@ -76,14 +76,18 @@ class Cron:
     expression: str
     timezone: str = "UTC"
     seed: str = ""
+    text: str = field(init=False, repr=False, compare=False)
     _recurrence: CronRecurrence | EveryRecurrence = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         zone, seconds = find_zone(self.timezone), every_nickname(self.expression)
         if seconds is not None:
             recurrence: CronRecurrence | EveryRecurrence = EveryRecurrence(seconds, 0)
+            text = every_text(seconds)
         else:
-            recurrence = CronRecurrence(parse_cron(self.expression, seed=self.seed), zone)
+            fields = parse_cron(self.expression, seed=self.seed)
+            recurrence, text = CronRecurrence(fields, zone), f"cron {fields.text}"
+        object.__setattr__(self, "text", text)
         object.__setattr__(self, "_recurrence", recurrence)
 
     def next_after(self, instant: datetime) -> datetime | None:

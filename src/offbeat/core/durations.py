@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 
 from offbeat.core.rule import refusal, shown
+from offbeat.errors import ScheduleError
 
 DAY = 86_400
 UNITS = {"w": 604_800, "d": DAY, "h": 3600, "m": 60, "s": 1}
@@ -42,6 +43,29 @@ def parse_duration(text: str | int) -> int:
     raise refusal(
         "S104", what, f'did you mean "{fix}"?' if fix else 'use w, d, h, m and s, largest first, for example "45m" or "1h30m"'
     )
+
+
+def parse_signed(text: str) -> int:
+    """Return the seconds of a duration that may have a sign before it, or that is 0.
+
+    Raises: ScheduleError S104 for anything else.
+
+    >>> parse_signed("-30m"), parse_signed("0s")
+    (-1800, 0)
+    """
+    compact = text.strip()
+    if compact.lstrip("+-").strip() in ("0", "0s"):
+        return 0
+    sign = compact[:1] if compact[:1] in ("+", "-") else ""
+    try:
+        seconds = parse_duration(compact.removeprefix(sign))
+    except ScheduleError as error:
+        if sign and is_bare(compact[1:]):
+            number = compact[1:].strip()
+            fix = f'"{sign}{number}s" or "{sign}{number}m"'
+            raise refusal("S104", f'duration "{shown(compact)}" has no unit', fix) from None
+        raise error
+    return -seconds if sign == "-" else seconds
 
 
 def is_bare(written: str | int) -> bool:

@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from offbeat.core.calendars import Calendars, read_excluded
-from offbeat.core.composite import WEEKEND, Workday, any_text
+from offbeat.core.composite import DAYS, WEEKEND, Workday, any_text, check_left
 from offbeat.core.durations import parse_duration
 from offbeat.core.instants import parse_instant
 from offbeat.core.own import own_text
 from offbeat.core.recurrence import at_text, compile_recurrence, every_text
 from offbeat.core.rruletext import parse_rules, rrule_text
-from offbeat.core.rule import refusal
 from offbeat.core.settings import read_cron
 from offbeat.core.solar import solar_text
 from offbeat.core.table import Table, as_json
@@ -23,7 +22,6 @@ RECURRENCES = ("cron", "every", "at", "solar", "rrule", "any", "own")
 EXCLUDING = ("except", "workday", "weekend")
 SOLAR = ("event", "latitude", "longitude", "offset")
 MEMBER = (*RECURRENCES[:5], "own", "offset")  # keys of one recurrence of `any`
-DAYS = ("sun", "mon", "tue", "wed", "thu", "fri", "sat")
 MOST_MEMBERS = 100
 _EXAMPLES = {
     "solar": 'solar = { event = "sunset", latitude = 42.7, longitude = 23.3 }',
@@ -48,7 +46,12 @@ def with_exclusions(table: Table, text: str, zone: str, *, seed: str, calendars:
         return text
     members = _members_of(text)
     key = "except" if excluded else "workday"
-    return table.attempt(key, lambda: _left(any_text(members, excluded=excluded, workday=workday, weekend=weekend), text, zone))
+
+    def left() -> str:
+        said = any_text(members, excluded=excluded, workday=workday, weekend=weekend)
+        return check_left(said, text, zone, compile_recurrence)
+
+    return table.attempt(key, left)
 
 
 def _members_of(text: str) -> list[str]:
@@ -58,14 +61,6 @@ def _members_of(text: str) -> list[str]:
 
     members: list[str] = json.loads(text[4:])["of"]
     return members
-
-
-def _left(text: str, bare: str, zone: str) -> str:
-    """Return the text. Raises: ScheduleError S166 when its exclusions leave nothing of what it is due by without them."""
-    rule = compile_recurrence(text, zone)
-    if rule.next_after(0) is None and compile_recurrence(bare, zone).next_after(0) is not None:
-        raise refusal("S166", "its exclusions leave nothing that it could be due at", "exclude less, or remove the entry")
-    return text
 
 
 def _one(table: Table, zone: str, seed: str) -> str | None:
