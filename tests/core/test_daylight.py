@@ -154,8 +154,8 @@ def test_a_pass_that_is_excluded_is_told() -> None:
             'any {"of":["cron 5 * * * 0"],"weekend":[0],"workday":"next"}',
             2026,
             [
-                "Sun 29 Mar 2026 03:05 does not exist in Europe/Sofia: left out, as the clock goes from 03:00 to 04:00 at once, "
-                "and so missing on the working day Mon 30 Mar 2026"
+                "Sun 29 Mar 2026 03:05 does not exist in Europe/Sofia: left out, as the clock goes from 03:00 to 04:00 "
+                "at once, and so missing on the working day Mon 30 Mar 2026"
             ],
         ),
         ('any {"of":["cron 30 3 * * 6"],"weekend":[6,0],"workday":"next"}', 2027, []),

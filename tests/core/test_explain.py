@@ -119,6 +119,13 @@ def test_what_has_no_words_is_said_as_it_is_written(text: str) -> None:
             "every 300 0",
             "Every 5 minutes, counted from 1970-01-01T00:00Z: at 00:00, 00:05, 00:10 UTC and so on, the same times every day",
         ),
+        (
+            "every 90 0",
+            "Every 1 minute and 30 seconds, counted from 1970-01-01T00:00Z: at 00:00:00, 00:01:30, 00:03:00 UTC and so on, "
+            "the same times every day",
+        ),
+        ("every 1800 15", "Every 30 minutes, counted from 1970-01-01T00:00:15Z: at :00:15 and :30:15 of every hour"),
+        ("every 86400 15", "Every day, counted from 1970-01-01T00:00:15Z: at 00:00:15 UTC"),
         ("every 420 0", "Every 7 minutes, counted from 1970-01-01T00:00Z"),
         ("every 43200 0", "Every 12 hours, counted from 1970-01-01T00:00Z: at 00:00 and 12:00 UTC every day"),
         ("every 86400 15000", "Every day, counted from 1970-01-01T04:10Z: at 04:10 UTC"),
@@ -191,6 +198,11 @@ def test_the_sun_is_said_with_its_place(recurrence: str, words: str) -> None:
     assert explain(recurrence, "UTC").startswith(words)
 
 
+def test_only_what_the_sun_may_not_do_is_said_to_be_missing_on_some_days() -> None:
+    assert explain("solar noon -42.7 -23.0 0", "UTC") == "At solar noon at 42.7°S 23°W"
+    assert explain("solar sunset 42.7 23.0 0", "UTC").endswith("; a day on which the sun does not get there has none")
+
+
 def test_a_composite_says_its_members_what_it_leaves_out_and_where_it_moves() -> None:
     repeated = "5s UTC rrule DTSTART:19700101T000000 RRULE:FREQ=DAILY"
     excluded = ["2026-12-24/2026-12-26", "2027-01-01", "cron 0 0 13 * 5", "holidays:BG@0.1", "0/3600", repeated]
@@ -199,7 +211,7 @@ def test_a_composite_says_its_members_what_it_leaves_out_and_where_it_moves() ->
     words = explain(text, "UTC")
 
     assert words.startswith(
-        "Any of: at 03:30; or every 10 seconds, counted from 1970-01-01T00:00Z, UTC time; except 2026-12-24 to"
+        "Any of: at 03:30, UTC time; or every 10 seconds, counted from 1970-01-01T00:00Z; except 2026-12-24 to"
     )
     assert words.endswith("on Saturdays and Sundays and what is excepted it moves to the next working day")
     assert "days that 0 0 13 * 5 is due on (at 00:00, on day 13 of the month or on Friday, whichever comes)" in words
@@ -213,7 +225,27 @@ def test_a_composite_of_one_says_it_without_more_ado() -> None:
     assert explain(any_text(["cron 0 9 * * *"], workday=Workday.SKIP, weekend=[5, 6]), "Europe/Sofia") == (
         "At 09:00, Europe/Sofia time; on Fridays and Saturdays it is left out"
     )
-    assert explain(many, "UTC").endswith("2026-06-24, and 6 more")
+    assert explain(many, "UTC").endswith("2026-10-24, 2026-11-24, and 2026-12-24")
+
+
+def test_members_that_go_by_the_local_clock_name_their_zone_apart_from_those_that_do_not() -> None:
+    mixed = any_text(["cron 30 3 * * *", "every 2700 0"], excluded=["2026-12-24"])
+
+    assert explain(mixed, "Europe/Sofia") == (
+        "Any of: at 03:30, Europe/Sofia time; or every 45 minutes, counted from 1970-01-01T00:00Z: at 00:00, 00:45, 01:30 UTC "
+        "and so on, the same times every day; except 2026-12-24; its days are those of Europe/Sofia"
+    )
+    assert explain(any_text(["cron 30 3 * * *", "cron 5 4 * * 1"]), "Europe/Sofia") == (
+        "Any of: at 03:30; or at 04:05, only on Monday, Europe/Sofia time"
+    )
+
+
+def test_an_event_of_a_calendar_names_the_zone_that_is_its_own() -> None:
+    event = "3600s America/New_York rrule DTSTART:19700101T090000 RRULE:FREQ=DAILY"
+    text = any_text(["cron 30 3 * * *"], excluded=[event])
+
+    assert explain(text, "Europe/Sofia").endswith("1 hour from each of (every day, at 09:00, America/New_York time)")
+    assert explain(text, "America/New_York").endswith("1 hour from each of (every day, at 09:00)")
 
 
 def test_an_exclusion_without_words_is_said_as_it_is_written() -> None:

@@ -134,6 +134,19 @@ def test_what_is_never_due_again_says_so(shop: Shop) -> None:
     assert "not due while it is switched off" in said
 
 
+def test_what_is_fixed_or_has_a_text_for_machines_is_said_as_people_would(shop: Shop) -> None:
+    shop.write(
+        'timezone = "Europe/Sofia"\n[entries.once]\nat = "2026-10-25T03:30:00"\n'
+        '[entries.work]\ncron = "30 3 * * *"\nworkday = "next"\n'
+    )
+
+    once, work = shop.call("explain", "once").stdout, shop.call("explain", "work").stdout
+
+    assert once.endswith("\nits instants are fixed\n")
+    assert "{" not in work
+    assert shop.json("explain", "work")[0]["recurrence"].startswith("any {")
+
+
 def test_numbers_have_the_words_and_the_changes(sofia: Shop) -> None:
     sofia.clock.advance(EVE_OF_SPRING - sofia.clock.now())
 

@@ -28,7 +28,6 @@ _WORKDAYS = {
     "previous": "moves to the working day before",
     "skip": "is left out",
 }
-MOST_EXCEPTIONS = 6  # that are said one by one
 
 
 def explain(recurrence: str, zone: str) -> str:
@@ -103,23 +102,32 @@ def _every(rest: str, _: str) -> str:
     seconds, offset = map(int, rest.split())
     head = f"Every {span_words(seconds).removeprefix('1 ') if _is_unit(seconds) else span_words(seconds)}"
     origin = datetime.fromtimestamp(offset, UTC)
-    head += f", counted from {origin:%Y-%m-%dT%H:%M}{f':{origin.second:02}' if origin.second else ''}Z"
+    head += f", counted from {origin:%Y-%m-%dT}{_clock(offset)}Z"
     if seconds == 60:
         return f"{head}: at second {offset} of every minute" if offset else f"{head}: on every full minute"
     if seconds < 60 or DAY % seconds:
         return (
-            head if seconds % DAY else f"{head}: at {origin:%H:%M} UTC, {origin:%a} {origin.day} {origin:%b %Y} being the first"
+            head
+            if seconds % DAY
+            else f"{head}: at {_clock(offset)} UTC, {origin:%a} {origin.day} {origin:%b %Y} being the first"
         )
     if seconds == DAY:
-        return f"{head}: at {origin:%H:%M} UTC"
+        return f"{head}: at {_clock(offset)} UTC"
     if 3600 % seconds == 0:
-        shown = [f":{minute:02}" for minute in range(offset % seconds // 60, 60, seconds // 60)]
+        shown = [_clock(at)[2:] for at in range(offset % seconds, 3600, seconds)]
         if len(shown) <= 4:
             return f"{head}: at {listed(shown)} of every hour"
     times = range(offset % seconds, DAY, seconds)
-    texts = [f"{at // 3600:02}:{at // 60 % 60:02}" for at in times[:_SHOWN]]
+    with_seconds = any(at % 60 for at in times[:_SHOWN])
+    texts = [_clock(at, with_seconds=with_seconds) for at in times[:_SHOWN]]
     more = " and so on, the same times every day" if len(times) > _SHOWN else " every day"
     return f"{head}: at {', '.join(texts) if len(times) > _SHOWN else listed(texts)} UTC{more}"
+
+
+def _clock(at: int, *, with_seconds: bool = False) -> str:
+    """Return the time of day in UTC, with its seconds when it has any or they are wanted."""
+    text = f"{at // 3600 % 24:02}:{at // 60 % 60:02}"
+    return f"{text}:{at % 60:02}" if at % 60 or with_seconds else text
 
 
 def _is_unit(seconds: int) -> bool:
@@ -145,18 +153,21 @@ def _solar(rest: str, _: str) -> str:
     place = (
         f"{abs(float(latitude)):g}°{'NS'[latitude.startswith('-')]} {abs(float(longitude)):g}°{'EW'[longitude.startswith('-')]}"
     )
-    return f"{when[0].upper()}{when[1:]} at {place}; a day on which the sun does not get there has none"
+    none = "" if name == "noon" else "; a day on which the sun does not get there has none"
+    return f"{when[0].upper()}{when[1:]} at {place}{none}"
 
 
 def _any(rest: str, zone: str) -> str:
     said = json.loads(rest)
-    members = [explain(each, zone).removesuffix(f", {zone} time") for each in said["of"]]
+    suffix = f", {zone} time"
+    members = [explain(each, zone) for each in said["of"]]
+    is_local = all(each.endswith(suffix) for each in members)
+    if is_local:
+        members = [each.removesuffix(suffix) for each in members]
     words = members[0] if len(members) == 1 else f"Any of: {'; or '.join(_lower(each) for each in members)}"
-    words += f", {zone} time"
+    words += suffix if is_local else ""
     if excluded := said.get("except"):
-        shown = [_exception(each, zone) for each in excluded[:MOST_EXCEPTIONS]]
-        more = [f"{len(excluded) - len(shown)} more"] if len(excluded) > len(shown) else []
-        words += f"; except {listed([*shown, *more])}"
+        words += f"; except {listed(_exception(each, zone) for each in excluded)}"
     if workday := said.get("workday"):
         weekend = (
             listed(f"{WEEKDAYS[day]}s" for day in sorted(said["weekend"], key=lambda day: day or 7))
@@ -165,6 +176,8 @@ def _any(rest: str, zone: str) -> str:
         )
         off = " and ".join(filter(None, [weekend, "what is excepted" if excluded else ""])) or "days off"
         words += f"; on {off} it {_WORKDAYS[workday]}"
+    if not is_local and zone != "UTC" and (excluded or workday):
+        words += f"; its days are those of {zone}"
     return words
 
 
@@ -184,8 +197,8 @@ def _exception(text: str, zone: str) -> str:
     if found := re.fullmatch(r"(-?\d{1,12})/(-?\d{1,12})", text):
         first, last = (moment_words(int(each), zone).removesuffix(f" in {zone}") for each in found.groups())
         return f"from {first} to {last}"
-    if found := re.fullmatch(r"(\d{1,8})([ds]) (?:\S+ )?rrule (.+)", text):
-        begin = rrule_words(found[3], zone).removesuffix(f", {zone} time")
+    if found := re.fullmatch(r"(\d{1,8})([ds]) (?:(\S+) )?rrule (.+)", text):
+        begin = rrule_words(found[4], found[3] or zone).removesuffix(f", {zone} time")
         return f"{span_words(int(found[1]) * (DAY if found[2] == 'd' else 1))} from each of ({_lower(begin)})"
     return text
 

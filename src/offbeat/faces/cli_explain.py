@@ -158,7 +158,9 @@ def _print(entry: Entry, now: float, count: int) -> None:
     timing, notes = entry.timing, _notes(entry, int(now))
     name = f"{printable(entry.name)}: " if entry.name else ""
     echo_folded(f"{name}{printable(say(timing.recurrence, timing.zone))}.")
-    click.echo(f"  {printable(format_recurrence(timing.recurrence))}" + (f" in {timing.zone}" if timing.zone != "UTC" else ""))
+    if not timing.recurrence.startswith("any "):  # its text is for machines: --json has it
+        zone = f" in {timing.zone}" if timing.zone != "UTC" else ""
+        click.echo(f"  {printable(format_recurrence(timing.recurrence))}{zone}")
     for remark in policy_words(entry) if entry.name else filter(None, [entry.description]):
         echo_folded(f"  {printable(remark)}")
     due_times = [due for due, _ in coming(entry, int(now), count)]
@@ -191,13 +193,16 @@ def _table(due_times: Sequence[DueTime], notes: Sequence[DaylightNote], zone: st
 
 def _said(notes: Sequence[DaylightNote], timing: Timing) -> Iterator[str]:
     """Yield what daylight saving does in the year to come, beyond the due times that are shown."""
-    if timing.zone == "UTC":
-        yield "UTC knows no daylight saving"
-    elif timing.recurrence.partition(" ")[0] in ("every", "at", "solar"):
-        yield "it does not go by the wall clock, so daylight saving moves and drops nothing"
-    elif not notes:
-        yield "in the next 12 months daylight saving touches none of its due times"
-    else:
+    kind = timing.recurrence.partition(" ")[0]
+    if notes:
         yield f"in the next 12 months daylight saving touches it {count_of(len(notes), 'time')}:"
+    elif kind == "at":
+        yield "its instants are fixed"
+    elif timing.zone == "UTC" and "TZID=" not in timing.recurrence:
+        yield "UTC knows no daylight saving"
+    elif kind in ("every", "solar"):
+        yield "it does not go by the wall clock, so daylight saving moves and drops nothing"
+    else:
+        yield "in the next 12 months daylight saving touches none of its due times"
     for note in notes:
         yield f"  {note.text}"
