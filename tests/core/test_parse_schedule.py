@@ -184,7 +184,8 @@ def test_a_recurrence_is_resolved_in_the_entrys_zone(text: str, recurrence: str)
 
 def test_every_policy_and_limit_of_an_entry_is_read() -> None:
     entry = one(
-        'every = "1h"\ngrace = "2h"\ncatch_up = "all"\njitter = "30s"\noverlap = "allow"\nenabled = false\ndescription = "why"\n'
+        'every = "1h"\ngrace = "2h"\ncatch_up = "all"\njitter = "30s"\noverlap = "allow"\n'
+        'enabled = false\ndescription = "why"\n'
         "starts_at = 2026-01-01T00:00:00Z\nends_at = 2026-01-02"
     )
 
