@@ -199,13 +199,36 @@ def test_the_same_entries_at_several_minutes_are_one_herd() -> None:
         several(4, "cron 0 4 * * *"),
         several(17, "cron 0 4 * * *", jitter=600),
         several(17, "every 60 0"),
-        [*several(6, "cron 0 4 * * *"), *several(2, "every 60 0", prefix="m")],
+        [*several(7, "cron 0 4 * * *"), *(entry(f"m{n}", f"every 180 {n % 3 * 60}") for n in range(6))],
         [entry(f"e{day}", f"cron 0 4 * * {day}") for day in range(7)],
     ],
     ids=["too few", "spread already", "every minute", "not four times the median", "on other days"],
 )
 def test_what_is_no_herd_is_not_called_one(entries: list[Entry]) -> None:
     assert herds(entries) == ()
+
+
+@pytest.mark.parametrize("ground", ["every 10 0", "every 60 0", "every 120 0", "cron * * * * *"])
+def test_entries_that_are_due_all_the_time_hide_no_herd(ground: str) -> None:
+    found = herds([*several(17, "cron 0 4 * * *"), *several(9, ground, prefix="g")])
+
+    assert [(herd.when, len(herd.names), herd.most) for herd in found] == [("04:00", 17, 17)]
+
+
+def test_how_often_an_entry_is_due_in_a_minute_makes_no_herd_and_hides_none() -> None:
+    often = entry("often", "cron */5 0-39 4 * * *")
+    days = [entry(f"e{day}", f"cron 0 4 * * {day}") for day in range(7)]
+
+    assert herds([often, *days, entry("all", "every 10 0")]) == ()
+    assert [herd.most for herd in herds([often, *several(6, "cron 50 4 * * *", prefix="d")])] == [6]
+
+
+def test_what_comes_on_other_days_on_top_of_every_hour_is_no_herd() -> None:
+    days = [entry(f"d{day}", f"cron 0 4 * * {day}") for day in range(7)]
+
+    assert [herd.when for herd in herds([*several(9, "cron 0 * * * *"), *days])] == [":00 of every hour"]
+    some = [*several(6, "cron 0 4 * * 1", prefix="m"), *several(2, "cron 0 4 * * 2", prefix="t")]
+    assert [(len(each.names), each.most) for each in herds([*several(9, "cron 0 * * * *"), *some])] == [(9, 9), (8, 6)]
 
 
 def test_the_commands_of_a_directory_are_no_herd_since_they_wait_for_each_other() -> None:

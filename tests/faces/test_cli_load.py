@@ -114,6 +114,22 @@ def test_a_schedule_without_herds_says_so(shop: Shop) -> None:
     assert "no herds: no minute stands out" in shop.call("load").stdout
 
 
+def test_a_drawing_without_herds_does_not_explain_their_mark(busy: Shop) -> None:
+    assert "worth spreading" in busy.call("load", "--svg", "-").stdout
+    busy.write('[entries.a]\ncron = "0 4 * * *"\n')
+
+    assert "worth spreading" not in busy.call("load", "--svg", "-").stdout
+
+
+def test_a_minute_that_gets_next_to_nothing_of_a_jitter_has_no_row(shop: Shop) -> None:
+    shop.write('[entries.a]\ncron = "0 4 * * *"\njitter = "4m"\n')
+
+    rows = [line.split() for line in shop.call("load").stdout.splitlines()]
+
+    assert [row for row in rows if row[1:4] == ["0", "0", "1"]] == []
+    assert any(row[:1] == ["04:00"] for row in rows)
+
+
 def test_nothing_due_is_said_and_is_no_error(shop: Shop) -> None:
     result = shop.call("load", "--svg", "none.svg")
 

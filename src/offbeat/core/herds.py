@@ -6,7 +6,7 @@ Never changes a schedule: it says who, when, and by how much.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from statistics import median
@@ -15,8 +15,7 @@ from offbeat.core.explain_cron import listed
 from offbeat.core.load import MINUTES, Load, Member
 
 LEAST = 5  # entries in one minute; fewer are no herd
-PEAK = 4  # times the median minute; less is no peak
-GROUND = MINUTES // 2  # who is due in this many minutes of the day or more is the ground, not the herd
+PEAK = 4  # times the entries of the median minute; less is no peak
 CALM = 4  # tasks a minute that a herd should be spread to
 _SPREADS = (1, 2, 5, 10, 15, 30, 60)  # minutes of jitter
 _HOURLY = tuple(sum(1 << hour * 60 + minute for hour in range(24)) for minute in range(60))
@@ -54,28 +53,31 @@ class Herd:
 def find_herds(load: Load) -> tuple[Herd, ...]:
     """Return the herds, the largest first.
 
-    A minute has a herd when at least LEAST entries that are not jittered come due in it, and at least PEAK times what comes
-    due in the median minute of the day. Entries of every hour are a herd of their own, and not again in the single minutes.
+    A minute has a herd when on one day at least LEAST different entries come due in it, and at least PEAK times as many as in
+    the median minute of the day. Only entries that count for a herd count, on both sides: how often each is due does not.
+    Entries of every hour are a herd of their own, and not again in the single minutes.
     """
-    least = max(LEAST, PEAK * median(load.due))
-    members = [member for member in load.members if member.herds and member.minutes.bit_count() < GROUND]
+    least = max(LEAST, PEAK * median(load.together))
+    members = [member for member in load.members if member.herds]
     found: list[Herd] = []
     hourly: dict[int, frozenset[int]] = {}
     groups: defaultdict[tuple[int, ...], list[int]] = defaultdict(list)
     for minute, pattern in enumerate(_HOURLY):
         together = tuple(place for place, member in enumerate(members) if member.minutes & pattern == pattern)
         hourly[minute] = frozenset(together)
-        if _size(members, together) >= least:
+        if _size(members, together) >= least and max(load.together[minute::60]) >= least:
             groups[together].append(minute)
-    found += (_herd(members, together, load.most, minutes=minutes, hourly=True) for together, minutes in groups.items())
+    found += (_herd(members, together, load.together, minutes=minutes, hourly=True) for together, minutes in groups.items())
     groups.clear()
-    for minute in range(MINUTES):
-        if load.most[minute] >= least:
+    sizes = [_size(members, hourly[minute]) for minute in range(60)]
+    on_top = [count - sizes[minute % 60] for minute, count in enumerate(load.together)]
+    for minute, count in enumerate(on_top):
+        if count >= least:
             always = hourly[minute % 60]
             together = tuple(p for p, member in enumerate(members) if member.minutes >> minute & 1 and p not in always)
             if _size(members, together) >= least:
                 groups[together].append(minute)
-    found += (_herd(members, together, load.most, minutes=minutes, hourly=False) for together, minutes in groups.items())
+    found += (_herd(members, together, on_top, minutes=minutes, hourly=False) for together, minutes in groups.items())
     return tuple(sorted(found, key=lambda herd: (-len(herd.names), not herd.hourly, herd.minutes)))
 
 
@@ -90,7 +92,7 @@ def _minutes(herds: Sequence[Herd]) -> Iterator[int]:
             yield from range(minute, MINUTES, 60) if herd.hourly else (minute,)
 
 
-def _size(members: Sequence[Member], places: Sequence[int]) -> int:
+def _size(members: Sequence[Member], places: Collection[int]) -> int:
     return sum(len(members[place].names) for place in places)
 
 
@@ -107,6 +109,6 @@ def _herd(
         queues=tuple(sorted(queues, key=lambda queue: (queue is None, queue or ""))),
         minutes=tuple(minutes),
         hourly=hourly,
-        most=len(names) if hourly else min(len(names), round(max(most[minute] for minute in minutes))),
+        most=min(len(names), round(max(max(most[minute::60]) if hourly else most[minute] for minute in minutes))),
         spread=next((spread for spread in fitting if len(names) <= CALM * spread), fitting[-1]),
     )

@@ -17,6 +17,7 @@ from offbeat.core.recurrence import EveryRecurrence, Recurrence, compile_recurre
 from offbeat.core.zones import DAY, find_zone
 
 MINUTES = 1440  # of a day
+GROUND = MINUTES // 2  # who is due in this many minutes of the day or more is the ground that a herd stands on
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,7 +39,8 @@ class LoadRow:
 class Member:
     """Entries that are due together: their names, their queue, and the minutes of the day, as bits, when they are due.
 
-    herds: whether they count for a herd: not jittered, and not the commands of a directory, which wait for each other.
+    herds: whether they count for a herd: not jittered, not the ground, and not the commands of a directory, which wait for
+    each other.
     """
 
     names: tuple[str, ...]
@@ -49,7 +51,10 @@ class Member:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """What was counted in (after, until]. due, most: of each minute of the day, all queues taken together."""
+    """What was counted in (after, until]. due, most: of each minute of the day, all queues taken together.
+
+    together: how many different entries that count for a herd are due in each minute of the day, on the day when they are most.
+    """
 
     zone: str
     after: DueTime
@@ -58,6 +63,7 @@ class Load:
     rows: tuple[LoadRow, ...]
     due: Sequence[float]
     most: Sequence[float]
+    together: Sequence[float]
     members: tuple[Member, ...]
     jittered: int  # entries with jitter
 
@@ -74,9 +80,13 @@ class _Span:
 
 @dataclass(frozen=True, slots=True)
 class _Tally:
-    """What one queue gets: counts of each minute in a row, and how many entries are due in each minute of the day."""
+    """What one queue gets: counts of each minute in a row, and how many entries are due in each minute of the day.
+
+    together: of each minute in a row and of all queues, how many different entries that count for a herd are due in it.
+    """
 
     counts: array[float]
+    together: array[float]
     entries: list[int]
 
 
@@ -101,12 +111,12 @@ def measure_load(entries: Iterable[Entry], *, after: DueTime, until: DueTime, zo
         herds = not (jitter or percent or (isinstance(call, CommandCall) and call.directory))
         key = (timing, jitter, percent, herds)
         queues[call.queue if isinstance(call, TaskCall) else None][key].append(entry.name)
-    total = array("d", bytes(8 * len(span.of_day)))
+    total, together = (array("d", bytes(8 * len(span.of_day))) for _ in range(2))
     rows: list[LoadRow] = []
     members: list[Member] = []
     days = (until - after) / DAY
     for queue in sorted(queues, key=lambda name: (name is None, name or "")):
-        tally = _Tally(array("d", bytes(8 * len(span.of_day))), [0] * MINUTES)
+        tally = _Tally(array("d", bytes(8 * len(span.of_day))), together, [0] * MINUTES)
         members += [_count(key, names, queue, span, tally) for key, names in queues[queue].items()]
         rows += _rows(queue, tally, span, days)
         for slot, count in enumerate(tally.counts):
@@ -120,6 +130,7 @@ def measure_load(entries: Iterable[Entry], *, after: DueTime, until: DueTime, zo
         rows=tuple(sorted(rows, key=lambda row: (row.minute, row.queue is None, row.queue or ""))),
         due=[each / days for each in due],
         most=most,
+        together=_by_minute(together, span)[1],
         members=tuple(members),
         jittered=jittered,
     )
@@ -140,7 +151,7 @@ def _count(key: _Key, names: Sequence[str], queue: str | None, span: _Span, tall
     rule = compile_recurrence(timing.recurrence, timing.zone)
     after = span.after if timing.starts_at is None else max(span.after, timing.starts_at - 1)
     until = span.until if timing.ends_at is None else min(span.until, timing.ends_at)
-    minutes, weight, seen = 0, len(names), set()
+    minutes, weight, seen = 0, len(names), set[int]()
     slots: Iterable[tuple[int, float]] | None = None
     if jitter or percent:
         slots = _jittered(rule, (after, until), (jitter, percent), span)
@@ -151,21 +162,25 @@ def _count(key: _Key, names: Sequence[str], queue: str | None, span: _Span, tall
     else:
         for slot, count in slots:
             tally.counts[slot] += count * weight
-            seen.add(span.of_day[slot])
-    for minute in seen:
+            seen.add(slot)
+    of_day = set(map(span.of_day.__getitem__, seen))
+    for minute in of_day:
         minutes |= 1 << minute
         tally.entries[minute] += weight
+    herds = herds and len(of_day) < GROUND
+    for slot in seen if herds else ():
+        tally.together[slot] += weight
     return Member(names=tuple(sorted(names)), queue=queue, minutes=minutes, herds=herds)
 
 
 def _each(due_times: Iterator[DueTime], weight: int, span: _Span, counts: array[float]) -> set[int]:
-    """Count due times one by one, some thousands in memory at a time; return the minutes of the day that they are in."""
+    """Count due times one by one, some thousands in memory at a time; return the minutes in a row that they are in."""
     seen: set[int] = set()
-    first, of_day = span.first, span.of_day
+    first = span.first
     while slots := [due // 60 - first for due in islice(due_times, 20_000)]:
         for slot in slots:
             counts[slot] += weight
-        seen.update(map(of_day.__getitem__, slots))
+        seen.update(slots)
     return seen
 
 

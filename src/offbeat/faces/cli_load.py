@@ -196,6 +196,8 @@ def _busiest(load: Load) -> Iterator[tuple[str, str, str, str, str]]:
         rows.setdefault(row.minute, []).append(row)
     alike: dict[tuple[str, str, str, str], list[int]] = {}
     for minute in sorted(rows, key=lambda at: (-load.most[at], -load.due[at], at)):
+        if amount(load.due[minute]) == amount(load.most[minute]) == "0":
+            continue  # a last thousandth of a jitter
         parts = sorted(rows[minute], key=lambda row: (-row.most, row.queue or ""))
         queues = ", ".join(f"{_name(row.queue)} {amount(row.most)}" for row in parts[:QUEUES] if amount(row.most) != "0")
         cells = (amount(load.due[minute]), amount(load.most[minute]), str(sum(row.entries for row in parts)), queues)

@@ -40,6 +40,7 @@ def draw(load: Load, herds: Sequence[Herd], *, title: str, subtitle: str) -> str
         *_bars(load, names),
         *_marks(herds),
         *_legend(load, names, below),
+        *_marks_legend(herds),
         "</svg>",
     ]
     return "\n".join(parts) + "\n"
@@ -142,9 +143,12 @@ def _legend(load: Load, names: Sequence[str], top: int) -> Iterator[str]:
             told = f"{name}: {amount(sum(due for queue, due in days.items() if queue not in names))} a day"
         yield f'<rect class="q{_colour(place, names)}" x="{x}" y="{y - 11}" width="12" height="12" rx="2"/>'
         yield f'<text class="ink" x="{x + 20}" y="{y}">{_escaped(told)}</text>'
-    x = _LEFT + _WIDTH
-    words = '<tspan class="mark">\u25b2</tspan> a herd: worth spreading'
-    yield f'<text class="dim" x="{x}" y="58" text-anchor="end">{words}</text>'
+
+
+def _marks_legend(herds: Sequence[Herd]) -> Iterator[str]:
+    if herds:
+        words = '<tspan class="mark">\u25b2</tspan> a herd: worth spreading'
+        yield f'<text class="dim" x="{_LEFT + _WIDTH}" y="58" text-anchor="end">{words}</text>'
 
 
 def _told(herds: Sequence[Herd]) -> Iterator[str]:
