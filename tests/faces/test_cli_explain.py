@@ -147,6 +147,21 @@ def test_what_is_fixed_or_has_a_text_for_machines_is_said_as_people_would(shop: 
     assert shop.json("explain", "work")[0]["recurrence"].startswith("any {")
 
 
+def test_an_entry_that_is_not_loaded_is_said_to_be_so_with_its_reason_and_no_others(shop: Shop) -> None:
+    shop.write('[entries.good]\nevery = "1h"\n[entries.bad]\ncron = "0 25 * * *"\n[entries.worse]\nevery = "soon"\n')
+
+    bad, good, every = (shop.call("explain", *names) for names in (["bad"], ["good"], []))
+
+    assert (bad.exit_code, bad.stdout) == (1, "")
+    assert bad.stderr.count("hour 25 is outside 0-23 [S103]") == 1
+    assert 'the entry "bad" is not loaded: cron "0 25 * * *": hour 25 is outside 0-23' in bad.stderr
+    assert "S104" not in bad.stderr
+    assert (good.exit_code, good.stderr) == (0, "")
+    assert "S103" in every.stderr
+    assert "S104" in every.stderr
+    assert 'there is no entry "bod"; did you mean "bad"?' in shop.call("explain", "bod").stderr
+
+
 def test_numbers_have_the_words_and_the_changes(sofia: Shop) -> None:
     sofia.clock.advance(EVE_OF_SPRING - sofia.clock.now())
 

@@ -8,13 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from offbeat.errors import OffbeatError
+from offbeat.errors import ConfigError, OffbeatError
 from offbeat.faces.cli_load import echo_folded
 from offbeat.faces.cli_next import coming
 from offbeat.faces.cli_session import (
     Command,
     Session,
+    by_place,
     complete_entries,
+    errors_in,
     json_option,
     print_json,
     print_problems,
@@ -23,6 +25,7 @@ from offbeat.faces.cli_session import (
     require_known,
 )
 from offbeat.faces.words import (
+    conceal,
     count_of,
     format_local,
     format_local_words,
@@ -74,9 +77,7 @@ def explain(
     if cron or every:
         chosen = [_of_text(session, cron, every, timezone=timezone, seed=seed)]
     else:
-        schedule = read_schedule(session.open_site())
-        require_known(names, (entry.name for entry in schedule.entries))
-        chosen = sorted((e for e in schedule.entries if not names or e.name in names), key=lambda entry: entry.name)
+        chosen = sorted(_of_names(session, names) if names else read_schedule(session.open_site()).entries, key=_by_name)
     if as_json:
         print_json(_row(entry, int(now), count) for entry in chosen)
         return
@@ -84,6 +85,31 @@ def explain(
         if place:
             click.echo()
         _print(entry, now, count)
+
+
+def _by_name(entry: Entry) -> str:
+    return entry.name
+
+
+def _of_names(session: Session, names: Sequence[str]) -> Iterator[Entry]:
+    """Yield the entries of these names; what is wrong with others is not said here.
+
+    Raises: click.UsageError for a name that is not in the files, ClickException for one that is but is not loaded.
+    """
+    schedule, problems = session.open_site().read()
+    broken = errors_in(problems)
+    if schedule is None:
+        raise ConfigError(*broken)
+    loaded, theirs = {entry.name: entry for entry in schedule.entries}, [each for each in broken if each.entry in names]
+    known = {*loaded, *(each.entry for each in broken if each.entry)}
+    unread = [] if known.issuperset(names) else [each for each in broken if not each.entry]  # files that they may be in
+    print_problems(by_place([*theirs, *unread]))
+    require_known(names, known)
+    for name in names:
+        if name not in loaded:
+            why = next(each.what for each in theirs if each.entry == name).removeprefix(f'entry "{name}": ')
+            raise click.ClickException(f'the entry "{printable(name)}" is not loaded: {printable(conceal(why))}')
+    yield from (loaded[name] for name in dict.fromkeys(names))
 
 
 def _of_text(session: Session, cron: str | None, every: str | None, *, timezone: str | None, seed: str) -> Entry:
