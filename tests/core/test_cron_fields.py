@@ -211,13 +211,13 @@ WARNINGS = (
         "0 0 12 ? * 2-6",
         "S155",
         "day-of-week 2-6 counts from sun = 0, so 2 is tue",
-        'write names, which are the same everywhere: "tue" or "mon"',
+        'write names, which are the same everywhere: "tue-sat" or "mon-fri"',
     ),
     (
         "0 0 12 ? * 6L",
         "S155",
         "day-of-week 6L counts from sun = 0, so 6 is sat",
-        'write names, which are the same everywhere: "sat" or "fri"',
+        'write names, which are the same everywhere: "satL" or "friL"',
     ),
     (
         "0 0 31W * *",

@@ -274,3 +274,73 @@ def test_a_damaged_calendar_file_is_read_or_is_a_problem(place: int, put: bytes,
     entries, problems = read('[entries.one]\nevery = "1h"\nexcept = "closures.ics"', ics=ICS[:place] + put + ICS[place + cut :])
 
     assert entries or {problem.code for problem in problems} <= {"S161", "S163", "S165", "S166", "S110"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "code", "said"),
+    [
+        ('rrule = "FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=30"', "S153", "never due"),
+        ("at = 2026-03-29T03:30:00", "S170", "skips, so it is 2026-03-29T01:00:00Z"),
+        ('at = ["2026-01-01T09:00:00", "2026-10-25T03:30:00"]', "S170", "twice, so it is 2026-10-25T00:30:00Z"),
+        ('every = "1h"\nexcept = "0 0 13 * fri"', "S154", "either of them"),
+        ('every = "1h"\nexcept = "* 12 * * mon"', "S171", '"* * * * mon"'),
+        ('every = "1h"\nexcept = "30 0 12 * * sun"', "S171", '"* * * * sun"'),
+        ('every = "1h"\nexcept = "* * 30 2 *"', "S153", "excludes nothing"),
+    ],
+)
+def test_what_is_hardly_meant_is_a_warning_and_the_entry_is_loaded(lines: str, code: str, said: str) -> None:
+    entries, problems = read(f"[entries.one]\n{lines}")
+
+    assert "one" in entries
+    (problem,) = [each for each in problems if each.code == code]
+    assert problem.severity is Severity.WARNING
+    assert said in f"{problem.what} {problem.fix}"
+
+
+@pytest.mark.parametrize(
+    "lines",
+    ["at = 2026-03-29T01:30:00Z", "at = 2026-03-29T04:00:00", "at = 2026-10-25T04:00:00", 'at = "2026-10-25T00:30:00Z"'],
+)
+def test_an_instant_that_the_clock_shows_once_is_no_warning(lines: str) -> None:
+    assert read(f"[entries.one]\n{lines}")[1] == ()
+
+
+def test_a_calendar_that_excludes_by_the_hour_is_a_warning_of_the_calendar() -> None:
+    entries, problems = read('[calendars]\nnights = "0 3 * * mon"\n[entries.one]\nevery = "1h"\nexcept = ["nights"]')
+
+    assert "one" in entries
+    assert [(each.code, each.line) for each in problems] == [("S171", 4)]
+
+
+def test_an_exclusion_of_every_day_says_that_it_goes_by_the_day() -> None:
+    entries, problems = read('[entries.one]\nevery = "1h"\nexcept = "0 12 * * *"')
+
+    assert entries == {}
+    assert {each.code for each in problems} == {"S171", "S166"}
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ('every = "1mo"', "months, which have no length"),
+        ('every = "1y"', "years, which have no length"),
+        ('every = "1d"\noffset = "-2h"', 'offset = "22h", which is the same'),
+        ('every = "1d"\noffset = -7200', 'offset = "22h", which is the same'),
+        ('every = "1d"\noffset = "-2d"', "offset = 0, or leave it out"),
+        ('every = "1h"\njitter = "12.5%"', "not a whole number of per cent"),
+        ('solar = "sunset"', 'solar = { event = "sunset", latitude = 42.7, longitude = 23.3 }'),
+        ('solar = { event = "sunset", latitude = 42.7, longitude = "east" }', "longitude = 23.3"),
+        ('solar = { event = "sunset", latitude = 42.7, longitude = 200 }', "longitude = 23.3"),
+        ('solar = { event = "sunset", latitude = 42.7, longitude = 23.3, offset = -1800 }', 'offset = "-1800s" or "-1800m"'),
+        ('solar = { event = "sunset", latitude = 42.7, longitude = 23.3, offset = "30" }', '"30s" or "30m"'),
+        ('every = "1h"\nworkday = "next"\nweekend = "fri"', 'weekend = ["fri"]'),
+        ('any = [ { any = [ { every = "1h" } ] } ]', '"any" has an "any" in it'),
+        ('cron = "cron(0 12 * * ? 2030)"', 'take cron( ) off: "0 0 12 * * ? 2030"'),
+    ],
+)
+def test_the_fix_is_what_could_have_been_meant(lines: str, said: str) -> None:
+    entries, problems = read(f"[entries.one]\n{lines}")
+
+    assert entries == {}
+    assert [f"{each.what} {each.fix}" for each in problems if said in f"{each.what} {each.fix}"]
+    assert len(problems) == 1

@@ -34,3 +34,16 @@ def warned(timing: Timing) -> bool:
 )
 def test_an_entry_that_is_never_due_again_is_a_warning(timing: Timing, over: bool) -> None:
     assert warned(timing) is over
+
+
+def test_an_entry_whose_exclusions_take_what_is_to_come_says_so() -> None:
+    recurrence = 'any {"except":["2026-03-01/2026-03-31"],"of":["every 3600 0"]}'
+    entry = Entry(
+        name="one",
+        timing=Timing(recurrence=recurrence, ends_at=NOON + 86_400),
+        call=TaskCall(task="t"),
+    )
+
+    (warning,) = past_warnings(Schedule(project="p", timezone="UTC", entries=(entry,)), NOON)
+
+    assert warning.code == "S166"

@@ -6,16 +6,19 @@ Never reads a file: the tree brings those that are in it. A calendar that is wro
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 
+from offbeat.core.cron import cron_warnings
+from offbeat.core.cronfields import split_cron
+from offbeat.core.cronwarnings import warning
 from offbeat.core.exclusions import holidays_text, read_span, span_text
 from offbeat.core.listing import Kind, Text
 from offbeat.core.recurrence import cron_text
 from offbeat.core.rule import refusal, shown
 from offbeat.core.table import Table
-from offbeat.errors import ScheduleError
+from offbeat.errors import Problem, ScheduleError
 
 EXAMPLE = '["2026-12-24", "2026-12-20/2027-01-02", "* * * * sat,sun", "holidays:BG", "closures.ics"]'
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}", re.ASCII)
@@ -65,6 +68,29 @@ class Calendars:
         )
 
 
+def day_warnings(item: str, seed: str = "") -> Iterator[Problem]:
+    """Yield what is odd about a cron expression that excludes days; nothing for what is no cron expression.
+
+    Raises: ScheduleError where _by_the_day does.
+    """
+    if read_span(item) or NAME.fullmatch(item) or item.startswith("holidays:") or item.lower().endswith(".ics"):
+        return
+    for problem in cron_warnings(item, seed=seed):
+        if problem.code == "S153":
+            yield replace(
+                problem, what=problem.what.replace("it is never due", "it excludes nothing"), why="no day is left out"
+            )
+        elif problem.code not in ("S151", "S152", "S157") or not re.search(r": (second|minute|hour) ", problem.what):
+            yield problem
+    parts = split_cron(item)
+    clock = len(parts) - 5 if len(parts) < 7 else 1
+    if any(part not in ("*", "?") for part in parts[clock : clock + 2]):
+        days = " ".join(["*", "*", *parts[clock + 2 : clock + 5]])
+        what = f'the exclusion "{shown(item)}" is by the day: its hour and minute do not matter'
+        why = "each day that it is due on is left out, from midnight to midnight"
+        yield warning("S171", what, why, f'write "{days}", if whole days are meant')
+
+
 def _by_the_day(item: str, zone: str, seed: str) -> str:
     if " " not in item.strip() and not item.startswith("@"):
         raise refusal("S163", f'"{shown(item)}" is no date, date range, cron expression, calendar or file', EXAMPLE)
@@ -86,8 +112,9 @@ def read_calendars(top: Table, zone: str, files: tuple[Text, ...]) -> Calendars:
             table.fail(name, f'"{shown(name)}" is no name of a calendar', code="S132", fix="use letters, digits, - and _")
         named[name] = read_items(table, name) or ()
     calendars = Calendars(named=named, files=files, bad=frozenset(table.bad))
-    for name in named.keys() - table.bad:
-        table.attempt(name, lambda name=name: calendars.resolve([name], zone), named=True)  # type: ignore[misc]
+    for name in [name for name in named if name not in table.bad]:
+        if table.attempt(name, lambda name=name: calendars.resolve([name], zone), named=True) is not None:  # type: ignore[misc]
+            table.adopt(name, [each for item in named[name] if item not in named for each in day_warnings(item)])
     return Calendars(named=named, files=files, bad=frozenset(table.bad))
 
 
@@ -112,6 +139,8 @@ def read_excluded(table: Table, zone: str, seed: str, calendars: Calendars) -> S
     for item in read_items(table, "except") or ():
         try:
             found += calendars.resolve([item], zone, seed)
+            if item not in calendars.named:
+                table.adopt("except", tuple(day_warnings(item, seed)))
         except ScheduleError as error:
             table.adopt("except", error.problems)
     return found

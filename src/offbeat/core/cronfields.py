@@ -212,6 +212,10 @@ def split_cron(expression: str) -> list[str]:
         raise _whole(expression, "S102", f"{ascii(odd)} is not a character of cron", fix)
     if text.startswith("@"):
         return _nickname(text).split()
+    if text.startswith("cron(") and text.endswith(")"):
+        bare = text[5:-1].strip()
+        better = next((each for each in (bare, f"0 {bare}") if len(each) <= _PASTED and _is_read(each)), "0 12 * * *")
+        raise _whole(text, "S101", "cron( ) around it is Amazon's, and no part of cron", f'take cron( ) off: "{better}"')
     parts = text.split()
     if len(parts) == 6 and "?" in (parts[2], parts[4]):
         better = " ".join(["0", *parts])

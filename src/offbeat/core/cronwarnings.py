@@ -5,6 +5,7 @@ Never refuses anything: what is wrong is parse_cron's. Who reads what how was tr
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from offbeat.core.crondays import read_date
@@ -80,9 +81,15 @@ def _quartz_warning(head: str, parts: list[str]) -> Iterator[Problem]:
     if not numbers:
         return
     here, there = (WEEKDAYS[number % 7] for number in (numbers[0], numbers[0] + 6))
+    names = [_in_names(text, back) for back in (0, 6)]
     what = f"{head} day-of-week {shown(text)} counts from sun = 0, so {numbers[0]} is {here}"
     why = f"Quartz, which this looks like, counts from sun = 1 and reads {numbers[0]} as {there}"
-    yield warning("S155", what, why, f'write names, which are the same everywhere: "{here}" or "{there}"')
+    yield warning("S155", what, why, f'write names, which are the same everywhere: "{names[0]}" or "{names[1]}"')
+
+
+def _in_names(text: str, back: int) -> str:
+    """Return a day-of-week field with names in place of its numbers, from which so many days are counted on."""
+    return re.sub(r"(?<![#/\d])\d", lambda found: WEEKDAYS[(int(found[0]) + back) % 7], text)
 
 
 def _both_days_warning(head: str, parts: list[str], fields: CronFields) -> Iterator[Problem]:

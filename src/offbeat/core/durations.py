@@ -17,6 +17,9 @@ LONGEST = 36_525 * DAY  # a hundred years
 _DURATION = r"(?:(\d{1,10})w)?(?:(\d{1,10})d)?(?:(\d{1,10})h)?(?:(\d{1,10})m)?(?:(\d{1,10})s)?"
 
 
+_MONTHS = r"[+-]?(?:([1-9]|1[012])M|\d{1,6}(?:\.\d+)? *(?:((?i:mos?|mons?|months?))|(?i:y|yrs?|years?)))"  # 45M is of minutes
+
+
 def parse_duration(text: str | int) -> int:
     """Return the seconds of a duration: "45m", "1h30m", "90s", "2d", "1w" (largest unit first), or of a program's number.
 
@@ -39,6 +42,10 @@ def parse_duration(text: str | int) -> int:
     if 1 <= seconds <= LONGEST:
         return seconds
     fix = _likely_duration(text) if isinstance(text, str) else ""
+    if isinstance(text, str) and (found := re.fullmatch(_MONTHS, text[:64].strip(), re.ASCII)):
+        unit, field = ("months", "30 4 1 * *") if found[1] or found[2] else ("years", "30 4 1 1 *")
+        what = f'duration "{shown(text)}" is of {unit}, which have no length'
+        raise refusal("S104", what, f'use cron = "{field}", or rrule = "FREQ={unit[:-1].upper()}LY"')
     what = f'duration "{shown(str(text))}" is not a span from 1 second to 100 years'
     raise refusal(
         "S104", what, f'did you mean "{fix}"?' if fix else 'use w, d, h, m and s, largest first, for example "45m" or "1h30m"'

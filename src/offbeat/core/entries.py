@@ -160,7 +160,8 @@ def _jitter(table: Table) -> dict[str, int]:
     digits = value.rstrip()[:-1].strip()
     if digits.isascii() and digits.isdigit() and 0 <= int(digits[:4]) <= 100:
         return {"jitter_percent": int(digits)}
-    table.fail("jitter", f'"jitter" {shown_name(value[:20])} is not from 0% to 100%', fix='jitter = "10%"')
+    what = f'"jitter" {shown_name(value[:20])} is not a whole number of per cent from 0% to 100%'
+    table.fail("jitter", what, fix='jitter = "10%"')
     return {}
 
 

@@ -41,6 +41,31 @@ def parse_instant(written: str | date | time, zone: str) -> int:
     return (moment - _EPOCH) // _SECOND
 
 
+def odd_local(written: str | date | time, instant: int, zone: str) -> str:
+    """Return what is odd about a local time that parse_instant has read as `instant`, "" when nothing is."""
+    moment = _moment(written)
+    if moment.tzinfo is not None:
+        return ""
+    local = (moment.replace(tzinfo=UTC) - _EPOCH) // _SECOND
+    found = find_zone(zone)
+    text = f'"{shown(str(written))}" is local time in {zone}'
+    if found.offset_at(instant) + instant != local:
+        return f"{text} that the clock skips, so it is {utc_text(instant)}, the first instant after"
+    again = {local - found.offset_at(instant + hours * 3600) for hours in range(1, 25)}
+    if any(other > instant and found.offset_at(other) + other == local for other in again):
+        return f"{text} that the clock shows twice, so it is {utc_text(instant)}, the first time"
+    return ""
+
+
+def utc_text(instant: int) -> str:
+    """Return an instant as a person writes it in UTC.
+
+    >>> utc_text(1_767_225_600)
+    '2026-01-01T00:00:00Z'
+    """
+    return f"{_EPOCH + timedelta(seconds=instant):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def _moment(written: str | date | time) -> datetime:
     if isinstance(written, datetime):
         return written

@@ -84,8 +84,9 @@ def compile_own(text: str, zone: str) -> Recurrence:
         options = None
     if not NAME.fullmatch(kind) or not isinstance(options, dict):
         raise refusal("S109", f'recurrence "own {shown(text)}" is of no known kind', "deploy the schedule again")
+    make = _load(kind)
     try:
-        inner = _load(kind)(cast("Mapping[str, Json]", options), zone)
+        inner = make(cast("Mapping[str, Json]", options), zone)
     except ScheduleError:
         raise
     except Exception as error:
@@ -102,7 +103,11 @@ def _load(kind: str) -> Factory:
         known = sorted({each.name for each in entry_points(group=GROUP)})
         fix = f"use one of {', '.join(known)}" if known else "install the package that has it beside offbeat"
         raise refusal("S168", f'no installed package has a recurrence kind "{shown(kind)}"', fix)
-    return cast("Factory", found[0].load())
+    try:
+        return cast("Factory", found[0].load())
+    except Exception as error:
+        what = f'the recurrence kind "{shown(kind)}" cannot be imported: {_said(error)}'
+        raise refusal("S168", what, f"mend the package that has it: {shown(found[0].value)}") from error
 
 
 def _is_whole(value: object) -> bool:

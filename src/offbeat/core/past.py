@@ -6,8 +6,10 @@ Never reads the clock: `now` is an argument.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
-from offbeat.core.model import Entry, Instant, Schedule
+from offbeat.core.composite import without_exclusions
+from offbeat.core.model import Instant, Schedule, Timing
 from offbeat.core.plan import next_usable
 from offbeat.core.recurrence import compile_recurrence
 from offbeat.errors import Problem, ScheduleError, Severity
@@ -20,12 +22,15 @@ def past_warnings(schedule: Schedule, now: Instant) -> tuple[Problem, ...]:
 
 def _warnings(schedule: Schedule, now: int) -> Iterator[Problem]:
     for entry in schedule.entries:
-        if entry.timing.enabled and _is_over(entry, now):
+        if entry.timing.enabled and _is_over(entry.timing, now):
+            bare = replace(entry.timing, recurrence=without_exclusions(entry.timing.recurrence))
+            excluded = bare != entry.timing and not _is_over(bare, now)
+            odd = "its exclusions leave nothing of its time to come" if excluded else "all that it is due by is in the past"
             yield Problem(
-                code="S169",
-                what=f'entry "{entry.name}": all that it is due by is in the past',
+                code="S166" if excluded else "S169",
+                what=f'entry "{entry.name}": {odd}',
                 why="it is loaded, and nothing will be sent",
-                fix="remove the entry, or give it another time",
+                fix="exclude less, or remove the entry" if excluded else "remove the entry, or give it another time",
                 file=entry.file,
                 line=entry.line,
                 severity=Severity.WARNING,
@@ -33,8 +38,7 @@ def _warnings(schedule: Schedule, now: int) -> Iterator[Problem]:
             )
 
 
-def _is_over(entry: Entry, now: int) -> bool:
-    timing = entry.timing
+def _is_over(timing: Timing, now: int) -> bool:
     try:
         rule = compile_recurrence(timing.recurrence, timing.zone)
         first = now + 1 if timing.starts_at is None else timing.starts_at

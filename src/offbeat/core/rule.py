@@ -12,6 +12,7 @@ from offbeat.core.model import DueTime
 from offbeat.errors import Problem, ScheduleError
 
 SHOWN = 60  # characters of a text that a message repeats
+_FAR = 253_370_764_799  # the end of the year 9998, UTC
 UNREADABLE = "no due time can be worked out from it"
 
 
@@ -26,6 +27,11 @@ class Recurrence(Protocol):
 
     def last_at_or_before(self, instant: DueTime) -> DueTime | None:
         """Return the last due time <= instant, None when there is none."""
+
+
+def is_never_due(rule: Recurrence) -> bool:
+    """Return whether a recurrence has no due time at all, neither before nor after 1970."""
+    return rule.next_after(0) is None and rule.last_at_or_before(_FAR) is None
 
 
 def refusal(code: str, what: str, fix: str) -> ScheduleError:

@@ -95,9 +95,11 @@ def solar_text(event: str, latitude: float, longitude: float, offset: int = 0) -
         near = get_close_matches(event[:40].lower(), [*EVENTS, *ALIASES], n=1)
         fix = f'did you mean "{near[0]}"?' if near else f"use one of {', '.join(sorted([*EVENTS, *ALIASES]))}"
         raise refusal("S160", f'solar event "{shown(event)}" is not known', fix)
-    for what, value, most in (("latitude", latitude, 90), ("longitude", longitude, 180)):
+    for what, value, most, usual in (("latitude", latitude, 90, 42.7), ("longitude", longitude, 180, 23.3)):
+        if not isinstance(value, int | float):
+            raise refusal("S160", f"solar {what} {shown(repr(value))} is no number", f"{what} = {usual}, in degrees")
         if not -most <= value <= most:
-            raise refusal("S160", f"solar {what} {value:g} is outside -{most} to {most}", f"{what} = 42.7, in degrees")
+            raise refusal("S160", f"solar {what} {value:g} is outside -{most} to {most}", f"{what} = {usual}, in degrees")
     if not -DAY <= offset <= DAY:
         raise refusal("S160", f"solar offset {offset} s is more than a day", 'offset = "-30m"')
     return f"solar {name} {float(latitude) + 0.0!r} {float(longitude) + 0.0!r} {offset}"

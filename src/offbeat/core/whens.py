@@ -6,17 +6,21 @@ Never stops at the first problem. Its keys, and which of them may be in [default
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from datetime import date
+from typing import cast
 
 from offbeat.core.calendars import Calendars, read_excluded
 from offbeat.core.composite import DAYS, WEEKEND, Workday, any_text, check_left
-from offbeat.core.durations import parse_duration
-from offbeat.core.instants import parse_instant
+from offbeat.core.durations import format_duration, parse_signed
+from offbeat.core.instants import odd_local, parse_instant, utc_text
 from offbeat.core.own import own_text
 from offbeat.core.recurrence import at_text, compile_recurrence, every_text
 from offbeat.core.rruletext import parse_rules, rrule_text
+from offbeat.core.rule import is_never_due, shown
 from offbeat.core.settings import read_cron
 from offbeat.core.solar import solar_text
 from offbeat.core.table import Table, as_json
+from offbeat.errors import ScheduleError
 
 RECURRENCES = ("cron", "every", "at", "solar", "rrule", "any", "own")
 EXCLUDING = ("except", "workday", "weekend")
@@ -85,8 +89,26 @@ def _cron(table: Table, zone: str, seed: str) -> str | None:
 
 def _every(table: Table, zone: str, seed: str) -> str | None:
     seconds = table.seconds("every", 1)
-    offset = table.seconds("offset") or 0
+    offset = _rising_offset(table, seconds)
     return table.attempt("every", lambda: every_text(seconds, offset)) if seconds is not None else None
+
+
+def _rising_offset(table: Table, interval: int | None) -> int:
+    """Return the offset of an interval, which has no minus: what it means with one is in the fix."""
+    value = table.value("offset")
+    try:
+        back = parse_signed(value) if isinstance(value, str) else value if isinstance(value, int) else 0
+    except ScheduleError:
+        back = 0
+    if back >= 0 or isinstance(value, bool):
+        return table.seconds("offset") or 0
+    fix = "offset = 0, or leave it out"
+    if interval is None:
+        fix = "shift it forward, by a duration without a minus"
+    elif ahead := back % interval:
+        fix = f'offset = "{format_duration(ahead)}", which is the same'
+    table.fail("offset", f'"offset" {shown(str(value))} is negative, and an interval is shifted forward', code="S104", fix=fix)
+    return 0
 
 
 def _at(table: Table, zone: str, seed: str) -> str | None:
@@ -97,13 +119,15 @@ def _at(table: Table, zone: str, seed: str) -> str | None:
     instants = [read_instant(table, "at", each, zone) for each in written]
     if None in instants:
         return None
+    for each, instant in zip(written, instants, strict=True):
+        if instant is not None and (what := odd_local(cast("str | date", each), instant, zone)):
+            why = "such a time is read as cron reads it: after the gap, or in the first pass"
+            table.warn("at", f"at: {what}", code="S170", why=why, fix=f'write it in UTC: at = "{utc_text(instant)}"')
     return table.attempt("at", lambda: at_text([instant for instant in instants if instant is not None]))
 
 
 def read_instant(table: Table, key: str, value: object, zone: str) -> int | None:
     """Return an instant that is written as text or as a date of TOML; None, with a problem, for anything else."""
-    from datetime import date
-
     if not isinstance(value, str | date):
         table.fail(key, f'"{key}" is not a date and time', code="S144", fix=f'{key} = "2026-03-01T04:30:00"')
         return None
@@ -111,6 +135,8 @@ def read_instant(table: Table, key: str, value: object, zone: str) -> int | None
 
 
 def _solar(table: Table, zone: str, seed: str) -> str | None:
+    if not isinstance(table.value("solar"), dict | None):
+        table.wrong_type("solar", "a table", _EXAMPLES["solar"])
     inner = table.table("solar")
     if inner is None:
         return None
@@ -132,18 +158,23 @@ def _degrees(table: Table, key: str) -> float | None:
     value = table.value(key)
     if value is None or (isinstance(value, int | float) and not isinstance(value, bool)):
         return value
-    table.wrong_type(key, "a number", f"{key} = 42.7")
+    table.wrong_type(key, "a number", f"{key} = {'42.7' if key == 'latitude' else '23.3'}")
     return None
 
 
 def _signed(table: Table, key: str) -> int:
     """Return a duration that may have a minus before it, 0 where it is not there."""
-    value = table.get(key, str)
-    if value is None or value.lstrip("+-").strip() in ("0", "0s"):
+    value = table.value(key)
+    if value is None or (value == 0 and not isinstance(value, bool)):
         return 0
-    sign = -1 if value.startswith("-") else 1
-    seconds = table.attempt(key, lambda: parse_duration(value[1:] if value[0] in "+-" else value), named=True)
-    return sign * (seconds or 0)
+    if isinstance(value, int) and not isinstance(value, bool):
+        fix = f'{key} = "{value}s" or "{value}m"'
+        table.fail(key, f'"{key}" {value} has no unit', code="S104", fix=fix)
+        return 0
+    if not isinstance(value, str):
+        table.wrong_type(key, 'a duration like "-30m"', f'{key} = "-30m"')
+        return 0
+    return table.attempt(key, lambda: parse_signed(value), named=True) or 0
 
 
 def _rrule(table: Table, zone: str, seed: str) -> str | None:
@@ -151,7 +182,15 @@ def _rrule(table: Table, zone: str, seed: str) -> str | None:
     if written is None:
         return None
     text = table.attempt("rrule", lambda: _compiled(rrule_text(written, zone), zone))
-    if text is not None and not parse_rules(written, zone).has_start:
+    if text is not None and is_never_due(compile_recurrence(text, zone)):
+        table.warn(
+            "rrule",
+            "the rule names no day that ever comes, so it is never due",
+            code="S153",
+            why="the entry is loaded, and nothing will ever be sent",
+            fix="use a day that comes, for example FREQ=YEARLY;BYMONTH=2;BYMONTHDAY=28",
+        )
+    elif text is not None and not parse_rules(written, zone).has_start:
         _warn_of_start(table, written.upper())
     return text
 
@@ -184,6 +223,10 @@ def _any(table: Table, zone: str, seed: str) -> str | None:
     texts = []
     for each in value:
         inner = Table(each, (*table.path, "any"), file=table.file, lines=table.lines, problems=table.problems)
+        if "any" in each:
+            fix = "list its recurrences in the outer one, beside the others"
+            table.fail("any", '"any" has an "any" in it, and one alone has them all', code="S133", fix=fix)
+            continue
         inner.check_keys(MEMBER)
         text = _one(inner, zone, seed)
         texts.append(_from(inner, table, "any", text))
@@ -225,9 +268,13 @@ def _workday(table: Table) -> Workday | None:
 
 
 def _weekend(table: Table) -> tuple[int, ...]:
-    value = table.get("weekend", list)
+    value = table.value("weekend")
     if value is None:
         return WEEKEND
+    if not isinstance(value, list):
+        fix = f'weekend = ["{value}"]' if isinstance(value, str) and value.lower()[:3] in DAYS else 'weekend = ["fri", "sat"]'
+        table.wrong_type("weekend", "a list of days", fix)
+        return ()
     if not all(isinstance(day, str) and day.lower()[:3] in DAYS for day in value):
         table.fail("weekend", '"weekend" is not a list of days', code="S144", fix='weekend = ["sat", "sun"]')
         return ()
