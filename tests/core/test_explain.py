@@ -240,6 +240,14 @@ def test_members_that_go_by_the_local_clock_name_their_zone_apart_from_those_tha
     )
 
 
+def test_a_start_that_counts_anyway_is_not_said_to_come_once_more() -> None:
+    rule = "rrule DTSTART:20260105T090000 RRULE:FREQ=WEEKLY RDATE:20260105T090000"
+
+    assert explain(rule, "UTC") == (
+        "Every week, on Monday, at 09:00, from Mon 5 Jan 2026 09:00, Mon 5 Jan 2026 09:00 included, UTC time"
+    )
+
+
 def test_an_event_of_a_calendar_names_the_zone_that_is_its_own() -> None:
     event = "3600s America/New_York rrule DTSTART:19700101T090000 RRULE:FREQ=DAILY"
     text = any_text(["cron 30 3 * * *"], excluded=[event])

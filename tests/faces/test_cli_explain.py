@@ -162,6 +162,13 @@ def test_an_entry_that_is_not_loaded_is_said_to_be_so_with_its_reason_and_no_oth
     assert 'there is no entry "bod"; did you mean "bad"?' in shop.call("explain", "bod").stderr
 
 
+def test_what_no_entry_owns_is_said_when_an_entry_is_not_found(shop: Shop) -> None:
+    shop.write('[entries.good]\nevery = "1h"\n[entrys.lost]\nevery = "1h"\n')
+
+    assert 'the key "entrys" is not known' in shop.call("explain", "lost").stderr
+    assert shop.call("explain", "good").stderr == ""
+
+
 def test_numbers_have_the_words_and_the_changes(sofia: Shop) -> None:
     sofia.clock.advance(EVE_OF_SPRING - sofia.clock.now())
 

@@ -41,6 +41,9 @@ def rrule_words(text: str, zone: str) -> str:
     words = "; or ".join([rules[0], *(rule[0].lower() + rule[1:] for rule in rules[1:])]) if rules else ""
     for name, once, several in (("RDATE", "{} once more", "{} more times"), ("EXDATE", "without {}", "without {} dates")):
         moments = [each for line, _, value in found if line == name for each in value.split(",")]
+        if name == "RDATE" and rules and start in moments:  # counts whether the rule says so or not: once
+            moments = [each for each in moments if each != start]
+            words += f", {_words(start)} included"
         if moments:
             told = listed(map(_words, moments)) if len(moments) <= 3 else ""
             words += ", " + (once.format(told) if told else several.format(len(moments)))
