@@ -54,7 +54,7 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     about = tmp_path / "fiscal_for_offbeat-1.0.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: fiscal-for-offbeat\nVersion: 1.0\n", "utf-8")
-    lines = "[offbeat.recurrences]\nfiscal = fiscal_for_offbeat:Fiscal\nbroken = fiscal_for_offbeat:Broken\n"
+    lines = "[offbeat.recurrences]\nfiscal = fiscal_for_offbeat:Fiscal\nbroken = fiscal_for_offbeat:Broken\ngone = fiscal_gone:Gone\n"
     (about / "entry_points.txt").write_text(lines, "utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     compile_recurrence.cache_clear()
@@ -119,6 +119,14 @@ def test_what_a_kind_raises_or_answers_wrongly_is_a_problem(how: str, what: str)
         list(rule.due_times(5, 9))
     with pytest.raises(ScheduleError, match="returned 6"):
         rule.last_at_or_before(5)
+
+
+@pytest.mark.usefixtures("installed")
+def test_a_kind_whose_module_cannot_be_imported_is_for_its_package_to_mend() -> None:
+    with pytest.raises(ScheduleError, match="cannot be imported: ModuleNotFoundError") as refused:
+        compile_recurrence("own gone {}", "UTC")
+
+    assert "mend the package that has it: fiscal_gone:Gone" in refused.value.problems[0].fix
 
 
 def test_a_kind_that_nothing_installed_has_is_a_problem_with_a_fix() -> None:

@@ -89,6 +89,13 @@ def test_add_with_a_recurrence_makes_an_entry(shop: Shop, args: list[str], recur
     assert (row["task"], row["queue"], row["kwargs"]) == ("shop.tasks.report", "slow", {"full": True})
 
 
+def test_add_at_a_time_that_is_over_says_so(shop: Shop) -> None:
+    result = shop.call("add", "report", "--at", "2020-01-01T00:00:00")
+
+    assert result.exit_code == 0, result.output
+    assert "all that it is due by is in the past [S169]" in result.stderr
+
+
 @pytest.mark.parametrize(
     "args",
     [

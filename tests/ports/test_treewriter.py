@@ -71,7 +71,7 @@ def test_what_init_comments_out_is_right_as_it_stands(tmp_path: Path) -> None:
     path.write_text(head + "\n".join(line.removeprefix("# ") for line in f"# env_file{rest}".splitlines()))
 
     schedule = parsed(tmp_path / "cron")
-    assert [entry.name for entry in schedule.entries] == ["search_dates", "weekly_report"]
+    assert [entry.name for entry in schedule.entries] == ["invoices", "search_dates", "street_lights", "weekly_report"]
     assert schedule.routes == (("difio.tasks.search_*", "search"),)
 
 

@@ -70,7 +70,7 @@ def _complete_directories(ctx: click.Context, _: click.Parameter, incomplete: st
     ),
 )
 @click.argument("words", nargs=-1, metavar="[DIRECTORY] NAME", shell_complete=_complete_directories)
-@click.option("--cron", metavar="FIELDS", help='Five fields: "30 4 * * mon".')
+@click.option("--cron", metavar="FIELDS", help='Five to seven fields, or a nickname: "30 4 * * mon".')
 @click.option("--every", metavar="SPAN", help='An interval: "45m", "1h30m".')
 @click.option("--at", metavar="INSTANT", multiple=True, help="Once, at a date and time; repeatable.")
 @click.option("--task", metavar="TASK", help="The task's full name; task_prefix + NAME unless said.")
@@ -79,7 +79,9 @@ def _complete_directories(ctx: click.Context, _: click.Parameter, incomplete: st
 @click.option("--kwargs", type=JsonText(dict, "a JSON object", '{"a": 1}'), metavar="JSON", help="Arguments by name.")
 @click.option("--timezone", metavar="ZONE", help="Another zone than the tree's.")
 @click.option("--grace", metavar="SPAN", help="How late it may still go out.")
-@click.option("--jitter", metavar="SPAN", help="At most so much later, by a hash.")
+@click.option(
+    "--jitter", metavar="SPAN", help='At most so much later, by a hash: "5m", or "10%" of the time to the next due time.'
+)
 @click.option("--description", metavar="TEXT", help="For people.")
 @click.pass_obj
 def add(session: Session, /, words: tuple[str, ...], **options: Any) -> None:
@@ -132,6 +134,9 @@ def _add_link(session: Session, directory: str, name: str) -> None:
 
 def _say_next(session: Session, name: str) -> None:
     """Say when the new entry is due, or what keeps it from being loaded."""
+    from dataclasses import replace
+
+    from offbeat.core.past import past_warnings
     from offbeat.faces.cli_next import coming
     from offbeat.faces.cli_session import by_place, print_problems
 
@@ -142,6 +147,7 @@ def _say_next(session: Session, name: str) -> None:
     if entry is None:
         return
     now = session.clock.now()
+    print_problems(past_warnings(replace(schedule, entries=(entry,)), now) if schedule else ())
     for due, _ in coming(entry, int(now), 1):
         _say(session, f"{printable(name)} is due {format_local_words(due, entry.timing.zone)}, {format_relative(due, now)}")
 

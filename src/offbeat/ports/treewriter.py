@@ -50,6 +50,16 @@ task_prefix = {prefix}  # so a link hourly/search_dates is the task {prefix_text
 # kwargs = {{ full = true }}
 # jitter = "5m"
 # grace = "2h"
+
+# [calendars]                  # days off, by name
+# closed = ["2026-12-24/2027-01-01", "* * * * sat,sun"]
+
+# [entries.invoices]           # beside cron, every and at there are solar, rrule (RFC 5545) and any
+# rrule = "FREQ=MONTHLY;BYDAY=-1FR;BYHOUR=9"
+# except = ["closed"]
+
+# [entries.street_lights]
+# solar = {{ event = "sunset", latitude = 42.7, longitude = 23.3 }}  # pip install 'offbeat[solar]'
 """
 
 
