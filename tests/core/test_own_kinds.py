@@ -54,7 +54,8 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]
     about = tmp_path / "fiscal_for_offbeat-1.0.dist-info"
     about.mkdir()
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: fiscal-for-offbeat\nVersion: 1.0\n", "utf-8")
-    lines = "[offbeat.recurrences]\nfiscal = fiscal_for_offbeat:Fiscal\nbroken = fiscal_for_offbeat:Broken\ngone = fiscal_gone:Gone\n"
+    lines = "[offbeat.recurrences]\nfiscal = fiscal_for_offbeat:Fiscal\nbroken = fiscal_for_offbeat:Broken\n"
+    lines += "gone = fiscal_gone:Gone\n"
     (about / "entry_points.txt").write_text(lines, "utf-8")
     monkeypatch.syspath_prepend(tmp_path)
     compile_recurrence.cache_clear()
