@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offbeat.core.cron import cron_warnings
+from offbeat.core.cron import cron_warnings, every_nickname
 from offbeat.core.cronfields import parse_cron
 from offbeat.core.durations import parse_duration
 from offbeat.errors import Problem, ScheduleError
@@ -79,3 +79,17 @@ def test_a_fix_of_a_long_expression_can_be_pasted_as_well(expression: str) -> No
     for problem in problems:
         assert "..." not in problem.fix
         assert_pasteable(problem.fix)
+
+
+@pytest.mark.parametrize(("text", "fix"), [("0 0 * * 7-1", "0-1"), ("0 0 * * 7-6", "0-6"), ("0 0 * * 7-5/2", "0-5/2")])
+def test_a_week_that_begins_on_seven_is_told_to_begin_on_zero(text: str, fix: str) -> None:
+    with pytest.raises(ScheduleError) as refused:
+        parse_cron(text)
+
+    quoted = refused.value.problems[0].fix.split('"')[1]
+    assert quoted == f"0 0 * * {fix}"
+    parse_cron(quoted)
+
+
+def test_a_tab_after_every_is_a_blank() -> None:
+    assert every_nickname("@every\t45m") == 2700

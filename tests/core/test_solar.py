@@ -91,3 +91,13 @@ def test_a_text_that_is_not_resolved_is_refused(text: str) -> None:
         compile_recurrence(text, "UTC")
 
     assert refused.value.problems[0].code == "S109"
+
+
+@pytest.mark.parametrize(("latitude", "longitude"), [(28.6, 77.2), (23.8, 90.4), (51.2, 71.4), (55.0, 82.9), (0.0, 90.0)])
+@pytest.mark.parametrize("event", ["sunrise", "dawn_civil", "sunset"])
+def test_no_day_goes_without_its_event_where_the_sun_rises_daily(latitude: float, longitude: float, event: str) -> None:
+    rule = compile_recurrence(f"solar {event} {latitude} {longitude} 0", "UTC")
+    due = list(rule.due_times(1_767_225_600, 1_767_225_600 + 366 * 86_400))
+
+    assert {round((b - a) / 86_400) for a, b in zip(due, due[1:], strict=False)} == {1}
+    assert 366 <= len(due) <= 367

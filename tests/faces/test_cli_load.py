@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from xml.etree import ElementTree
 
 import pytest
@@ -172,3 +173,11 @@ def test_a_histogram_marks_herds_and_needs_no_unicode() -> None:
 def test_what_is_small_is_still_seen() -> None:
     assert sparkline([1000.0] + [0.0] * 719 + [0.01] + [0.0] * 719, 60, plain=False) == "█" + " " * 11 + "▁" + " " * 11
     assert [amount(value) for value in (0.004, 0.04, 99.96, 250.4)] == ["0", "0.04", "100", "250"]
+
+
+@pytest.mark.parametrize("begin", ["2026-10-29T00:00:00", "2026-03-05T00:00:00"])
+def test_a_week_in_which_the_clock_changes_has_seven_days(shop: Shop, begin: str) -> None:
+    shop.write('timezone = "America/New_York"\n[entries.daily]\ncron = "0 23 * * *"\n[entries.early]\ncron = "5 0 * * *"\n')
+    rows = json.loads(shop.call("load", "--from", begin, "--json").stdout)
+
+    assert {row["minute"]: row["due"] for row in rows} == {"23:00": 1.0, "00:05": 1.0}

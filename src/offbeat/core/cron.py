@@ -49,9 +49,10 @@ def every_nickname(expression: str) -> int | None:
     """
     if "@" not in expression:
         return None
-    word, _, span = expression[: LONGEST + 1].strip().partition(" ")
+    word, *rest = expression[: LONGEST + 1].strip().split(None, 1)
     if word != "@every":
         return None
+    span = rest[0] if rest else ""
     return parse_duration(span.strip() if span.isascii() else shown(span))
 
 

@@ -142,6 +142,8 @@ def _replaced(text: str, item: str, better: str) -> str:
 
 
 def _unwrapped(field: Field, first: int, last: int, step: int) -> str:
+    if field.high == 7 and first == 7:  # Sunday opens the week as well
+        return f"0-{last}" if step == 1 else f"0-{last}/{step}"
     if step > 1:
         size = field.top - field.low + 1
         values = range(first, last + size + 1, step)

@@ -114,7 +114,7 @@ def measure_load(entries: Iterable[Entry], *, after: DueTime, until: DueTime, zo
     total, together = (array("d", bytes(8 * len(span.of_day))) for _ in range(2))
     rows: list[LoadRow] = []
     members: list[Member] = []
-    days = (until - after) / DAY
+    days = round((until - after) / DAY) or (until - after) / DAY  # by the calendar: one may have 23 or 25 hours
     for queue in sorted(queues, key=lambda name: (name is None, name or "")):
         tally = _Tally(array("d", bytes(8 * len(span.of_day))), together, [0] * MINUTES)
         members += [_count(key, names, queue, span, tally) for key, names in queues[queue].items()]

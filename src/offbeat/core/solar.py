@@ -24,6 +24,7 @@ EVENTS = (
 )
 ALIASES = {"dawn": "dawn_civil", "dusk": "dusk_civil", "solar_noon": "noon"}
 _KEPT = 4096
+_LOST = "Unable to find"  # how astral says that the event is on neither side of UTC's midnight, though it is there
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
 _EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)  # noqa: UP017
 _TEXT = re.compile(r"([a-z_]+) (-?\d{1,3}\.\d{1,17}(?:e-\d\d)?) (-?\d{1,3}\.\d{1,17}(?:e-\d\d)?) (-?\d{1,10})", re.ASCII)
@@ -74,9 +75,18 @@ class SolarRecurrence:
 
     def _work_out(self, day: int) -> DueTime | None:
         try:
-            at = self._at(date.fromordinal(day + _EPOCH_DAY))
-        except ValueError:  # the sun stays above, or below
+            return self._reckoned(day)
+        except ValueError as error:
+            if not str(error).startswith(_LOST):  # the sun stays above, or below
+                return None
+        try:  # astral misses an event within a minute of UTC's midnight; it is halfway between its neighbours
+            return (self._reckoned(day - 1) + self._reckoned(day + 1)) // 2
+        except ValueError:
             return None
+
+    def _reckoned(self, day: int) -> DueTime:
+        """Return what astral says of a solar day. Raises: its ValueError when it finds none."""
+        at = self._at(date.fromordinal(day + _EPOCH_DAY))
         return (at - _EPOCH + timedelta(milliseconds=500)) // timedelta(seconds=1) + self.offset
 
 

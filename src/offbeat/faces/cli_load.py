@@ -58,7 +58,7 @@ def load(session: Session, names: tuple[str, ...], days: int, start: str | None,
     require_known(names, (entry.name for entry in schedule.entries))
     chosen = [entry for entry in schedule.entries if not names or entry.name in names]
     after = _begin(start, session.clock.now(), schedule.timezone) - 1
-    measured = measure_load(chosen, after=after, until=after + days * DAY, zone=schedule.timezone)
+    measured = measure_load(chosen, after=after, until=_end(after, days, schedule.timezone), zone=schedule.timezone)
     herds = find_herds(measured)
     if picture is not None and measured.rows:
         _draw(measured, herds, picture, quiet=session.quiet > 0)
@@ -68,6 +68,14 @@ def load(session: Session, names: tuple[str, ...], days: int, start: str | None,
         click.echo(f"nothing comes due in {count_of(days, 'day')}", err=True)
     elif picture != "-":
         _print(measured, herds, verbose=session.verbose > 0)
+
+
+def _end(after: int, days: int, zone: str) -> int:
+    """Return the instant so many days later by the calendar: a day on which the clock changes has 23 or 25 hours."""
+    from offbeat.core.zones import find_zone
+
+    clock = find_zone(zone)
+    return clock.first_instant(after + 1 + clock.offset_at(after + 1) + days * DAY) - 1
 
 
 def _begin(start: str | None, now: float, zone: str) -> int:
