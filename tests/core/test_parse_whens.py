@@ -344,3 +344,10 @@ def test_the_fix_is_what_could_have_been_meant(lines: str, said: str) -> None:
     assert entries == {}
     assert [f"{each.what} {each.fix}" for each in problems if said in f"{each.what} {each.fix}"]
     assert len(problems) == 1
+
+
+@pytest.mark.parametrize(("word", "taken"), [("fri", True), ("Friday", True), ("sunny", False), ("monsoon", False)])
+def test_a_weekend_is_made_of_names_of_days(word: str, taken: bool) -> None:
+    entries, _ = read(f'[entries.x]\ncron = "0 9 * * *"\nworkday = "next"\nweekend = ["{word}"]\n')
+
+    assert ("x" in entries) is taken

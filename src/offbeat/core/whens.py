@@ -267,6 +267,11 @@ def _workday(table: Table) -> Workday | None:
     return None
 
 
+def _is_day(word: str) -> bool:
+    """Return whether a word is a day's name, whole or its first three letters."""
+    return word in DAYS or word in ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
+
+
 def _weekend(table: Table) -> tuple[int, ...]:
     value = table.value("weekend")
     if value is None:
@@ -275,7 +280,7 @@ def _weekend(table: Table) -> tuple[int, ...]:
         fix = f'weekend = ["{value}"]' if isinstance(value, str) and value.lower()[:3] in DAYS else 'weekend = ["fri", "sat"]'
         table.wrong_type("weekend", "a list of days", fix)
         return ()
-    if not all(isinstance(day, str) and day.lower()[:3] in DAYS for day in value):
+    if not all(isinstance(day, str) and _is_day(day.lower()) for day in value):
         table.fail("weekend", '"weekend" is not a list of days', code="S144", fix='weekend = ["sat", "sun"]')
         return ()
     if "workday" not in table.values:
