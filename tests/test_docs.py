@@ -17,8 +17,7 @@ import pytest
 
 from offbeat.core import entries, settings
 from offbeat.core.events import Event
-from offbeat.core.listing import DIRECTORIES
-from offbeat.core.model import CatchUp, Cause, Reason, State, TaskCall
+from offbeat.core.model import DIRECTORIES, CatchUp, Cause, Reason, State, TaskCall
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCE = ROOT / "src" / "offbeat"

@@ -12,7 +12,8 @@ import jsonschema
 import pytest
 
 from offbeat.core import entries, settings, whens
-from offbeat.core.listing import DIRECTORIES, Kind, Text, TreeFiles
+from offbeat.core.listing import Kind, Text, TreeFiles
+from offbeat.core.model import DIRECTORIES
 from offbeat.core.parse import parse
 from offbeat.core.schema import OF_BROKER, OF_ENTRIES, SOLAR, schedule_schema
 from offbeat.errors import Severity

@@ -10,9 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from offbeat.core.listing import DIRECTORIES, Directory, Found, Kind
+from offbeat.core.listing import Directory, Found, Kind
+from offbeat.core.model import DIRECTORIES
 from offbeat.errors import ConfigError
-from offbeat.ports.files import find_tree, read_tree, repository_of, shown
+from offbeat.ports.files import find_tree, repository_of, shown
+from offbeat.ports.treereader import read_tree
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import pytest
 
 from offbeat.core.listing import TreeFiles
 from offbeat.ports.clock import FakeClock
-from offbeat.ports.files import PATIENCE, QUIET, STALE_LOCK, accept, read_tree, stamp
+from offbeat.ports.files import PATIENCE, QUIET, STALE_LOCK, accept, stamp
+from offbeat.ports.treereader import read_tree
 
 
 @pytest.fixture
@@ -103,7 +104,7 @@ class Interrupted(FakeClock):
 def test_a_quiet_tree_is_accepted_at_once(tree: Path) -> None:
     clock = FakeClock(stamp(tree).newest + QUIET)
 
-    accepted = accept(tree, clock)
+    accepted = accept(tree, clock, read_tree)
 
     assert accepted is not None
     assert accepted.stamp == stamp(tree)
@@ -115,7 +116,7 @@ def test_a_tree_that_has_just_changed_is_waited_for(tree: Path) -> None:
     newest = stamp(tree).newest
     clock = FakeClock(newest + 0.1)
 
-    assert accept(tree, clock) is not None
+    assert accept(tree, clock, read_tree) is not None
     assert len(clock.sleeps) == 1
     assert newest + QUIET <= clock.now() < newest + QUIET + 0.1
 
@@ -130,21 +131,21 @@ def test_a_tree_that_goes_on_changing_is_not_accepted(tree: Path) -> None:
     clock = Interrupted(start, change)
     begun = clock.monotonic()
 
-    assert accept(tree, clock) is None
+    assert accept(tree, clock, read_tree) is None
     assert PATIENCE <= clock.monotonic() - begun < PATIENCE + 1
 
 
 def test_patience_can_be_none(tree: Path) -> None:
     clock = FakeClock(stamp(tree).newest)
 
-    assert accept(tree, clock, patience=0) is None
+    assert accept(tree, clock, read_tree, patience=0) is None
     assert clock.sleeps == []
 
 
 def test_a_change_in_the_future_is_not_waited_for(tree: Path) -> None:
     clock = FakeClock(stamp(tree).newest - 3600)
 
-    assert accept(tree, clock) is not None
+    assert accept(tree, clock, read_tree) is not None
     assert clock.sleeps == []
 
 
@@ -159,7 +160,7 @@ def test_a_change_while_it_is_read_is_read_again(tree: Path) -> None:
             clock.wall = stamp(tree).newest + 0.1
         return reads[-1]
 
-    accepted = accept(tree, clock, read=read_and_change)
+    accepted = accept(tree, clock, read_and_change)
 
     assert accepted is not None
     assert accepted.files.schedule.content == b'project = "new"\n'
@@ -176,7 +177,7 @@ def test_a_git_at_work_is_waited_for(tree: Path, form: str) -> None:
     lock.touch()
     clock = Interrupted(lock.stat().st_mtime + 5, lambda sleeps: lock.unlink(missing_ok=True) if sleeps == 3 else None)
 
-    assert accept(tree, clock) is not None
+    assert accept(tree, clock, read_tree) is not None
     assert len(clock.sleeps) == 3
 
 
@@ -185,5 +186,5 @@ def test_a_git_that_stays_at_work_is_not_waited_for_for_ever(tree: Path) -> None
     lock = tree.parent / ".git" / "index.lock"
     lock.touch()
 
-    assert accept(tree, FakeClock(lock.stat().st_mtime + 5)) is None
-    assert accept(tree, FakeClock(lock.stat().st_mtime + STALE_LOCK)) is not None
+    assert accept(tree, FakeClock(lock.stat().st_mtime + 5), read_tree) is None
+    assert accept(tree, FakeClock(lock.stat().st_mtime + STALE_LOCK), read_tree) is not None

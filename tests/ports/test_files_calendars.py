@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from offbeat.core.listing import Kind
-from offbeat.ports.files import read_tree, stamp
+from offbeat.ports.files import stamp
+from offbeat.ports.treereader import read_tree
 
 
 def test_calendar_files_of_the_trees_folder_are_read_and_no_others(tmp_path: Path) -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from offbeat.core.listing import DIRECTORIES
-from offbeat.core.model import CommandCall, TaskCall
+from offbeat.core.model import DIRECTORIES, CommandCall, TaskCall
 from offbeat.core.parse import parse
 from offbeat.core.settings import TIMES
 from offbeat.errors import Severity
 from offbeat.ports.command_process import start, start_words
-from offbeat.ports.files import find_tree, read_tree
+from offbeat.ports.files import find_tree
+from offbeat.ports.treereader import read_tree
 
 MANIFESTS = Path(__file__).parent.parent / "trees"
 

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offbeat.core.listing import DIRECTORIES
-from offbeat.core.model import CommandCall, Schedule, TaskCall
+from offbeat.core.model import DIRECTORIES, CommandCall, Schedule, TaskCall
 from offbeat.core.parse import parse
 from offbeat.errors import ConfigError, OffbeatError, ScheduleError
-from offbeat.ports.files import find_tree, read_tree
+from offbeat.ports.files import find_tree
+from offbeat.ports.treereader import read_tree
 from offbeat.ports.treewriter import _format, add_entry, add_link, init_tree, script_text
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-DIRECTORIES = ("minutely", "hourly", "daily", "weekly", "monthly")
 SCRIPT = "run_celery_task"  # a link to a file of this name is a Celery task
 
 

@@ -16,6 +16,7 @@ Instant: TypeAlias = float  # seconds since the epoch, UTC, as the store's clock
 Json: TypeAlias = "None | bool | int | float | str | Sequence[Json] | Mapping[str, Json]"
 
 PUNCTUAL = 90  # seconds; a due time that is later than this is late (ledger rule 4)
+DIRECTORIES = ("minutely", "hourly", "daily", "weekly", "monthly")  # of the tree, in this order
 SHARD = 500  # most entries of one group (ledger rule 1)
 
 

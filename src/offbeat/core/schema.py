@@ -10,8 +10,7 @@ from typing import Any
 
 from offbeat.core import entries, settings, whens
 from offbeat.core.composite import Workday
-from offbeat.core.listing import DIRECTORIES
-from offbeat.core.model import CatchUp
+from offbeat.core.model import DIRECTORIES, CatchUp
 from offbeat.core.solar import ALIASES, EVENTS
 
 Fragment = Mapping[str, Any]

@@ -10,8 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from offbeat.core.cron import cron_warnings
-from offbeat.core.listing import DIRECTORIES
-from offbeat.core.model import BrokerSettings, Json
+from offbeat.core.model import DIRECTORIES, BrokerSettings, Json
 from offbeat.core.recurrence import cron_text
 from offbeat.core.table import Table, as_json
 from offbeat.core.zones import is_zone, zone_problem

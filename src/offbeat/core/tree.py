@@ -9,7 +9,8 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from offbeat.core.listing import DIRECTORIES, SCRIPT, Directory, Found, Kind, Text, TreeFiles
+from offbeat.core.listing import SCRIPT, Directory, Found, Kind, Text, TreeFiles
+from offbeat.core.model import DIRECTORIES
 from offbeat.core.period import due_in_period, period
 from offbeat.errors import Problem, Severity
 

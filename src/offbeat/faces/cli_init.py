@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from offbeat.core.listing import DIRECTORIES
+from offbeat.core.model import DIRECTORIES
 from offbeat.faces.cli_fire import JsonText
 from offbeat.faces.cli_session import Command, Session
 from offbeat.faces.words import did_you_mean, format_local_words, format_relative, printable

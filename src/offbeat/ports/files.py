@@ -1,28 +1,28 @@
-"""The cron tree on disk: where it is, whether it holds still, and what is in it.
+"""The cron tree on disk: where it is, and whether it holds still.
 
-Never judges what it finds (core/tree.py and core/parse.py do) and never raises for an odd file. Writing is treewriter.py's.
+Never opens a file of it: treereader.py does, and treewriter.py writes.
 """
 
 from __future__ import annotations
 
-import errno
 import os
-import re
 import stat as modes
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from offbeat.core.identity import fingerprint
-from offbeat.core.listing import DIRECTORIES, SCRIPT, Directory, Found, Kind, Text, TreeFiles
+from offbeat.core.model import DIRECTORIES
 from offbeat.errors import ConfigError, Problem
 from offbeat.ports.clock import Clock
+
+if TYPE_CHECKING:
+    from offbeat.core.listing import TreeFiles
 
 QUIET = 0.75  # seconds that nothing in the tree may have changed for, so that a checkout at work is not read half
 PATIENCE = 2.5  # seconds that `accept` waits for it at most
 STALE_LOCK = 600.0  # seconds; an index.lock older than this was left behind by a git that is gone
-HEAD = 512  # bytes of a file that are looked at for `#!` and NUL
-_FLATTENED = re.compile(rb"(?:\.\./)+[^\s\0]+")  # what git writes in the place of a link, where it can make none
 PLACES = ("cron", ".openshift/cron")  # relative to the repository's root
 
 
@@ -120,7 +120,7 @@ def shown(tree: Path) -> str:
     return os.path.relpath(tree, repository_of(tree)).replace(os.sep, "/")
 
 
-def _scan(folder: str) -> list[os.DirEntry[str]]:
+def scan(folder: str) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(folder) as entries:
             return sorted(entries, key=lambda entry: entry.name)
@@ -130,13 +130,13 @@ def _scan(folder: str) -> list[os.DirEntry[str]]:
 
 def _looks(tree: str) -> Iterator[tuple[str, str, os.stat_result | None]]:
     """Yield (name, link text, stat) of everything that matters in the tree; links twice: themselves and where they end."""
-    yield ".", "", _stat(tree)
+    yield ".", "", stat_of(tree)
     folders = [tree, *(os.path.join(tree, name) for name in (*DIRECTORIES, "tasks"))]
     for folder in folders:
-        for entry in _scan(folder):
+        for entry in scan(folder):
             if entry.is_symlink():
-                yield entry.path, _readlink(entry.path), _lstat(entry.path)
-            yield entry.path, "", _stat(entry.path)
+                yield entry.path, readlink_of(entry.path), lstat_of(entry.path)
+            yield entry.path, "", stat_of(entry.path)
 
 
 def stamp(tree: Path) -> Stamp:
@@ -159,35 +159,33 @@ def stamp(tree: Path) -> Stamp:
     return Stamp(text=fingerprint("\n".join(lines).encode("utf-8", "surrogateescape")), newest=newest)
 
 
-def _stat(path: str) -> os.stat_result | None:
+def stat_of(path: str) -> os.stat_result | None:
     try:
         return os.stat(path)
     except OSError:
         return None
 
 
-def _lstat(path: str) -> os.stat_result | None:
+def lstat_of(path: str) -> os.stat_result | None:
     try:
         return os.lstat(path)
     except OSError:
         return None
 
 
-def _readlink(path: str) -> str:
+def readlink_of(path: str) -> str:
     try:
         return os.readlink(path)
     except OSError:
         return ""
 
 
-def accept(
-    tree: Path, clock: Clock, *, patience: float = PATIENCE, read: Callable[[Path], TreeFiles] | None = None
-) -> Accepted | None:
+def accept(tree: Path, clock: Clock, read: Callable[[Path], TreeFiles], *, patience: float = PATIENCE) -> Accepted | None:
     """Read the tree once it holds still; None when it would not for `patience` seconds (somebody is checking it out).
 
     It holds still when its stamp is equal before and after reading, nothing in it changed in the last QUIET seconds, and no
     git is at work in its repository. A change in the future (a file server's clock) is not waited for.
-    read: what reads it, read_tree unless told.
+    read: what reads it (treereader.read_tree).
     """
     give_up = clock.monotonic() + patience
     while True:
@@ -195,7 +193,7 @@ def accept(
         before = stamp(tree)
         young = 0 <= now - before.newest < QUIET
         if not young and not _git_at_work(repository_of(tree), now):
-            files = (read or read_tree)(tree)
+            files = read(tree)
             if stamp(tree).text == before.text:
                 return Accepted(files=files, stamp=before)
         if clock.monotonic() >= give_up:
@@ -212,94 +210,3 @@ def _git_at_work(root: Path, now: float) -> bool:
         return now - (git / "index.lock").lstat().st_mtime < STALE_LOCK
     except OSError:
         return False
-
-
-def read_tree(tree: Path) -> TreeFiles:
-    """Return what is in the tree, as plain data. Whatever is odd about a file is in its kind; nothing is raised."""
-    path = shown(tree)
-    return TreeFiles(
-        path=path,
-        schedule=_text(tree / "schedule.toml", f"{path}/schedule.toml"),
-        directories=tuple(_directory(tree / name, f"{path}/{name}") for name in DIRECTORIES),
-        calendars=tuple(
-            _text(tree / entry.name, f"{path}/{entry.name}") for entry in _scan(str(tree)) if entry.name.endswith(".ics")
-        ),
-        shared=_shared(_stat(str(tree))),
-    )
-
-
-def _kind(path: str) -> tuple[Kind, os.stat_result | None]:
-    try:
-        seen = os.stat(path)
-    except OSError as error:
-        if error.errno == errno.ELOOP:
-            return Kind.LOOP, None
-        gone = error.errno in (errno.ENOENT, errno.ENOTDIR)
-        return (Kind.MISSING if gone else Kind.UNREADABLE), None
-    if modes.S_ISREG(seen.st_mode):
-        return Kind.FILE, seen
-    return (Kind.DIRECTORY if modes.S_ISDIR(seen.st_mode) else Kind.OTHER), seen
-
-
-def _shared(seen: os.stat_result | None) -> bool:
-    return seen is not None and bool(seen.st_mode & modes.S_IWOTH)
-
-
-def _read(path: str, limit: int = -1) -> bytes | None:
-    try:
-        with open(path, "rb") as file:  # noqa: PTH123
-            return file.read(limit)
-    except OSError:
-        return None
-
-
-def _text(file: Path, path: str) -> Text:
-    kind, seen = _kind(str(file))
-    if kind is not Kind.FILE:
-        return Text(path=path, kind=kind)
-    content = _read(str(file))
-    if content is None:
-        return Text(path=path, kind=Kind.UNREADABLE)
-    return Text(path=path, kind=kind, content=content, shared=_shared(seen))
-
-
-def _directory(folder: Path, path: str) -> Directory:
-    kind, seen = _kind(str(folder))
-    if kind is not Kind.DIRECTORY:
-        return Directory(name=folder.name, path=path, kind=kind)
-    try:
-        names = os.listdir(folder)
-    except OSError:
-        return Directory(name=folder.name, path=path, kind=Kind.UNREADABLE)
-    texts = {name: _text(folder / name, f"{path}/{name}") for name in ("jobs.allow", "jobs.deny") if name in names}
-    return Directory(
-        name=folder.name,
-        path=path,
-        kind=kind,
-        files=tuple(_found(str(folder), name) for name in sorted(names) if name not in texts),
-        allow=texts.get("jobs.allow"),
-        deny=texts.get("jobs.deny"),
-        shared=_shared(seen),
-    )
-
-
-def _found(folder: str, name: str) -> Found:
-    path = os.path.join(folder, name)
-    link = _readlink(path) if os.path.islink(path) else ""
-    kind, seen = _kind(path)
-    if kind is not Kind.FILE or seen is None:
-        return Found(name=name, kind=kind, executable=False, script=False, link=link, target=os.path.basename(link))
-    head = _read(path, HEAD)
-    real = os.path.realpath(path) if link else path
-    target = os.path.basename(link if os.path.basename(link) == SCRIPT else real)
-    return Found(
-        name=name,
-        kind=kind if head is not None else Kind.UNREADABLE,
-        executable=bool(seen.st_mode & modes.S_IXUSR),
-        script=(head or b"").startswith(b"#!"),
-        binary=b"\0" in (head or b""),
-        shared=_shared(seen) or (bool(link) and _shared(_stat(os.path.dirname(real)))),
-        link=link,
-        target=target if link else "",
-        flattened=bool(_FLATTENED.fullmatch(head or b"")),
-    )

@@ -12,10 +12,12 @@ from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
-from offbeat.core.listing import DIRECTORIES, SCRIPT, Kind, Text
+from offbeat.core.listing import SCRIPT, Kind, Text
+from offbeat.core.model import DIRECTORIES
 from offbeat.core.tree import listed, refused_name
 from offbeat.errors import ConfigError, Problem, ScheduleError, Severity
-from offbeat.ports.files import PLACES, read_tree, repository_of, shown
+from offbeat.ports.files import PLACES, repository_of, shown
+from offbeat.ports.treereader import read_tree
 
 _TEMPLATE = """\
 # The schedule of this repository: what the five directories beside this file cannot say.

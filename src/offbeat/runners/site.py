@@ -14,7 +14,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from offbeat.core.listing import Kind
 from offbeat.errors import ConfigError, OffbeatError, Problem
 from offbeat.ports import files
 from offbeat.ports.clock import Clock
@@ -97,7 +96,7 @@ class Site:
         """The project's name: from the notes of the last tree that was read, else from the files."""
         if not self._project:
             named = self.environ.get("OFFBEAT_PROJECT") or self.notes.get("project", "")
-            self._project = named or self._parse(files.read_tree(self.tree))[0].project
+            self._project = named or self._parse()[0].project
         return self._project
 
     @property
@@ -149,8 +148,9 @@ class Site:
     def read(self) -> tuple[Schedule | None, tuple[Problem, ...]]:
         """Parse the files as they are now; no ledger is touched."""
         from offbeat.core.parse import parse
+        from offbeat.ports.treereader import read_tree
 
-        return parse(files.read_tree(self.tree), self.environ)
+        return parse(read_tree(self.tree), self.environ)
 
     def sync(self, runner: Runner, *, patience: float = files.PATIENCE) -> Synced:
         """Compile the tree into the ledger if its stamp is another than the ledger knows.
@@ -165,7 +165,9 @@ class Site:
                 same = outlook.stamp == stamp.text
                 if not outlook.believed or (same and not self.notes.get("waiting")):
                     return Synced(stamp=stamp.text, settled=same, revision=outlook.revision, outlook=outlook)
-            accepted = files.accept(self.tree, self.clock, patience=patience)
+            from offbeat.ports.treereader import read_tree
+
+            accepted = files.accept(self.tree, self.clock, read_tree, patience=patience)
             if accepted is None:
                 break
             known = outlook.stamp if outlook else None
@@ -258,14 +260,14 @@ class Site:
         """Return what is missing of a tree that is only half there, None when nothing is known to be."""
         if not files.is_tree(self.tree):
             return _gone(self.tree)
+        from offbeat.core.listing import Kind
+
         known = self.notes.get("project", "")
         lost = tree_files.schedule.kind is Kind.MISSING and known and schedule and schedule.project != known
         return _nameless(tree_files.schedule.path, known) if lost else None
 
-    def _parse(self, tree_files: TreeFiles) -> tuple[Schedule, tuple[Problem, ...]]:
-        from offbeat.core.parse import parse
-
-        schedule, problems = parse(tree_files, self.environ)
+    def _parse(self) -> tuple[Schedule, tuple[Problem, ...]]:
+        schedule, problems = self.read()
         if schedule is None:
             raise OffbeatError(*problems)
         return schedule, problems
