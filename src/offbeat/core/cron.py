@@ -60,7 +60,7 @@ def every_nickname(expression: str) -> int | None:
 class Cron:
     """A cron expression in a time zone, for programs.
 
-    seed: what `H` and `~` are resolved by, the same for ever; it changes nothing else. text: resolved, as the ledger keeps it.
+    seed: what `H` and `~` are resolved by, the same for ever; it changes nothing else.
     Raises: ScheduleError, with all its problems, for an expression or a zone that cannot be read.
 
     >>> from datetime import UTC, datetime, timedelta
@@ -77,19 +77,21 @@ class Cron:
     expression: str
     timezone: str = "UTC"
     seed: str = ""
-    text: str = field(init=False, repr=False, compare=False)
     _recurrence: CronRecurrence | EveryRecurrence = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         zone, seconds = find_zone(self.timezone), every_nickname(self.expression)
         if seconds is not None:
             recurrence: CronRecurrence | EveryRecurrence = EveryRecurrence(seconds, 0)
-            text = every_text(seconds)
         else:
-            fields = parse_cron(self.expression, seed=self.seed)
-            recurrence, text = CronRecurrence(fields, zone), f"cron {fields.text}"
-        object.__setattr__(self, "text", text)
+            recurrence = CronRecurrence(parse_cron(self.expression, seed=self.seed), zone)
         object.__setattr__(self, "_recurrence", recurrence)
+
+    @property
+    def text(self) -> str:
+        """The resolved text, as the ledger keeps it."""
+        seconds = every_nickname(self.expression)
+        return f"cron {parse_cron(self.expression, seed=self.seed).text}" if seconds is None else every_text(seconds)
 
     def next_after(self, instant: datetime) -> datetime | None:
         """Return the first due time after `instant`, aware and in UTC; None when there is none.
