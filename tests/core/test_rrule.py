@@ -130,11 +130,14 @@ def test_a_time_that_the_clock_skips_is_due_right_after_and_one_shown_twice_is_d
     assert due(rule, "Europe/Sofia", after="2026-10-24T12:00:00Z", count=2) == ["2026-10-25T00:30", "2026-10-26T01:30"]
 
 
-def test_a_rule_by_the_hour_is_due_in_both_passes_of_a_repeated_hour() -> None:
+def test_a_rule_by_the_hour_is_due_once_in_a_repeated_hour_and_after_a_skipped_one() -> None:
     rule = "FREQ=HOURLY;BYMINUTE=30"
 
     assert due(rule, "America/New_York", after="2026-11-01T04:00:00Z", count=4) == [
-        *("2026-11-01T04:30", "2026-11-01T05:30", "2026-11-01T06:30", "2026-11-01T07:30"),
+        *("2026-11-01T04:30", "2026-11-01T05:30", "2026-11-01T07:30", "2026-11-01T08:30"),
+    ]
+    assert due(rule, "America/New_York", after="2026-03-08T06:00:00Z", count=3) == [
+        *("2026-03-08T06:30", "2026-03-08T07:00", "2026-03-08T07:30"),
     ]
 
 

@@ -43,7 +43,7 @@ def rrule_words(text: str, zone: str) -> str:
         moments = [each for line, _, value in found if line == name for each in value.split(",")]
         if name == "RDATE" and rules and start in moments:  # counts whether the rule says so or not: once
             moments = [each for each in moments if each != start]
-            words += f", {_words(start)} included"
+            words += f", {_words(start.removesuffix('Z'))} included"
         if moments:
             told = listed(map(_words, moments)) if len(moments) <= 3 else ""
             words += ", " + (once.format(told) if told else several.format(len(moments)))
@@ -56,7 +56,7 @@ def _moment(text: str) -> datetime:
 
 def _words(text: str) -> str:
     at = _moment(text)
-    return f"{at:%a} {at.day} {at:%b %Y}" + (f" {at:%H:%M}" if "T" in text else "")
+    return f"{at:%a} {at.day} {at:%b %Y}" + (f" {at:%H:%M}" if "T" in text else "") + (" UTC" if text.endswith("Z") else "")
 
 
 def _rule(value: str, begin: datetime) -> str:

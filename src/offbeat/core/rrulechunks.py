@@ -54,7 +54,20 @@ def month_starts(year: int) -> tuple[int, ...]:
 class Days:
     """The days of one RRULE, numbered from 1970-01-01. first: the day of DTSTART."""
 
-    __slots__ = ("_by", "_byday", "_every_day", "_first", "_freq", "_interval", "_known", "_nth_of_year", "_opening", "_wkst")
+    __slots__ = (
+        "_by",
+        "_byday",
+        "_every_day",
+        "_first",
+        "_freq",
+        "_interval",
+        "_known",
+        "_nth_of_year",
+        "_opening",
+        "_repeats",
+        "_shapes",
+        "_wkst",
+    )
 
     def __init__(self, rule: Rule, first: int) -> None:
         by_the_clock = rule.freq in FREQUENCIES[4:]
@@ -70,6 +83,8 @@ class Days:
         days = {"BYMONTH", "BYWEEKNO", "BYYEARDAY", "BYMONTHDAY", "BYSETPOS"} & self._by.keys()
         self._every_day = self._freq == "DAILY" and self._interval == 1 and not days and not self._byday
         self._known: dict[int, tuple[int, ...] | range] = {}
+        self._shapes: dict[tuple[int, ...], tuple[int, ...]] = {}
+        self._repeats = self._freq == "YEARLY" or (self._freq == "MONTHLY" and 12 % self._interval == 0)
 
     def _take_from_start(self, freq: str) -> None:
         """Take from DTSTART what chooses days and is not said."""
@@ -114,8 +129,18 @@ class Days:
         if known is None:
             if len(self._known) >= _KEPT:
                 self._known.clear()
-            known = self._known[year] = self._work_out(year)
+            known = self._known[year] = self._alike(year) if self._repeats else self._work_out(year)
         return known
+
+    def _alike(self, year: int) -> tuple[int, ...]:
+        """Return the days of a year from one that begins on the same weekday, among years as long: few are worked out."""
+        if self._freq == "YEARLY" and (year - self._opening) % self._interval:
+            return ()
+        before, first, after, later = (year_start(each) for each in range(year - 1, year + 3))
+        shape = (first % 7, first - before, after - first, later - after)
+        if shape not in self._shapes:
+            self._shapes[shape] = tuple(day - first for day in self._work_out(year))
+        return tuple(first + day for day in self._shapes[shape])
 
     def _work_out(self, year: int) -> tuple[int, ...] | range:
         """Return the days of a year, those before DTSTART included."""

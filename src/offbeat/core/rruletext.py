@@ -10,13 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from offbeat.core.localdays import LocalDays
 from offbeat.core.rule import refusal, shown
-from offbeat.core.zones import DAY, END, Zone, find_zone, is_zone
+from offbeat.core.zones import DAY, END, FIRST, Zone, find_zone, is_zone
 from offbeat.errors import ScheduleError
 
 LONGEST = 8192  # characters
 MOST = 10_000  # of a COUNT, of RDATEs and EXDATEs
-FARTHEST = {"YEARLY": 100, "MONTHLY": 1200, "WEEKLY": 5200, "DAILY": 36_525}  # INTERVALs of a hundred years
+MOST_RULES = 20  # RRULE lines
+# INTERVALs: of a hundred years, and by the clock, of the forty that a search for one looks through
+FARTHEST = {"YEARLY": 100, "MONTHLY": 1200, "WEEKLY": 5200, "DAILY": 36_525, "HOURLY": 350_000}
 FREQUENCIES = ("YEARLY", "MONTHLY", "WEEKLY", "DAILY", "HOURLY", "MINUTELY", "SECONDLY")
 WEEKDAYS = ("MO", "TU", "WE", "TH", "FR", "SA", "SU")
 RANGES: Mapping[str, tuple[int, int]] = {  # a negative low end: from -high to high, without 0
@@ -60,7 +63,8 @@ class Rule:
 class RuleSet:
     """What a text says. All times are local in `zone`, in seconds since 1970-01-01T00:00:00 local.
 
-    has_start: the text had a DTSTART of its own. excluded_days: days from 1970-01-01.
+    has_start: the text had a DTSTART of its own. excluded_days: days from 1970-01-01. instants, excluded_instants: what RDATEs
+    and EXDATEs with a Z name that no local time names alone, around a change of the clocks; epoch seconds, UTC.
     """
 
     zone: str
@@ -69,6 +73,8 @@ class RuleSet:
     dates: tuple[int, ...] = ()
     excluded: tuple[int, ...] = ()
     excluded_days: tuple[int, ...] = ()
+    instants: tuple[int, ...] = ()
+    excluded_instants: tuple[int, ...] = ()
     has_start: bool = True
 
 
@@ -96,9 +102,13 @@ def parse_rules(written: str, zone: str) -> RuleSet:
     zone = _zone_of(starts, zone)
     place = find_zone(zone)
     start = _moments(starts[0], place)[0] if starts else 0
-    rules = tuple(_rule(value, place) for name, _, value in lines if name == "RRULE")
+    written_rules = [value for name, _, value in lines if name == "RRULE"]
+    if len(written_rules) > MOST_RULES:
+        raise _wrong(f"it has more than {MOST_RULES} RRULEs", "make several entries of it")
+    rules = tuple(_rule(value, place) for value in written_rules)
     if not starts and any(rule.count for rule in rules):
         raise _wrong("COUNT counts from DTSTART, which is not there", "add DTSTART:20260101T090000, or use UNTIL")
+    lines, instants, excluded_instants = _without_instants(lines, place)
     excluded = [line for line in lines if line[0] == "EXDATE"]
     dates = [at for line in lines if line[0] == "RDATE" for at in _moments(line, place, days_at=start % DAY)]
     whole = {at // DAY for line in excluded if _is_date(line) for at in _moments(line, place)}
@@ -112,6 +122,8 @@ def parse_rules(written: str, zone: str) -> RuleSet:
         dates=tuple(sorted(set(dates))),
         excluded=tuple(sorted(singly)),
         excluded_days=tuple(sorted(whole)),
+        instants=instants,
+        excluded_instants=excluded_instants,
         has_start=bool(starts),
     )
 
@@ -121,9 +133,11 @@ def format_rules(rules: RuleSet, zone: str) -> str:
     mark, parameter = ("Z", "") if rules.zone == "UTC" != zone else ("", f";TZID={rules.zone}" if rules.zone != zone else "")
     parts = [f"DTSTART{parameter}:{_moment(rules.start)}{mark}"]
     parts += [f"RRULE:{_format_rule(rule)}" for rule in rules.rules]
-    for name, moments in (("RDATE", rules.dates), ("EXDATE", rules.excluded)):
-        if moments:
-            parts.append(f"{name}:{','.join(map(_moment, moments))}")
+    listed = (("RDATE", rules.dates, rules.instants), ("EXDATE", rules.excluded, rules.excluded_instants))
+    for name, moments, instants in listed:
+        told = [*map(_moment, moments), *(f"{_moment(at)}Z" for at in instants)]
+        if told:
+            parts.append(f"{name}:{','.join(told)}")
     if rules.excluded_days:
         parts.append(f"EXDATE;VALUE=DATE:{','.join(_moment(day * DAY)[:8] for day in rules.excluded_days)}")
     return " ".join(parts)
@@ -165,7 +179,7 @@ def _lines(written: str) -> list[tuple[str, str, str]]:
 
 def _parameter(line: tuple[str, str, str], name: str) -> str:
     found = re.search(rf";{name}=([^;]+)", line[1])
-    return found[1] if found else ""
+    return found[1].strip('"') if found else ""
 
 
 def _is_date(line: tuple[str, str, str]) -> bool:
@@ -192,6 +206,38 @@ def _zone_named(name: str) -> str:
     return found
 
 
+def _without_instants(
+    lines: Sequence[tuple[str, str, str]], zone: Zone
+) -> tuple[list[tuple[str, str, str]], tuple[int, ...], tuple[int, ...]]:
+    """Return the lines without the moments that only an instant says, and these: of RDATEs and of EXDATEs."""
+    kept, found = [], {"RDATE": set[int](), "EXDATE": set[int]()}
+    for name, parameters, value in lines:
+        said = []
+        for each in value.split(","):
+            instant = _instant_of(each) if name in found else None
+            if instant is None or _is_told_by_local(instant, zone):
+                said.append(each)
+            else:
+                found[name].add(instant)
+        if said:
+            kept.append((name, parameters, ",".join(said)))
+    return kept, tuple(sorted(found["RDATE"])), tuple(sorted(found["EXDATE"]))
+
+
+def _instant_of(text: str) -> int | None:
+    """Return the instant of a moment with a Z, None for any other text."""
+    match = _MOMENT.fullmatch(text)
+    return _local(match, text) if match and match[7] else None
+
+
+def _is_told_by_local(instant: int, zone: Zone) -> bool:
+    """Return whether the local time at an instant means that instant, and is the only one that does."""
+    if zone.is_utc or not FIRST + 3 * DAY < instant < END - 365 * DAY:
+        return True
+    local = instant + zone.offset_at(instant)
+    return zone.first_instant(local) == instant and zone.first_instant(local - 1) == instant - 1
+
+
 def _moments(line: tuple[str, str, str], zone: Zone, *, days_at: int = 0) -> list[int]:
     """Return the times of a line as local seconds in `zone`. days_at: the time of day that a date alone means."""
     if _parameter(line, "VALUE") == "PERIOD":
@@ -206,13 +252,8 @@ def _moments(line: tuple[str, str, str], zone: Zone, *, days_at: int = 0) -> lis
 
 def _read_moment(text: str, zone: Zone, source: Zone, *, days_at: int = 0) -> int:
     found = _MOMENT.fullmatch(text)
-    try:
-        if not found:
-            raise ValueError
-        local = (datetime(*(int(part or 0) for part in found.groups()[:6])) - _EPOCH) // timedelta(seconds=1)  # type: ignore[arg-type]  # noqa: DTZ001
-    except ValueError:
-        raise _wrong(f'"{shown(text)}" is no date and time', "write it like 20260301T090000") from None
-    if found[4] is None:
+    local = _local(found, text)
+    if found is None or found[4] is None:
         return local + days_at
     if found[7]:
         return local + zone.offset_at(local)
@@ -220,6 +261,22 @@ def _read_moment(text: str, zone: Zone, source: Zone, *, days_at: int = 0) -> in
         return local
     instant = source.first_instant(local)
     return instant + zone.offset_at(instant)
+
+
+def _local(found: re.Match[str] | None, text: str) -> int:
+    """Return the seconds from 1970-01-01T00:00:00 of what a moment says, whatever its zone. Raises: ScheduleError S161."""
+    try:
+        if not found:
+            raise ValueError
+        return (datetime(*(int(part or 0) for part in found.groups()[:6])) - _EPOCH) // timedelta(seconds=1)  # type: ignore[arg-type]  # noqa: DTZ001
+    except ValueError:
+        raise _wrong(f'"{shown(text)}" is no date and time', "write it like 20260301T090000") from None
+
+
+def _until(text: str, zone: Zone) -> int:
+    """Return the last local time that UNTIL lets through: one with a Z, all that the clock has reached by then."""
+    instant = _instant_of(text)
+    return _read_moment(text, zone, zone) if instant is None else LocalDays(zone).reached(instant)
 
 
 def _rule(value: str, zone: Zone) -> Rule:
@@ -238,7 +295,7 @@ def _rule(value: str, zone: Zone) -> Rule:
         freq=said["FREQ"],
         interval=_number(said, "INTERVAL", FARTHEST.get(said["FREQ"], 1_000_000)) or 1,
         count=_number(said, "COUNT", MOST),
-        until=_read_moment(said["UNTIL"], zone, zone) if "UNTIL" in said else None,
+        until=_until(said["UNTIL"], zone) if "UNTIL" in said else None,
         wkst=_weekday(said.get("WKST", "MO")),
         by={name: _numbers(name, said[name]) for name in RANGES if name in said},
         byday=_bydays(said) if "BYDAY" in said else (),
