@@ -186,3 +186,27 @@ def test_steps_are_those_that_counting_finds(freq: str, interval: int, hours: se
         return fits and minute in own_minute and (unit == 1 or at % 60 == 15)
 
     assert found == [at for at in span if is_named(at)]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.sampled_from([(3600, "HOURLY", 3000), (60, "MINUTELY", 100_000), (1, "SECONDLY", 1_000_000)]),
+    st.data(),
+    st.sets(st.integers(0, 23), max_size=3),
+)
+def test_long_intervals_reach_the_hours_that_are_named(
+    kind: tuple[int, str, int], data: st.DataObject, hours: set[int]
+) -> None:
+    unit, freq, most = kind
+    interval = data.draw(st.integers(most // 100, most))
+    start = epoch("2026-01-01T09:30:15Z")
+    rule = f"FREQ={freq};INTERVAL={interval}" + (f";BYHOUR={','.join(map(str, sorted(hours)))}" if hours else "")
+    compiled = compile_recurrence(rrule_text(f"DTSTART:20260101T093015 RRULE:{rule}", "UTC"), "UTC")
+
+    steps = range(start, start + 86_400 * 365 * 30, interval * unit)[:5000]
+    named = [at for at in steps if not hours or at // 3600 % 24 in hours]
+
+    assert list(compiled.due_times(start - 1, steps[-1])) == named
+    for before, at in zip(named[:20], named[1:21], strict=False):
+        assert compiled.next_after(before) == at
+        assert compiled.last_at_or_before(at - 1) == before

@@ -35,6 +35,14 @@ class FixedTimes:
         """Yield the times >= low of a day, first to last."""
         return iter(self._times if low <= 0 else self._times[bisect_left(self._times, low) :])
 
+    def next_day(self, day: int) -> int:
+        """Return the first day >= day that has a time."""
+        return day
+
+    def previous_day(self, day: int) -> int:
+        """Return the last day <= day that has a time."""
+        return day
+
     def last(self, day: int, high: int) -> int | None:
         """Return the last time <= high of a day."""
         place = bisect_right(self._times, high)
@@ -58,7 +66,7 @@ class Times:
     def first(self, low: int) -> int | None:
         """Return the first local time >= low, None when there is none within what is searched."""
         low = max(low, self._start)
-        for day in () if self._until is not None and low > self._until else self._days.after(low // DAY):
+        for day in () if self._until is not None and low > self._until else self._met(self._days.after(low // DAY)):
             if self._until is not None and day * DAY > self._until:
                 return None
             for time in self._of_day.forward(day, low - day * DAY):
@@ -69,7 +77,10 @@ class Times:
     def last(self, high: int) -> int | None:
         """Return the last local time <= high, None when there is none within what is searched."""
         high = high if self._until is None else min(high, self._until)
+        wanted = high // DAY
         for day in () if high < self._start else self._days.before(high // DAY):
+            if day > wanted or (wanted := self._of_day.previous_day(day)) < day:
+                continue
             time = self._of_day.last(day, min(high - day * DAY, DAY - 1))
             if time is not None:
                 found = day * DAY + time
@@ -79,11 +90,20 @@ class Times:
     def between(self, low: int, high: int) -> Iterator[int]:
         """Yield the local times in [low, high], oldest first."""
         low, high = max(low, self._start), high if self._until is None else min(high, self._until)
-        for day in () if low > high else self._days.between(low // DAY, high // DAY):
+        for day in () if low > high else self._met(self._days.between(low // DAY, high // DAY)):
             for time in self._of_day.forward(day, low - day * DAY):
                 if day * DAY + time > high:
                     return
                 yield day * DAY + time
+
+    def _met(self, days: Iterator[int]) -> Iterator[int]:
+        """Yield those of ascending days that may have a time."""
+        wanted: int | None = None
+        for day in days:
+            if wanted is None or day >= wanted:
+                wanted = self._of_day.next_day(day)
+                if wanted == day:
+                    yield day
 
     def _end_of_count(self, count: int) -> int:
         """Return the last local time that COUNT lets through, within the first COUNTED years."""
@@ -98,7 +118,7 @@ class Times:
 
     def _ahead(self, low: int, end: int) -> Iterator[int]:
         """Yield the local times >= low up to a day, as far as one search goes."""
-        for day in self._days.after(low // DAY):
+        for day in self._met(self._days.after(low // DAY)):
             if day > end:
                 return
             for time in self._of_day.forward(day, low - day * DAY):

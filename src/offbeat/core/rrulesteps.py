@@ -5,6 +5,7 @@ Never builds a whole day: hours and minutes that the rule leaves out are passed 
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from math import gcd
 
@@ -13,12 +14,25 @@ from offbeat.core.zones import DAY
 
 UNITS: Mapping[str, int] = {"HOURLY": 3600, "MINUTELY": 60, "SECONDLY": 1}
 _SIXTY = range(60)
+FEW = 2000  # times of a day
 
 
 class Steps:
     """The seconds of a day at which a rule by the clock is due, on a day that it names. start: the local time of DTSTART."""
 
-    __slots__ = ("_a_day", "_fine", "_hours", "_interval", "_minutes", "_opening", "_seconds", "_unit")
+    __slots__ = (
+        "_a_day",
+        "_cycle",
+        "_fine",
+        "_hours",
+        "_interval",
+        "_minutes",
+        "_opening",
+        "_rests",
+        "_seconds",
+        "_unit",
+        "is_never",
+    )
 
     def __init__(self, rule: Rule, start: int) -> None:
         self._unit = unit = UNITS[rule.freq]
@@ -33,16 +47,41 @@ class Steps:
         seconds: Sequence[int] = (0,) if unit == 1 else by.get("BYSECOND", (start % 60,))
         self._fine = tuple(minute * 60 + second for minute in minutes for second in seconds)
 
-    @property
-    def is_never(self) -> bool:
-        """Whether no step ever meets an hour, minute and second that the rule names."""
-        step = gcd(self._interval, self._a_day) * self._unit  # over the days, the steps meet all times of day this far apart
-        begin = self._opening * self._unit
+        self.is_never = self._know_days()
+
+    def _know_days(self) -> bool:
+        """Work out which days have a step, as the rest of their numbers by _cycle. Return whether none ever has.
+
+        Only for few times of day: with many, steps meet one of them soon anyway.
+        """
+        apart = gcd(self._interval, self._a_day)  # over the days, the steps meet all times of day this far apart
+        self._cycle = self._interval // apart
+        step, begin = apart * self._unit, self._opening * self._unit
         seconds = self._seconds if self._unit == 1 else (0,)
         minutes = self._minutes if self._unit < 3600 else (0,)
         of_hour = [m * 60 + s for s in seconds if not (s - begin) % gcd(step, 60) for m in minutes]
         of_hour = [time for time in of_hour if not (time - begin) % gcd(step, 3600)]
-        return not any(not (hour * 3600 + time - begin) % step for hour in self._hours for time in of_hour)
+        met = (hour * 3600 + time for hour in self._hours for time in of_hour if not (hour * 3600 + time - begin) % step)
+        self._rests: list[int] = []
+        if self._cycle == 1 or len(self._hours) * len(of_hour) > FEW:
+            return next(met, None) is None
+        inverse = pow(self._a_day // apart, -1, self._cycle)
+        self._rests = sorted({(begin - time) // step * inverse % self._cycle for time in met})
+        return not self._rests
+
+    def next_day(self, day: int) -> int:
+        """Return the first day >= day that may have a time."""
+        if not self._rests:
+            return day
+        place = bisect_left(self._rests, day % self._cycle)
+        return day - day % self._cycle + (self._rests[place] if place < len(self._rests) else self._rests[0] + self._cycle)
+
+    def previous_day(self, day: int) -> int:
+        """Return the last day <= day that may have a time."""
+        if not self._rests:
+            return day
+        place = bisect_right(self._rests, day % self._cycle)
+        return day - day % self._cycle + (self._rests[place - 1] if place else self._rests[-1] - self._cycle)
 
     def forward(self, day: int, low: int) -> Iterator[int]:
         """Yield the times >= low of a day, first to last."""
