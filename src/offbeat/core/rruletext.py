@@ -106,6 +106,8 @@ def parse_rules(written: str, zone: str) -> RuleSet:
     if len(written_rules) > MOST_RULES:
         raise _wrong(f"it has more than {MOST_RULES} RRULEs", "make several entries of it")
     rules = tuple(_rule(value, place) for value in written_rules)
+    if sum(rule.count or 0 for rule in rules) > MOST:
+        raise _wrong(f"its COUNTs are more than {MOST} together", "use UNTIL")
     if not starts and any(rule.count for rule in rules):
         raise _wrong("COUNT counts from DTSTART, which is not there", "add DTSTART:20260101T090000, or use UNTIL")
     lines, instants, excluded_instants = _without_instants(lines, place)
