@@ -100,7 +100,7 @@ def test_what_the_clocks_do_not_touch_has_no_notes(recurrence: str, zone: str) -
     ("recurrence", "effects"),
     [
         ("rrule DTSTART:19700101T033000 RRULE:FREQ=DAILY", ["moved", "first_pass"]),
-        ("rrule DTSTART:19700101T000000 RRULE:FREQ=HOURLY", ["dropped", "first_pass"]),
+        ("rrule DTSTART:19700101T000000 RRULE:FREQ=HOURLY", ["moved", "first_pass"]),
         ("rrule DTSTART;TZID=America/New_York:19700101T023000 RRULE:FREQ=DAILY", ["moved"]),
         ("rrule DTSTART:19700101T033000Z RRULE:FREQ=DAILY", []),
         ('any {"of":["cron 30 3 * * *","every 3600 0"]}', ["moved", "first_pass"]),

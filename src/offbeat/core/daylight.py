@@ -230,7 +230,7 @@ def _is_fixed(recurrence: str, jump: int) -> bool:
     fields = rest.split()
     clock = fields[-5:-3] if len(fields) in (5, 6) else fields[:3]
     if kind != "cron":
-        return not re.search(r"FREQ=(HOURLY|MINUTELY|SECONDLY)", rest)
+        return True
     if jump > LARGE_JUMP * 60:
         return False
     return jump <= SMALL_JUMP * 60 or not any(field.startswith("*") for field in clock)
