@@ -192,3 +192,13 @@ def test_a_host_that_slept_for_a_day_and_a_changed_tree_recover(
 
     assert due(site)[-1] == "12:01:00"
     assert site.wire.sent[-1].body[1] == {"full": True}
+
+
+def test_what_an_entry_waits_for_is_told_once_however_often_it_is_looked_for(
+    site: MemorySite, daemon: Daemon, clock: FakeClock, told: list[Problem], write: Callable[[str], Path]
+) -> None:
+    live(daemon, clock, 1)
+    write('[entries.fiscal]\nown = { kind = "nobody_has_this" }\n')
+    live(daemon, clock, 300)
+
+    assert [problem.code for problem in told] == ["S168"]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from offbeat.errors import LedgerError, OffbeatError
+from offbeat.errors import LedgerError, OffbeatError, Problem
 from offbeat.ports.broker_memory import BrokerMemory
 from offbeat.ports.clock import FakeClock
 from offbeat.runners.daemon import Daemon, Stop
@@ -206,6 +206,17 @@ def fiscal(options, zone):
 """
 
 
+def fiscal_package(tmp_path: Path, kind: str = "fiscal") -> Path:
+    """Return a folder with an installed package that has this kind; a process keeps what it imported, so one for each test."""
+    packages = tmp_path / "packages"
+    told = packages / f"{kind}_year-1.dist-info"
+    told.mkdir(parents=True)
+    (told / "METADATA").write_text(f"Name: {kind}-year\nVersion: 1\n")
+    (told / "entry_points.txt").write_text(f"[offbeat.recurrences]\n{kind} = {kind}_year:fiscal\n")
+    (packages / f"{kind}_year.py").write_text(PACKAGE)
+    return packages
+
+
 def test_an_entry_that_waits_for_a_package_comes_with_it_and_stays_when_it_is_gone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -214,13 +225,7 @@ def test_an_entry_that_waits_for_a_package_comes_with_it_and_stays_when_it_is_go
     assert [problem.code for problem in first.problems] == ["S168"]
     assert (second.problems, [entry.name for entry, _ in site.ledger.entries()]) == ((), ["ping"])
 
-    packages = tmp_path / "packages"
-    (packages / "fiscal_year-1.dist-info").mkdir(parents=True)
-    (packages / "fiscal_year-1.dist-info" / "METADATA").write_text("Name: fiscal-year\nVersion: 1\n")
-    (packages / "fiscal_year-1.dist-info" / "entry_points.txt").write_text(
-        "[offbeat.recurrences]\nfiscal = fiscal_year:fiscal\n"
-    )
-    (packages / "fiscal_year.py").write_text(PACKAGE)
+    packages = fiscal_package(tmp_path)
     with monkeypatch.context() as patch:
         patch.syspath_prepend(str(packages))
         tick(site)
@@ -229,3 +234,27 @@ def test_an_entry_that_waits_for_a_package_comes_with_it_and_stays_when_it_is_go
     (site.tree / "schedule.toml").write_text(KINDS + 'description = "changed"\n')
     tick(site)
     assert [entry.name for entry, _ in site.ledger.entries()] == ["fiscal", "ping"]
+
+
+def test_a_resident_runner_takes_in_what_waits_for_a_package_within_a_minute_and_tells_it_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site, told = enter(checkout(tmp_path / "a", KINDS.replace('"fiscal"', '"resident"')), tmp_path / "state"), list[Problem]()
+    clock = site.clock
+    assert isinstance(clock, FakeClock)
+    site._broker = BrokerMemory(clock=clock)
+    daemon = Daemon(site=site, stop=Stop(), tell=told.extend)
+
+    def live(seconds: int) -> list[str]:
+        for _ in range(seconds):
+            daemon.step()
+            clock.advance(1)
+        return [entry.name for entry, _ in site.ledger.entries()]
+
+    assert live(200) == ["ping"]
+    with monkeypatch.context() as patch:
+        patch.syspath_prepend(str(fiscal_package(tmp_path, "resident")))
+        assert live(61) == ["fiscal", "ping"]
+    site.close()
+
+    assert [problem.code for problem in told] == ["S168"]

@@ -141,9 +141,10 @@ class Daemon:
             stamp = files.stamp(self.site.tree).text
             if stamp == self._stamp and self.site.clock.now() < self._ask_again_at:
                 return False
-            waits = self.site.notes.get("waiting")  # a package may have been installed by now
+            changed = self._sync()
+            waits = self.site.notes.get("waiting")  # a package may be installed by then
             self._ask_again_at = self.site.clock.now() + AGAIN if waits else inf
-            return self._sync()
+            return changed
         except LedgerError:
             raise
         except OffbeatError as error:  # the tree is away or unreadable: the last good schedule stays in force
@@ -158,7 +159,7 @@ class Daemon:
             return False
         self._stamp = synced.stamp
         report_sync(synced)
-        if synced.problems:
+        if synced.changed:
             self.tell(synced.problems)
         return synced.changed
 

@@ -95,7 +95,7 @@ class Dispatcher:
             error = commands.start(order)
             if error:
                 self.tally.error = error
-                self.ledger.settle(self.runner, [self._later(claim, error, now) for claim in together])
+                self._wait(together, error, now)
                 continue
             self.tally.started += len(together)
             for claim in together:
@@ -107,13 +107,13 @@ class Dispatcher:
         clock = self.site.clock
         began = clock.monotonic()
         if self.backoff.is_down() and not self.backoff.may_probe(began):
-            self.ledger.settle(self.runner, [self._later(claim, self.backoff.error, now) for claim in claims])
+            self._wait(claims, self.backoff.error, now)
             return
         try:
             broker = self.site.broker()
         except ConfigError as error:  # no address: rows wait, as for a broker that is down
             self._went_down(error.problems[0].what if error.problems else str(error), error.problems)
-            self.ledger.settle(self.runner, [self._later(claim, self.backoff.error, now) for claim in claims])
+            self._wait(claims, self.backoff.error, now)
             return
         messages = [self._message(claim) for claim in claims]
         deliveries = broker.publish(messages, since + LEASE - MARGIN - began)
@@ -172,6 +172,10 @@ class Dispatcher:
         self.tally.error, self.tally.problems = error, problems
         if self.backoff.went_down(error, self.site.clock.monotonic()):
             log.error("broker_down", extra={"event": Event.BROKER_DOWN, "fields": {"error": error}})
+
+    def _wait(self, claims: Sequence[Claim], error: str, now: float) -> None:
+        """Hand back claims that cannot go out now, none of them tried by itself."""
+        self.ledger.settle(self.runner, [self._later(claim, error, now) for claim in claims])
 
     def _later(self, claim: Claim, error: str, now: float) -> Outcome:
         """Hand a claim back, to be tried again, at the latest when its grace has ended."""

@@ -227,7 +227,7 @@ class Site:
             if not self._is_known and not self.environ.get("OFFBEAT_LEDGER"):
                 raise OffbeatError(*problems)
             self.ledger.refuse(stamp, text, known=known)
-            self._note(stamp=stamp)
+            self._note(stamp=stamp, waiting="")
             return Synced(stamp=stamp, changed=True, problems=problems, told=told, refused=True)
         if schedule.project != self._project:
             self.close()
