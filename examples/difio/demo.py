@@ -22,8 +22,9 @@ from demo_view import Entry, Picture, Plain, Terminal, View, WorkerLog, format_s
 
 from offbeat.errors import OffbeatError
 from offbeat.ports.clock import SystemClock
-from offbeat.ports.ledger import HistoryRow, Ledger
+from offbeat.ports.ledger import Ledger
 from offbeat.ports.ledger_open import open_ledger
+from offbeat.ports.ledger_values import HistoryRow
 from offbeat.runners.site import open_site
 
 EXAMPLE = Path(__file__).resolve().parent

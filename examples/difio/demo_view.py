@@ -22,7 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from offbeat.core.model import State
-from offbeat.ports.ledger import HistoryRow
+from offbeat.ports.ledger_values import HistoryRow
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d (?P<at>\d\d:\d\d:\d\d),\d{3} (?P<text>.*)")
 TASK = re.compile(r"Task (?:\w+\.)*(?P<name>\w+)\[(?P<id>[0-9a-f-]{36})\] (?P<event>\w+)(?: in (?P<seconds>[\d.]+)s)?")

@@ -16,8 +16,9 @@ from offbeat.core.model import CommandCall, Entry, Reason, Schedule, State, Timi
 from offbeat.ports.clock import FakeClock, SystemClock
 from offbeat.ports.command import Order, Step
 from offbeat.ports.command_start import CommandsDetached, Errand, format_errand
-from offbeat.ports.ledger import HistoryRow, Ledger, Runner
+from offbeat.ports.ledger import Ledger
 from offbeat.ports.ledger_open import open_ledger
+from offbeat.ports.ledger_values import HistoryRow, Runner
 
 TICK = Runner(id="here:1:tick", host="here", pid=1, role="tick")
 RUNNING = (State.CLAIMED, State.DISPATCHED, State.STARTED)

@@ -27,7 +27,7 @@ from tests.workers import WorkerSettings, running_worker
 from offbeat.core.identity import format_due_at, occurrence_id
 from offbeat.core.model import State
 from offbeat.ports.clock import SystemClock
-from offbeat.ports.ledger import HistoryRow
+from offbeat.ports.ledger_values import HistoryRow
 from offbeat.runners.site import open_site
 
 OFFBEAT = Path(sys.executable).parent / "offbeat"

@@ -11,7 +11,7 @@ from tests.faces.conftest import Shop
 
 from offbeat.core.model import State
 from offbeat.faces.words import parse_instant
-from offbeat.ports.ledger import Outcome, Report
+from offbeat.ports.ledger_values import Outcome, Report
 from offbeat.runners.site import open_site
 
 HISTORY_KEYS = {"entry", "due_at", "state", "reason", "cause", "task_id", "dispatched_at"}

@@ -9,7 +9,8 @@ from typing import Any
 
 from offbeat.core.model import CommandCall, Entry, Key, Policy, Schedule, State, TaskCall, Timing
 from offbeat.core.plan import plan
-from offbeat.ports.ledger import Claim, Ledger, Outcome, Report, Runner
+from offbeat.ports.ledger import Ledger
+from offbeat.ports.ledger_values import Claim, Outcome, Report, Runner
 
 NOON = 1_772_366_400  # 2026-03-01T12:00:00Z, a whole hour
 

@@ -14,8 +14,8 @@ from pathlib import Path
 from offbeat.core.model import State
 from offbeat.core.plan import plan
 from offbeat.ports.clock import SystemClock
-from offbeat.ports.ledger import Outcome, Runner
 from offbeat.ports.ledger_sqlite import LedgerSqlite, Place
+from offbeat.ports.ledger_values import Outcome, Runner
 
 
 class WrittenClock(SystemClock):

@@ -12,7 +12,8 @@ from offbeat.core.model import Key, Kind, Lane, Policy, Reason, State
 from offbeat.core.plan import Gap, PlannedRow, Window
 from offbeat.core.transitions import KEPT_BEHIND, RETENTION
 from offbeat.ports.clock import FakeClock
-from offbeat.ports.ledger import LEASE, Ledger, Outcome
+from offbeat.ports.ledger import Ledger
+from offbeat.ports.ledger_values import LEASE, Outcome
 
 A, B = runner("a"), runner("b")
 

@@ -7,7 +7,8 @@ from tests.ports.ledger_world import NOON, command, entry, outcome, pass_once, r
 
 from offbeat.core.model import Lane, State
 from offbeat.ports.clock import FakeClock
-from offbeat.ports.ledger import LONGEST_HOLD, LONGEST_WAIT, Ledger
+from offbeat.ports.ledger import Ledger
+from offbeat.ports.ledger_values import LONGEST_HOLD, LONGEST_WAIT
 
 A, B = runner("a"), runner("b")
 YEAR = 365 * 86_400.0

@@ -12,7 +12,8 @@ from offbeat.core.model import SHARD, CatchUp, Cause, Lane, Reason, State
 from offbeat.core.plan import Gap, Member, Portion, Window
 from offbeat.errors import LedgerError
 from offbeat.ports.clock import FakeClock
-from offbeat.ports.ledger import HistoryRow, Ledger
+from offbeat.ports.ledger import Ledger
+from offbeat.ports.ledger_values import HistoryRow
 
 A, B = runner("a"), runner("b")
 

@@ -11,7 +11,8 @@ from offbeat.core.model import Cause, Kind, Reason, State
 from offbeat.core.plan import Gap, Member, Portion, Window
 from offbeat.errors import ConfigError
 from offbeat.ports.clock import FakeClock
-from offbeat.ports.ledger import LEASE, Claim, Ledger
+from offbeat.ports.ledger import Ledger
+from offbeat.ports.ledger_values import LEASE, Claim
 
 A, B = runner("a"), runner("b")
 

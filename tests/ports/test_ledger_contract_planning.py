@@ -11,7 +11,8 @@ from tests.ports.ledger_world import NOON, command, entry, outcome, pass_once, r
 from offbeat.core.model import SHARD, CatchUp, Cause, Key, Lane, Reason, State
 from offbeat.core.plan import Gap, PlannedRow, Window, plan
 from offbeat.ports.clock import FakeClock
-from offbeat.ports.ledger import LEASE, Ledger
+from offbeat.ports.ledger import Ledger
+from offbeat.ports.ledger_values import LEASE
 
 A, B = runner("a"), runner("b")
 

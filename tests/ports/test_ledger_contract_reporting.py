@@ -10,7 +10,8 @@ from tests.ports.ledger_world import NOON, command, entry, outcome, pass_once, r
 from offbeat.core.model import BrokerSettings, Key, Lane, Reason, Schedule, State
 from offbeat.core.plan import Gap, PlannedRow, Window
 from offbeat.ports.clock import FakeClock
-from offbeat.ports.ledger import LEASE, Claim, Ledger, Report
+from offbeat.ports.ledger import Ledger
+from offbeat.ports.ledger_values import LEASE, Claim, Report
 
 A, B = runner("a"), runner("b")
 HAND = runner("s", "supervisor")

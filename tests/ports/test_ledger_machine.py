@@ -19,9 +19,10 @@ from offbeat.core.plan import Portion, plan
 from offbeat.core.recurrence import compile_recurrence
 from offbeat.errors import OffbeatError
 from offbeat.ports.clock import FakeClock
-from offbeat.ports.ledger import Claim, Ledger, Runner
+from offbeat.ports.ledger import Ledger
 from offbeat.ports.ledger_memory import LedgerMemory
 from offbeat.ports.ledger_sqlite import LedgerSqlite, Place
+from offbeat.ports.ledger_values import Claim, Runner
 
 NAMES = ("a", "b", "c")
 RECURRENCES = ("every 20 0", "every 20 7", "every 60 0", "cron * * * * *", f"at {NOON + 50},{NOON + 51},{NOON + 900}")

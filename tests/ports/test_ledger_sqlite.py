@@ -307,7 +307,7 @@ def test_an_idle_look_is_a_handful_of_statements_and_loads_little(used: Path) ->
     script = f"""
 import sys
 from offbeat.ports.clock import SystemClock
-from offbeat.ports.ledger import Runner
+from offbeat.ports.ledger_values import Runner
 from offbeat.ports.ledger_open import open_ledger
 ledger = open_ledger("sqlite:///{used}", clock=SystemClock(), project="shop", owner="host:/tree")
 said = []

@@ -18,8 +18,8 @@ from tests.ports.ledger_world import NOON, entry, outcome, runner, schedule
 from offbeat.core.model import CatchUp, Key, State
 from offbeat.core.plan import plan
 from offbeat.ports.clock import FakeClock
-from offbeat.ports.ledger import LEASE, Claim, Runner
 from offbeat.ports.ledger_sqlite import LedgerSqlite, Place
+from offbeat.ports.ledger_values import LEASE, Claim, Runner
 
 WRITER = Path(__file__).with_name("ledger_writer.py")
 ENTRIES = 6

@@ -11,8 +11,8 @@ import pytest
 
 from offbeat.core.model import State
 from offbeat.ports.clock import FakeClock
-from offbeat.ports.ledger import LEASE
 from offbeat.ports.ledger_memory import LedgerMemory
+from offbeat.ports.ledger_values import LEASE
 from offbeat.runners.tick import tick
 
 from .conftest import NOON, MemorySite

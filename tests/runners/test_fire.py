@@ -10,7 +10,7 @@ import pytest
 from offbeat.core.model import State
 from offbeat.errors import ConfigError
 from offbeat.ports.clock import FakeClock
-from offbeat.ports.ledger import LEASE
+from offbeat.ports.ledger_values import LEASE
 from offbeat.runners.fire import Changes, fire, send_slot
 from offbeat.runners.tick import tick
 

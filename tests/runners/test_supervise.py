@@ -15,8 +15,8 @@ from offbeat.ports.clock import FakeClock
 from offbeat.ports.command import ABREAST, Order, Step
 from offbeat.ports.command_process import Ended
 from offbeat.ports.command_start import Errand
-from offbeat.ports.ledger import Outcome, Report, Runner
 from offbeat.ports.ledger_memory import LedgerMemory
+from offbeat.ports.ledger_values import Outcome, Report, Runner
 from offbeat.runners import supervise
 from offbeat.runners.supervise import Supervisor
 

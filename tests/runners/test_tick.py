@@ -12,7 +12,7 @@ from offbeat.core.model import Reason, State
 from offbeat.core.plan import plan
 from offbeat.ports.clock import FakeClock
 from offbeat.ports.command import Order
-from offbeat.ports.ledger import LEASE, Report
+from offbeat.ports.ledger_values import LEASE, Report
 from offbeat.runners.dispatch import Dispatcher
 from offbeat.runners.tick import tick
 

@@ -78,7 +78,9 @@ class Reason(StrEnum):
     REMOVED = "removed"  # the entry is no longer in the schedule
     DISABLED = "disabled"  # the entry says enabled = false
     PAUSED = "paused"  # a person paused the entry, or all of them
-    OVERLAP = "overlap"  # the previous slot of its directory was still running
+    OVERLAP = "overlap"  # the previous occurrence of the entry, or slot of its directory, was still running
+    BY_HAND = "by_hand"  # a person skipped this one occurrence
+    RESTORED = "restored"  # the ledger went back to an older state, and after_restore = "skip"
     EXIT_STATUS = "exit_status"  # the command ended with another status than 0
     TIMED_OUT = "timed_out"  # the command was stopped at its time limit
     RUNNER_DIED = "runner_died"  # the supervisor of the command is gone
@@ -100,6 +102,21 @@ class CatchUp(StrEnum):
     LATEST = "latest"  # the newest one is sent, the others are coalesced
     ALL = "all"  # each is sent
     NONE = "none"  # those more than PUNCTUAL late are missed
+
+
+class Overlap(StrEnum):
+    """What becomes of an occurrence while an earlier one of its entry still runs (ledger rule 11)."""
+
+    ALLOW = "allow"
+    SKIP = "skip"  # it is skipped
+    WAIT = "wait"  # it waits for the end of the other; of several the newest waits
+
+
+class AfterRestore(StrEnum):
+    """What becomes of the time that a restored ledger has forgotten."""
+
+    SKIP = "skip"  # nothing of it is sent: it may have been
+    SEND = "send"  # it is planned like any downtime: what was sent may be sent again, with the same id
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,6 +142,8 @@ class Policy:
     grace: int | None = None  # how late it may still go out, from its send time; None: no limit
     jitter: int = 0  # at most this much after the due time, by a hash; never past the next due time
     jitter_percent: int = 0  # instead: at most so much of the time to the next due time
+    overlap: Overlap = Overlap.ALLOW
+    max_runtime: int | None = None  # after which a slot counts as free whatever was reported; set unless overlap is ALLOW
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -183,6 +202,16 @@ class BrokerSettings:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LedgerSettings:
+    """What schedule.toml says of the ledger: how long, how many, how many bytes of settled rows are kept (None: no limit)."""
+
+    keep_seconds: int = 90 * 86_400
+    keep_rows: int | None = None
+    keep_bytes: int | None = None
+    after_restore: AfterRestore = AfterRestore.SKIP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
     """All entries of one revision, and what is common to them. digest: of everything in it, hex."""
 
@@ -193,6 +222,7 @@ class Schedule:
     default_queue: str = "celery"
     routes: tuple[tuple[str, str], ...] = ()
     broker: BrokerSettings = BrokerSettings()
+    ledger: LedgerSettings = LedgerSettings()
     digest: str = ""
 
 

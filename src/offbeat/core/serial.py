@@ -10,11 +10,14 @@ from collections.abc import Mapping
 from typing import TypeAlias, cast
 
 from offbeat.core.model import (
+    AfterRestore,
     BrokerSettings,
     CatchUp,
     CommandCall,
     Entry,
     Json,
+    LedgerSettings,
+    Overlap,
     Policy,
     Schedule,
     TaskCall,
@@ -71,6 +74,8 @@ def _policy_out(policy: Policy) -> Json:
         "grace": policy.grace,
         "jitter": policy.jitter,
         "jitter_percent": policy.jitter_percent,
+        "overlap": policy.overlap.value,
+        "max_runtime": policy.max_runtime,
     }
 
 
@@ -80,6 +85,8 @@ def _policy_in(fields: Fields) -> Policy:
         grace=_whole(fields, "grace"),
         jitter=_whole(fields, "jitter", 0) or 0,
         jitter_percent=_whole(fields, "jitter_percent", 0) or 0,
+        overlap=Overlap(_str(fields, "overlap", Overlap.ALLOW.value)),
+        max_runtime=_whole(fields, "max_runtime"),
     )
 
 
@@ -147,6 +154,25 @@ def _settings_in(fields: Fields) -> BrokerSettings:
     )
 
 
+def _ledger_out(ledger: LedgerSettings) -> Json:
+    return {
+        "keep_seconds": ledger.keep_seconds,
+        "keep_rows": ledger.keep_rows,
+        "keep_bytes": ledger.keep_bytes,
+        "after_restore": ledger.after_restore.value,
+    }
+
+
+def _ledger_in(fields: Fields) -> LedgerSettings:
+    default = LedgerSettings()
+    return LedgerSettings(
+        keep_seconds=_whole(fields, "keep_seconds") or default.keep_seconds,
+        keep_rows=_whole(fields, "keep_rows"),
+        keep_bytes=_whole(fields, "keep_bytes"),
+        after_restore=AfterRestore(_str(fields, "after_restore", default.after_restore.value)),
+    )
+
+
 def _entry_out(entry: Entry, *, place: bool = True) -> Json:
     fields: dict[str, Json] = {
         "name": entry.name,
@@ -178,6 +204,7 @@ def _schedule_out(schedule: Schedule, *, place: bool = True) -> dict[str, Json]:
         "default_queue": schedule.default_queue,
         "routes": [list(route) for route in schedule.routes],
         "broker": _settings_out(schedule.broker),
+        "ledger": _ledger_out(schedule.ledger),
         "entries": [_entry_out(entry, place=place) for entry in schedule.entries],
     }
 
@@ -212,14 +239,19 @@ def call_from_json(text: str) -> TaskCall | CommandCall:
     return _call_in(_fields(text))
 
 
-def settings_to_json(settings: BrokerSettings) -> str:
-    """Return the broker settings as compact JSON with sorted keys."""
-    return _text(_settings_out(settings))
+def settings_to_json(schedule: Schedule) -> str:
+    """Return the schedule's settings of broker and ledger as compact JSON with sorted keys."""
+    return _text({**cast("dict[str, Json]", _settings_out(schedule.broker)), "ledger": _ledger_out(schedule.ledger)})
 
 
 def settings_from_json(text: str) -> BrokerSettings:
     """Return the broker settings that `settings_to_json` wrote."""
     return _settings_in(_fields(text))
+
+
+def ledger_settings_from_json(text: str) -> LedgerSettings:
+    """Return the ledger settings that `settings_to_json` wrote."""
+    return _ledger_in(cast("Fields", _fields(text).get("ledger", {})))
 
 
 def entry_to_json(entry: Entry) -> str:
@@ -248,6 +280,7 @@ def schedule_from_json(text: str) -> Schedule:
         default_queue=_str(fields, "default_queue", "celery"),
         routes=tuple((pattern, queue) for pattern, queue in cast("list[tuple[str, str]]", fields.get("routes", []))),
         broker=_settings_in(cast("Fields", fields.get("broker", {}))),
+        ledger=_ledger_in(cast("Fields", fields.get("ledger", {}))),
         digest=_str(fields, "digest"),
     )
 

@@ -13,7 +13,8 @@ from offbeat.faces.cli_session import Command, Session, complete_entries, json_o
 from offbeat.faces.words import conceal, did_you_mean, format_duration, format_utc, parse_instant, parse_span, printable
 
 if TYPE_CHECKING:
-    from offbeat.ports.ledger import HistoryRow, Ledger
+    from offbeat.ports.ledger import Ledger
+    from offbeat.ports.ledger_values import HistoryRow
     from offbeat.runners.site import Site
 
 BAD = frozenset({State.FAILED, State.UNDELIVERED, State.REVOKED})

@@ -27,7 +27,8 @@ from offbeat.faces.words import conceal, count_of, format_duration, format_relat
 
 if TYPE_CHECKING:
     from offbeat.core.plan import Portion, Window
-    from offbeat.ports.ledger import Claim, Ledger
+    from offbeat.ports.ledger import Ledger
+    from offbeat.ports.ledger_values import Claim
 
 MOST = 100_000  # groups and rows that are looked at
 WAITING = 10_000  # of the newest rows, those that wait for a later instant are shown

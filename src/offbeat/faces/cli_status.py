@@ -16,7 +16,7 @@ from offbeat.faces.cli_session import Command, Session, by_place, errors_in, jso
 from offbeat.faces.words import conceal, count_of, format_duration, format_relative, format_utc, printable
 
 if TYPE_CHECKING:
-    from offbeat.ports.ledger import LedgerStatus
+    from offbeat.ports.ledger_values import LedgerStatus
     from offbeat.runners.site import Site
 
 TICKERS = frozenset({"tick", "run"})

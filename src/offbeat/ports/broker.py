@@ -31,8 +31,29 @@ class Delivery:
         return not self.error
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Push:
+    """A message as a Redis list takes it: LPUSH key payload, in this database of the broker's server."""
+
+    database: int
+    key: str
+    payload: bytes
+
+
 class Broker(Protocol):
     """Where messages go."""
+
+    def server_id(self) -> str:
+        """Return which Redis server this is (its run_id), "" for any other broker or while it is out of reach. Never raises.
+
+        Asked anew on every connection, so that a server that was exchanged is another one.
+        """
+
+    def prepare(self, messages: Sequence[Message]) -> Sequence[Push | Delivery]:
+        """Return for each message what to push, or why it cannot be: not built, unroutable. Only where `server_id` is not "".
+
+        Reads the server (the table of bindings) and writes nothing. Never raises for the broker's faults.
+        """
 
     def publish(self, messages: Sequence[Message], seconds: float) -> Sequence[Delivery]:
         """Publish in order; return one Delivery for each message, in the same order. Never raises for the broker's faults.

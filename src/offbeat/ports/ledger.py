@@ -1,7 +1,7 @@
 """The ledger's interface: what is recorded, claimed and settled, by the batch.
 
-Four Protocols, one for each kind of user: Planning and Dispatching (runners), Operating (people), Reporting (whoever runs
-what was sent), Reading (pages and commands). A store implements all of them. The text of each method is the specification
+One Protocol for each kind of user: Planning and Dispatching (runners), Operating (people), Reporting (whoever runs what was
+sent), Reading (pages and commands). A store implements all of them. The text of each method is the specification
 that tests/ports/test_ledger*.py hold every store to. Two laws hold for all:
 
 - every operation repeated after a lost reply leaves the same state, and answers alike where the answer still matters;
@@ -9,233 +9,49 @@ that tests/ports/test_ledger*.py hold every store to. Two laws hold for all:
   Thousands of rows may be several: `record` is then cut between windows, `settle` and `report` between rows.
 
 `now` is never an argument: the store's own clock (for SQLite and memory a Clock given when it is opened) is the horizon.
+
+Overlap (ledger rule 11): the slot of an entry whose policy says skip or wait is taken wherever a row of kind schedule or
+backfill becomes claimed (record, slot, claim), in the same transaction, until now + max_runtime. When another occurrence has it:
+with skip the row becomes skipped(overlap) at once; with wait it becomes WAITING until that time, and what waited before becomes
+skipped(overlap), so that the newest waits. Taking it twice for the same occurrence is fine. A settle other than DISPATCHED
+frees it; DISPATCHED, and the report of the start, hold it until max_runtime from then; the report of the end frees it, and
+makes what waits PENDING, to be claimed now. A time further ahead than max_runtime is of a wrong clock, and does not hold.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from offbeat.core.model import (
-    BrokerSettings,
-    Cause,
-    CommandCall,
-    DueTime,
-    Entry,
-    Instant,
-    Key,
-    Lane,
-    Policy,
-    Reason,
-    Schedule,
-    State,
-    TaskCall,
-    Timing,
+from offbeat.core.model import BrokerSettings, CommandCall, DueTime, Entry, Instant, Key, LedgerSettings, Schedule, TaskCall
+from offbeat.ports.ledger_values import (
+    COMPILED,
+    Claim,
+    HistoryRow,
+    LedgerStatus,
+    Origin,
+    Outcome,
+    Outlook,
+    Paused,
+    Post,
+    Report,
+    Revision,
+    Runner,
+    Slot,
 )
-from offbeat.errors import ConfigError, LedgerError, Problem
 
 if TYPE_CHECKING:
     from offbeat.core.plan import Portion, Window
 
-LEASE = 10.0  # seconds that a claim holds
-LONGEST_HOLD = 600.0  # seconds for which a slot can be asked at most
-LONGEST_WAIT = 300.0  # seconds after which what is handed back must be tried again
-SEEN_LATELY = 86_400.0  # seconds for which status names a runner after its last sign of life
-SETTLES = (State.PENDING, State.DISPATCHED, State.SKIPPED, State.UNDELIVERED)  # what an outcome may say
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Runner:
-    """Who asks. id: unique for each process, e.g. "web1:4711:tick". now: what its own clock says when it asks."""
-
-    id: str
-    host: str
-    pid: int
-    role: str  # tick | run | fire | supervisor
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outlook:
-    """What one look tells.
-
-    now: the store's clock. revision: number of the active revision, 0 before the first. stamp: of the tree that the
-    revision was compiled from, or of the newest tree that was refused since (see `refused`). wake_at: the earliest of
-    next_due, next_try_at and lease end over everything; infinity when there is nothing. due: something can be taken or
-    claimed now. believed: False while the clock has stepped forward by more than an hour and no second look, at least 5 s
-    after the first, has confirmed it (ledger rule 6); nothing is taken then and `believe_at` says when to look again.
-    failed_at: when the newest of all failed ones ended, 0 for none. ahead: seconds by which a time that was believed once is
-    ahead of `now`, if more than an hour, else 0: nothing that was decided until then is decided again.
-    """
-
-    now: Instant
-    revision: int
-    stamp: str
-    wake_at: Instant
-    due: bool
-    believed: bool = True
-    believe_at: Instant = 0.0
-    failed_at: Instant = 0.0
-    ahead: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Claim:
-    """A row that a runner holds until lease_until, with the definition that applies now (late binding, ledger rule 9).
-
-    name: the entry's, or the task's for a fire of something that is not in the schedule. call, timing: None when the entry
-    is not in the active revision any more. next_due: the entry's next usable due time after due_at, by its versions and in
-    no pause, None when there is none. expires_at: from the first claim, None without `expires`. revision: the active one.
-    """
-
-    key: Key
-    name: str
-    send_at: DueTime
-    lane: Lane
-    cause: Cause
-    attempt: int
-    lease_until: Instant
-    revision: int
-    call: TaskCall | CommandCall | None
-    timing: Timing | None
-    policy: Policy
-    next_due: DueTime | None = None
-    expires_at: Instant | None = None
-    last_error: str = ""
-    paused: bool = False  # a pause of the entry, or of all, holds now
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
-    """What became of a claim.
-
-    state: DISPATCHED, SKIPPED, UNDELIVERED (final), or PENDING (hand back: retry at next_try_at in `lane`).
-    error: the broker's words, no secret in them, kept with the row. task_id: the message's id, for DISPATCHED tasks.
-    next_try_at: at most LONGEST_WAIT from now; one further ahead is of a wrong clock, and does not hold.
-    """
-
-    key: Key
-    attempt: int
-    state: State
-    reason: Reason = Reason.NONE
-    error: str = ""
-    next_try_at: Instant = 0.0
-    lane: Lane = Lane.CATCH_UP
-    task_id: str = ""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
-    """What a supervisor (later a worker) says of an occurrence: started, succeeded, failed.
-
-    output: the last bytes that it wrote (the caller cuts them), kept until pruned. exit_status: of a command.
-    """
-
-    key: Key
-    attempt: int
-    state: State
-    reason: Reason = Reason.NONE
-    note: str = ""
-    exit_status: int | None = None
-    output: bytes = b""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Slot:
-    """What `slot` and `fire` answer. claim is None when the row was there already; then state and reason tell how it stands."""
-
-    key: Key
-    claim: Claim | None
-    state: State
-    reason: Reason = Reason.NONE
-    dispatched_at: Instant | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class HistoryRow:
-    """One line of `offbeat history`: a row, or a gap (then `until` is its last due time and due_at its first)."""
-
-    entry: str
-    due_at: DueTime
-    kind: str
-    state: State
-    reason: Reason
-    cause: Cause
-    attempt: int
-    task_id: str = ""
-    recorded_at: Instant | None = None
-    dispatched_at: Instant | None = None
-    started_at: Instant | None = None
-    finished_at: Instant | None = None
-    note: str = ""
-    exit_status: int | None = None
-    until: DueTime | None = None  # set for a gap only
-    count: int = 1  # occurrences that a gap stands for
-    next_try_at: Instant | None = None
-    send_at: DueTime | None = None
-    key: Key | None = None  # of the row, for `output`; None for a gap
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class LedgerStatus:
-    """What `offbeat status` prints of the ledger. runners: (id, role, host, seen_at) of those seen lately, newest first."""
-
-    where: str
-    project: str
-    owner: str
-    schema: int
-    revision: int
-    digest: str
-    activated_at: Instant | None
-    now: Instant
-    next_due: Instant | None
-    pending: int
-    claimed: int
-    undelivered: int
-    runners: tuple[tuple[str, str, str, Instant], ...]
-    refused: str  # JSON of the problems of the newest tree, "" when it was accepted whole
-    refused_whole: bool  # True when that tree was refused whole and an older revision is in force
-    ahead: float = 0.0  # as in Outlook
-
-
-def newest_first(row: HistoryRow) -> tuple[int, Instant, str, str, DueTime, str]:
-    """Return what history is sorted by: newest due time first (a gap counts from its last one), then newest record."""
-    newest = row.due_at if row.until is None else row.until
-    return (-newest, -(row.recorded_at or 0.0), row.entry, row.kind, row.due_at, row.key.kind_id if row.key else "")
-
-
-def unknown_entry(name: str, where: str) -> ConfigError:
-    """Return the error for a name that the ledger does not know as an entry."""
-    return ConfigError(
-        Problem(
-            code="C301",
-            file=where,
-            entry=name,
-            what=f'entry "{name}" is not in the active schedule',
-            why="nothing was recorded and nothing is sent",
-            fix="use a name that `offbeat list` prints",
-        )
-    )
-
-
-def clock_not_believed(where: str) -> LedgerError:
-    """Return the error for a change that would count from an instant which nobody has confirmed."""
-    return LedgerError(
-        Problem(
-            code="L301",
-            file=where,
-            what="the clock went forward by more than an hour since it was last looked at",
-            why="the schedule is not changed before a second look, 5 seconds later, has confirmed the new time",
-            fix="wait 5 seconds and do the same again; if the clock is wrong, set it right first",
-        )
-    )
+FENCED = "the claim is not ours any more"
+KEEP = LedgerSettings()
 
 
 class Planning(Protocol):
     """For runners: from due groups to recorded decisions."""
 
     def look(self, runner: Runner) -> Outlook:
-        """Write the runner's heartbeat and answer the one indexed question: when to wake.
+        """Write the runner's heartbeat, with its revision, skew and version, and answer the one indexed question: when to wake.
 
         Commands that are dispatched or started, and whose owner has given no sign of life for a minute, become
         failed(runner_died). The first look at a new ledger is believed. A clock that goes back raises nothing.
@@ -268,6 +84,7 @@ class Dispatching(Protocol):
     def claim(self, runner: Runner, limit: int, closed_queues: Collection[str] = ()) -> Sequence[Claim]:
         """Hand out rows whose next_try_at has come, or whose lease has ended, each with attempt + 1 and a new lease.
 
+        WAITING rows, too, when the slot that they wait for is free again.
         So too what was held in a wrong future: more than two LEASEs or one LONGEST_WAIT from now, when its send_at has come.
 
         Lane 0 first; but while others wait, at least a tenth of `limit` (one at least) is theirs; oldest next_try_at first
@@ -282,8 +99,11 @@ class Dispatching(Protocol):
         become SKIPPED: only its supervisor knows whether its slot was free. What is handed back waits for its send_at at least.
         """
 
-    def prune(self, limit: int) -> int:
-        """Remove up to `limit` settled rows, gaps and outputs older than the retention; return how many went.
+    def prune(self, limit: int, keep: LedgerSettings = KEEP) -> int:
+        """Remove up to `limit` settled rows, gaps and outputs that are too old or too many; return how many went.
+
+        By age (keep_seconds), by count (the oldest of more than keep_rows settled rows) and by size (the oldest while the
+        ledger is larger than keep_bytes, as the store measures itself).
 
         Raises pruned_through first, never above the smallest next_due less 7 days (what is before that is decided in every
         group, also in those whose cursor rests). An output goes with its row. last_due of an entry stays. Nothing while the
@@ -291,10 +111,27 @@ class Dispatching(Protocol):
         """
 
 
+class Enqueuing(Protocol):
+    """A store that holds the queues of the broker too: recording and sending is one step there."""
+
+    def server_id(self) -> str:
+        """Return which server this is, as Broker.server_id does; asked anew on every connection."""
+
+    def enqueue(self, runner: Runner, posts: Sequence[Post]) -> Sequence[str]:
+        """Push and settle each post, or neither; return for each "" or why it was not pushed. At most 500 are one transaction.
+
+        Pushed only if the row is still claimed under the outcome's attempt and its lease has not ended; else the answer is
+        FENCED. Settled so already, by a message that came twice: "", and nothing is pushed again. What the server says
+        against a push (its key is no list, say) is the answer, and the row stays claimed.
+        """
+
+
 class Operating(Protocol):
     """For people and for the compile step."""
 
-    def activate(self, schedule: Schedule, stamp: str, problems: str = "", *, known: str | None = None) -> int:
+    def activate(
+        self, schedule: Schedule, stamp: str, problems: str = "", *, known: str | None = None, origin: Origin = COMPILED
+    ) -> int:
         """Make `schedule` the active revision from the store's now on; return its number.
 
         Equal digest: only stamp and problems are written, the number stays. Otherwise: entries not in it are removed, a
@@ -303,6 +140,9 @@ class Operating(Protocol):
         An `at` of a new version, not more than PUNCTUAL seconds past, is recorded by the activation itself, as pending (not
         by the very first one of a ledger, which plans nothing). Raises LedgerError while the clock is not believed: a change
         would count from a wrong instant.
+
+        origin: kept with the revision; of an equal digest it replaces the old one when it is deployed. After the first that is
+        deployed, one that is not answers 0 and changes nothing: the ledger is the truth then.
 
         known: the ledger's stamp ("" for none yet) as `look` told it before the tree was read. If it is another one by now,
         and not `stamp` itself, somebody has read a newer tree: nothing is written and the answer is 0. Look and read again.
@@ -336,7 +176,39 @@ class Operating(Protocol):
         """
 
     def resume(self, name: str) -> None:
-        """End the entry's pauses now; time spent paused is not missed."""
+        """End the entry's pauses now; time spent paused is not missed. A `skip` stays. ConfigError for an unknown name."""
+
+    def skip(self, name: str, due_at: DueTime, who: str, note: str) -> Slot:
+        """Skip exactly one occurrence, past, pending or still to come; return how its row stands then.
+
+        Unless the ledger knows it already (as in `slot`), a row skipped(by_hand) is written, and the pause [due_at, due_at + 1)
+        with it, so that no other occurrence is coalesced into it. What is PENDING or WAITING becomes skipped(by_hand); anything
+        else stays as it is. The row's note is who and why. ConfigError for a name that is no entry of the active revision.
+        """
+
+    def backfill(self, name: str, token: str, rows: Sequence[tuple[DueTime, DueTime]]) -> int:
+        """Record (due_at, send_at) rows of kind backfill, kind_id `token`, in their lane, pending; return how many were new.
+
+        Rows that are there already stay, so a backfill that was cut off goes on by being said again. At most 5,000 at once.
+        ConfigError for a name that is no entry of the active revision.
+        """
+
+    def rewind(self, to: DueTime, who: str) -> int:
+        """Set back what was decided after `to`, the way home from a wrong future; return how many groups were set back.
+
+        Cursors after `to` become `to`, under a raised version, and next_due follows. Pending, waiting and skipped rows of kind
+        schedule due after `to` go; what was claimed, sent or more stays, and is not sent again. Gaps are cut at `to`. Versions
+        of entries that began after `to + 1` begin there, so each instant still has one version. last_due and pruned_through
+        are at most `to` then (last_due: or the newest row that stays), and the clock is believed as it is now.
+        """
+
+    def restored(self, runner: Runner, seq: int, *, skip: bool) -> bool:
+        """Say that `seq` was seen of this ledger; when its own is lower it was restored from an older state: return True.
+
+        Raises seq above both. With skip: what is pending, waiting or claimed becomes skipped(restored), of each group all that
+        is in (cursor, now] becomes a gap(restored), and the cursor is now; without, it is planned like any downtime. False, and
+        nothing is changed, when its seq is not lower: somebody else was first.
+        """
 
 
 class Reporting(Protocol):
@@ -370,11 +242,20 @@ class Reading(Protocol):
     def status(self) -> LedgerStatus:
         """Return one summary."""
 
-    def schedule(self) -> Schedule | None:
-        """Return the active revision, None before the first."""
+    def schedule(self, revision: int | None = None) -> Schedule | None:
+        """Return the active revision, or the one of this number; None when there is none."""
+
+    def revisions(self, limit: int) -> Sequence[Revision]:
+        """Return the newest revisions, newest first."""
+
+    def pauses(self) -> Sequence[Paused]:
+        """Return the pauses that hold or are still to come, by name and begin."""
 
     def broker_settings(self) -> BrokerSettings | None:
         """Return the active revision's broker settings without reading its entries."""
+
+    def ledger_settings(self) -> LedgerSettings:
+        """Return the active revision's ledger settings without reading its entries; the defaults before the first."""
 
     def entries(self) -> Sequence[tuple[Entry, DueTime | None]]:
         """Return the active entries by name, each with its last due time that was recorded (None: none yet)."""
@@ -394,6 +275,9 @@ class Reading(Protocol):
 
 class Ledger(Planning, Dispatching, Operating, Reporting, Reading, Protocol):
     """A whole store."""
+
+    def enqueuing(self) -> Enqueuing | None:
+        """Return the part that pushes and settles in one step, None where the store holds no queues."""
 
     def close(self) -> None:
         """Release files and connections. Safe to call twice."""

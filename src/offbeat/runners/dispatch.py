@@ -15,7 +15,8 @@ from offbeat.core.model import CommandCall, Lane, Reason, State, TaskCall
 from offbeat.core.recheck import decide_at_claim
 from offbeat.errors import ConfigError, Problem
 from offbeat.ports.command import Step, by_slot
-from offbeat.ports.ledger import LEASE, Claim, Ledger, Outcome, Runner
+from offbeat.ports.ledger import Ledger
+from offbeat.ports.ledger_values import LEASE, Claim, Outcome, Runner
 from offbeat.runners.backoff import Backoff, delay
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from offbeat.runners.dispatch import Dispatcher
 
 if TYPE_CHECKING:
     from offbeat.core.model import Entry, Schedule
-    from offbeat.ports.ledger import Slot
+    from offbeat.ports.ledger_values import Slot
     from offbeat.runners.site import Site
 
 

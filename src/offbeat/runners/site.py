@@ -17,15 +17,16 @@ from typing import TYPE_CHECKING
 from offbeat.errors import ConfigError, OffbeatError, Problem
 from offbeat.ports import files
 from offbeat.ports.clock import Clock
-from offbeat.ports.ledger import Runner
 from offbeat.ports.ledger_open import open_ledger
+from offbeat.ports.ledger_values import Runner
 
 if TYPE_CHECKING:
     from offbeat.core.listing import TreeFiles
     from offbeat.core.model import Schedule
     from offbeat.ports.broker import Broker
     from offbeat.ports.command import Commands
-    from offbeat.ports.ledger import Ledger, Outlook
+    from offbeat.ports.ledger import Ledger
+    from offbeat.ports.ledger_values import Outlook
 
 SUPERVISOR_LOG = "supervisor.log"  # what supervisors say when they fail; beside the ledger, or in OpenShift's folder
 WAITING = ("S167", "S168")  # a package is missing, or a kind of one's own: mended without a change of the tree

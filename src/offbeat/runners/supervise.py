@@ -21,7 +21,8 @@ from offbeat.ports.clock import Clock
 from offbeat.ports.command import ABREAST, Order, Step
 from offbeat.ports.command_process import CommandProcess, Ended, NotStarted, Running, Signals, bare_environment, start_words
 from offbeat.ports.command_start import Errand, parse_errand
-from offbeat.ports.ledger import Dispatching, Outcome, Planning, Reading, Report, Reporting, Runner
+from offbeat.ports.ledger import Dispatching, Planning, Reading, Reporting
+from offbeat.ports.ledger_values import Outcome, Report, Runner
 
 HOLD = 60.0  # seconds that a slot stays taken after the last heartbeat
 TRIES = 60  # how often, a second apart, a ledger that does not answer is asked again

@@ -14,7 +14,7 @@ from offbeat.core.identity import format_due_at
 from offbeat.errors import BrokerError, OffbeatError, Problem, Severity
 
 if TYPE_CHECKING:
-    from offbeat.ports.ledger import HistoryRow, Outlook
+    from offbeat.ports.ledger_values import HistoryRow, Outlook
     from offbeat.runners.dispatch import Dispatcher, Tally
     from offbeat.runners.site import Site, Synced
 

@@ -6,8 +6,8 @@ from collections.abc import Collection, Sequence
 
 from offbeat.core.model import Instant, Key, Lane, State
 from offbeat.core.transitions import Verdict, judge_outcome, prunable, shares
-from offbeat.ports.ledger import LEASE, LONGEST_WAIT, SETTLES, Claim, Outcome, Runner
 from offbeat.ports.ledger_memory.shelves import UNSETTLED, Row, Shelves
+from offbeat.ports.ledger_values import LEASE, LONGEST_WAIT, SETTLES, Claim, Outcome, Runner
 
 
 class DispatchingMemory(Shelves):

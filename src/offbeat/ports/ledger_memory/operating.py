@@ -6,8 +6,8 @@ from math import floor
 
 from offbeat.core.model import PUNCTUAL, SHARD, Cause, CommandCall, Entry, Instant, Key, Kind, Schedule, State, TaskCall
 from offbeat.core.transitions import boundary, compare, is_stale, just_passed, next_due
-from offbeat.ports.ledger import Runner, Slot, clock_not_believed, unknown_entry
 from offbeat.ports.ledger_memory.shelves import Pause, Row, Shard, Shelves, Version
+from offbeat.ports.ledger_values import Runner, Slot, clock_not_believed, unknown_entry
 
 
 class OperatingMemory(Shelves):

@@ -8,8 +8,8 @@ from math import inf
 from offbeat.core.model import Instant, Key, Lane, Reason, State
 from offbeat.core.plan import Group, Heir, Member, PlannedRow, Portion, Window
 from offbeat.core.transitions import HEARTBEAT, look_at_clock
-from offbeat.ports.ledger import LEASE, LONGEST_WAIT, Claim, Outlook, Runner
 from offbeat.ports.ledger_memory.shelves import KeptGap, Row, Shard, Shelves, Version
+from offbeat.ports.ledger_values import LEASE, LONGEST_WAIT, Claim, Outlook, Runner
 
 RUNNING = (State.DISPATCHED, State.STARTED, State.RETRYING)
 

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 from offbeat.core.model import BrokerSettings, Cause, DueTime, Entry, Instant, Key, Kind, Schedule, State
 from offbeat.core.plan import Portion
 from offbeat.core.transitions import Tally, tally
-from offbeat.ports.ledger import SEEN_LATELY, Claim, HistoryRow, LedgerStatus, newest_first
 from offbeat.ports.ledger_memory.dispatching import DispatchingMemory
 from offbeat.ports.ledger_memory.planning import PlanningMemory
 from offbeat.ports.ledger_memory.shelves import UNSETTLED, KeptGap, Row
+from offbeat.ports.ledger_values import SEEN_LATELY, Claim, HistoryRow, LedgerStatus, newest_first
 
 
 class ReadingMemory(PlanningMemory, DispatchingMemory):

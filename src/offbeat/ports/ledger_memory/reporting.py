@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 from offbeat.core.model import RANK, Instant, Key, State
 from offbeat.core.transitions import Verdict, judge_report
-from offbeat.ports.ledger import LONGEST_HOLD, Report, Runner
 from offbeat.ports.ledger_memory.shelves import Row, Shelves
+from offbeat.ports.ledger_values import LONGEST_HOLD, Report, Runner
 
 
 class ReportingMemory(Shelves):

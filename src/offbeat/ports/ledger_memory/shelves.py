@@ -22,7 +22,7 @@ from offbeat.core.model import (
 )
 from offbeat.core.transitions import Belief, Span, bounds, expiry, is_empty, queue_of, usable_after
 from offbeat.ports.clock import Clock
-from offbeat.ports.ledger import LEASE, Claim, Runner
+from offbeat.ports.ledger_values import LEASE, Claim, Runner
 
 UNSETTLED = (State.PENDING, State.WAITING, State.CLAIMED)
 

@@ -22,8 +22,8 @@ from offbeat.core.model import (
     Timing,
 )
 from offbeat.core.transitions import Belief, Span, shares
-from offbeat.ports.ledger import LEASE, LONGEST_WAIT, Claim, Runner
 from offbeat.ports.ledger_sqlite.problems import Unreadable, read_back
+from offbeat.ports.ledger_values import LEASE, LONGEST_WAIT, Claim, Runner
 
 if TYPE_CHECKING:
     from offbeat.core.plan import Pauses

@@ -7,9 +7,9 @@ from collections.abc import Collection, Sequence
 
 from offbeat.core.model import RANK, Instant, Key, State
 from offbeat.core.transitions import Verdict, judge_outcome, prunable
-from offbeat.ports.ledger import SEEN_LATELY, SETTLES, Claim, Outcome, Runner
 from offbeat.ports.ledger_sqlite.claims import THIS, belief_of, claimable, claims, hold, key_of, key_tuple, meta_of, move
 from offbeat.ports.ledger_sqlite.connection import MOST_ROWS, Store
+from offbeat.ports.ledger_values import SEEN_LATELY, SETTLES, Claim, Outcome, Runner
 
 UNSETTLED_ROW = f"SELECT state, '', attempt, command, next_try_at, lane, send_at FROM outbox WHERE {THIS}"
 SETTLED_ROW = f"SELECT state, reason, attempt, command, 0, 0, send_at FROM history WHERE {THIS}"

@@ -23,7 +23,6 @@ from offbeat.core.model import (
     Timing,
 )
 from offbeat.core.transitions import Span, boundary, bounds, compare, is_stale, just_passed, next_due, queue_of
-from offbeat.ports.ledger import Runner, Slot, clock_not_believed, unknown_entry
 from offbeat.ports.ledger_sqlite.claims import (
     THIS,
     belief_of,
@@ -37,6 +36,7 @@ from offbeat.ports.ledger_sqlite.claims import (
 )
 from offbeat.ports.ledger_sqlite.connection import Store
 from offbeat.ports.ledger_sqlite.planning import ADD_ROW, LAST_DUE
+from offbeat.ports.ledger_values import Runner, Slot, clock_not_believed, unknown_entry
 
 OPEN = """
 SELECT e.name, v.vno, v.gid, v.valid_from, v.recurrence, v.zone, v.starts_at, v.ends_at, v.enabled, v.definition
@@ -93,7 +93,7 @@ class OperatingSqlite(Store):
             if schedule.digest and active == (schedule.digest,):
                 return revision
             Compilation(db, revision + 1, now).run(schedule)
-            text = (schedule.digest, now, settings_to_json(schedule.broker), schedule_to_json(schedule))
+            text = (schedule.digest, now, settings_to_json(schedule), schedule_to_json(schedule))
             db.execute("INSERT INTO revisions VALUES (?, ?, ?, ?, ?)", (revision + 1, *text))
             db.execute("UPDATE meta SET active_rev = ?", (revision + 1,))
             return revision + 1

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from offbeat.core.model import Instant, Key, Lane, Policy, Reason
 from offbeat.core.transitions import HEARTBEAT, look_at_clock
-from offbeat.ports.ledger import LEASE, LONGEST_WAIT, Claim, Outlook, Runner
 from offbeat.ports.ledger_sqlite.claims import (
     PauseRow,
     all_pauses,
@@ -22,6 +21,7 @@ from offbeat.ports.ledger_sqlite.claims import (
     policy_of,
 )
 from offbeat.ports.ledger_sqlite.connection import MOST_ROWS, Store
+from offbeat.ports.ledger_values import LEASE, LONGEST_WAIT, Claim, Outlook, Runner
 
 if TYPE_CHECKING:
     from offbeat.core.plan import Group, Heir, Member, PlannedRow, Portion, Window

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from offbeat.core.model import BrokerSettings, Cause, DueTime, Entry, Instant, Key, Kind, Reason, Schedule, State
 from offbeat.core.transitions import Span, tally
-from offbeat.ports.ledger import SEEN_LATELY, Claim, HistoryRow, LedgerStatus, newest_first
 from offbeat.ports.ledger_sqlite.claims import THIS, belief_of, claimable, claims, entry_of, key_tuple, meta_of
 from offbeat.ports.ledger_sqlite.dispatching import DispatchingSqlite
 from offbeat.ports.ledger_sqlite.planning import PlanningSqlite
 from offbeat.ports.ledger_sqlite.problems import read_back
 from offbeat.ports.ledger_sqlite.schema import SCHEMA
+from offbeat.ports.ledger_values import SEEN_LATELY, Claim, HistoryRow, LedgerStatus, newest_first
 
 if TYPE_CHECKING:
     from offbeat.core.plan import Portion

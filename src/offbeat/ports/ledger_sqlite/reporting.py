@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from offbeat.core.model import RANK, Instant, Key, Reason, State
 from offbeat.core.transitions import Verdict, judge_report
-from offbeat.ports.ledger import LONGEST_HOLD, Report, Runner
 from offbeat.ports.ledger_sqlite.claims import THIS, key_tuple, move
 from offbeat.ports.ledger_sqlite.connection import MOST_ROWS, Store
 from offbeat.ports.ledger_sqlite.planning import BEAT
+from offbeat.ports.ledger_values import LONGEST_HOLD, Report, Runner
 
 UNSETTLED_ROW = f"SELECT state, '', attempt, owner FROM outbox WHERE {THIS}"
 SETTLED_ROW = f"SELECT state, reason, attempt, owner FROM history WHERE {THIS}"
