@@ -212,7 +212,7 @@ class SeenRunner:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Paused:
-    """A pause [from_at, until_at), until_at None: until resumed. name: the entry's, "" for all. once: a `skip` of one due time."""
+    """A pause [from_at, until_at), until_at None: open. name: the entry's, "" for all. once: a `skip` of one due time."""
 
     name: str
     from_at: Instant
