@@ -11,11 +11,12 @@ that tests/ports/test_ledger*.py hold every store to. Two laws hold for all:
 `now` is never an argument: the store's own clock (for SQLite and memory a Clock given when it is opened) is the horizon.
 
 Overlap (ledger rule 11): the slot of an entry whose policy says skip or wait is taken wherever a row of kind schedule or
-backfill becomes claimed (record, slot, claim), in the same transaction, until now + max_runtime. When another occurrence has
-it: with skip the row becomes skipped(overlap) at once; with wait it becomes WAITING until that time, and what waited before becomes
-skipped(overlap), so that the newest waits. Taking it twice for the same occurrence is fine. A settle other than DISPATCHED
-frees it; DISPATCHED, and the report of the start, hold it until max_runtime from then; the report of the end frees it, and
-makes what waits PENDING, to be claimed now. A time further ahead than max_runtime is of a wrong clock, and does not hold.
+backfill becomes claimed (record, slot, claim), in the same transaction, until now + max_runtime. When another occurrence
+has it: with skip the row becomes skipped(overlap) at once; with wait it becomes WAITING until that time, and what waited
+before becomes skipped(overlap), so that the newest waits. Taking it twice for the same occurrence is fine. A settle other
+than DISPATCHED frees it; DISPATCHED, and the report of the start, hold it until max_runtime from then; the report of the
+end frees it, and makes what waits PENDING, to be claimed now. A time further ahead than max_runtime is of a wrong clock,
+and does not hold.
 """
 
 from __future__ import annotations
