@@ -121,7 +121,8 @@ class Desk:
 
     def supervisor(self) -> int:
         """Return the process id of the supervisor that was seen last."""
-        return next(int(name.split(":")[1]) for name, role, _, _ in self.ledger.status().runners if role == "supervisor")
+        seen = [seen.runner for seen in self.ledger.status().runners]
+        return next(int(runner.id.split(":")[1]) for runner in seen if runner.role == "supervisor")
 
 
 def is_alive(pid: int) -> bool:
@@ -277,7 +278,7 @@ def test_commands_without_a_slot_run_side_by_side_under_one_supervisor_and_one_t
         f"{number:02}-ends": number % 3 for number in range(1, 12)
     }
     assert [desk.ledger.output(s.key) for s in order.steps[1:]] == [f"said {number}\n".encode() for number in range(1, 12)]
-    assert sum(role == "supervisor" for _, role, _, _ in desk.ledger.status().runners) == 1
+    assert sum(seen.runner.role == "supervisor" for seen in desk.ledger.status().runners) == 1
 
 
 @pytest.mark.parametrize("at", [3, 5, 8, 11, 14, 17])

@@ -73,7 +73,7 @@ def test_look_is_a_sign_of_life(ledger: Ledger, clock: FakeClock) -> None:
     clock.advance(5)
     ledger.look(B)
 
-    assert [(who, seen_at) for who, _, _, seen_at in ledger.status().runners] == [(B.id, NOON + 5), (A.id, NOON)]
+    assert [(seen.runner.id, seen.seen_at) for seen in ledger.status().runners] == [(B.id, NOON + 5), (A.id, NOON)]
 
 
 def test_take_changes_nothing_and_hands_out_the_oldest_first(ledger: Ledger, clock: FakeClock) -> None:

@@ -62,7 +62,7 @@ def status(ctx: click.Context, max_age: float | None, as_json: bool) -> None:
 
 def last_tick(told: LedgerStatus) -> float | None:
     """Return when a tick or a resident runner was last seen."""
-    return max((seen for _, role, _, seen in told.runners if role in TICKERS), default=None)
+    return max((seen.seen_at for seen in told.runners if seen.runner.role in TICKERS), default=None)
 
 
 def refused_problems(told: LedgerStatus) -> list[Problem]:
@@ -144,8 +144,9 @@ def _lines(site: Site, told: LedgerStatus, ticked: float | None) -> list[tuple[s
 def _runners(told: LedgerStatus) -> list[tuple[str, str]]:
     """Return a line for each resident runner, and one for all of the others of one kind on one host."""
     lately: dict[tuple[str, str, str], list[float]] = {}
-    for name, role, host, seen in told.runners:
-        lately.setdefault((role, host, name if role == "run" else ""), []).append(seen)
+    for seen in told.runners:
+        role, host, name = seen.runner.role, seen.runner.host, seen.runner.id
+        lately.setdefault((role, host, name if role == "run" else ""), []).append(seen.seen_at)
     lines = []
     for (role, host, name), times in lately.items():
         often = f", {len(times)} lately" if len(times) > 1 else ""
@@ -176,6 +177,7 @@ def _row(site: Site, told: LedgerStatus, problems: Sequence[Problem]) -> Mapping
         "claimed": told.claimed,
         "undelivered": told.undelivered,
         "runners": [
-            {"id": name, "role": role, "host": host, "seen_at": format_utc(seen)} for name, role, host, seen in told.runners
+            {"id": seen.runner.id, "role": seen.runner.role, "host": seen.runner.host, "seen_at": format_utc(seen.seen_at)}
+            for seen in told.runners
         ],
     }

@@ -6,6 +6,7 @@ Instants are by the store's clock. ports/ledger.py has the operations.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from offbeat.core.model import (
     Cause,
@@ -21,7 +22,9 @@ from offbeat.core.model import (
     Timing,
 )
 from offbeat.errors import ConfigError, LedgerError, Problem
-from offbeat.ports.broker import Push
+
+if TYPE_CHECKING:
+    from offbeat.ports.broker import Push  # which knows messages: an idle look needs none
 
 LEASE = 10.0  # seconds that a claim holds
 LONGEST_HOLD = 600.0  # seconds for which a slot can be asked at most

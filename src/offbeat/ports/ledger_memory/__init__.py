@@ -8,11 +8,12 @@ from __future__ import annotations
 from offbeat.ports.ledger_memory.operating import OperatingMemory
 from offbeat.ports.ledger_memory.reading import ReadingMemory
 from offbeat.ports.ledger_memory.reporting import ReportingMemory
+from offbeat.ports.ledger_memory.unfinished import Unfinished
 
 __all__ = ["LedgerMemory"]
 
 
-class LedgerMemory(ReadingMemory, OperatingMemory, ReportingMemory):
+class LedgerMemory(ReadingMemory, OperatingMemory, ReportingMemory, Unfinished):
     """A whole store: `LedgerMemory(clock=FakeClock(), project="difio")`."""
 
     def close(self) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from offbeat.core.model import Instant, Key, Lane, State
+from offbeat.core.model import Instant, Key, Lane, LedgerSettings, State
 from offbeat.core.transitions import Verdict, judge_outcome, prunable, shares
+from offbeat.ports.ledger import KEEP
 from offbeat.ports.ledger_memory.shelves import UNSETTLED, Row, Shelves
 from offbeat.ports.ledger_values import LEASE, LONGEST_WAIT, SETTLES, Claim, Outcome, Runner
 
@@ -67,7 +68,7 @@ class DispatchingMemory(Shelves):
         sent = outcome.state is State.DISPATCHED
         row.dispatched_at, row.task_id = (now, outcome.task_id) if sent else (None, "")
 
-    def prune(self, limit: int) -> int:
+    def prune(self, limit: int, keep: LedgerSettings = KEEP) -> int:
         now = self.clock.now()
         if not self.belief.holds(now):
             return 0
@@ -80,5 +81,5 @@ class DispatchingMemory(Shelves):
         past = sorted((gap for gap in self.gaps if gap.until <= through), key=lambda gap: gap.until)
         ended = past[: limit - gone]
         self.gaps = [gap for gap in self.gaps if gap not in ended]
-        self.pauses = [pause for pause in self.pauses if pause.until_at is None or pause.until_at > through]
+        self.intervals = [pause for pause in self.intervals if pause.until_at is None or pause.until_at > through]
         return gone + len(ended)

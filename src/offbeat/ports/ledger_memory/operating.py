@@ -7,13 +7,15 @@ from math import floor
 from offbeat.core.model import PUNCTUAL, SHARD, Cause, CommandCall, Entry, Instant, Key, Kind, Schedule, State, TaskCall
 from offbeat.core.transitions import boundary, compare, is_stale, just_passed, next_due
 from offbeat.ports.ledger_memory.shelves import Pause, Row, Shard, Shelves, Version
-from offbeat.ports.ledger_values import Runner, Slot, clock_not_believed, unknown_entry
+from offbeat.ports.ledger_values import COMPILED, Origin, Runner, Slot, clock_not_believed, unknown_entry
 
 
 class OperatingMemory(Shelves):
     """activate, refuse, fire, slot, pause, resume."""
 
-    def activate(self, schedule: Schedule, stamp: str, problems: str = "", *, known: str | None = None) -> int:
+    def activate(
+        self, schedule: Schedule, stamp: str, problems: str = "", *, known: str | None = None, origin: Origin = COMPILED
+    ) -> int:
         now = self.clock.now()
         if not self.belief.holds(now):
             raise clock_not_believed(self.where)
@@ -139,16 +141,16 @@ class OperatingMemory(Shelves):
     def pause(self, name: str, who: str, note: str, until: Instant | None = None) -> None:
         now = self.clock.now()
         eno = self._whom(name)
-        for pause in self.pauses:
+        for pause in self.intervals:
             if pause.eno == eno and pause.holds(now):
                 pause.until_at, pause.who, pause.note = until, who, note
                 return
-        self.pauses.append(Pause(eno=eno, from_at=now, until_at=until, who=who, note=note))
+        self.intervals.append(Pause(eno=eno, from_at=now, until_at=until, who=who, note=note))
 
     def resume(self, name: str) -> None:
         now = self.clock.now()
         eno = self._whom(name)
-        for pause in self.pauses:
+        for pause in self.intervals:
             if pause.eno == eno and pause.holds(now):
                 pause.until_at = now
 

@@ -10,7 +10,7 @@ from offbeat.core.transitions import Tally, tally
 from offbeat.ports.ledger_memory.dispatching import DispatchingMemory
 from offbeat.ports.ledger_memory.planning import PlanningMemory
 from offbeat.ports.ledger_memory.shelves import UNSETTLED, KeptGap, Row
-from offbeat.ports.ledger_values import SEEN_LATELY, Claim, HistoryRow, LedgerStatus, newest_first
+from offbeat.ports.ledger_values import SEEN_LATELY, Claim, HistoryRow, LedgerStatus, SeenRunner, newest_first
 
 
 class ReadingMemory(PlanningMemory, DispatchingMemory):
@@ -34,14 +34,14 @@ class ReadingMemory(PlanningMemory, DispatchingMemory):
             pending=states.count(State.PENDING),
             claimed=states.count(State.CLAIMED),
             undelivered=states.count(State.UNDELIVERED),
-            runners=tuple((seen.runner.id, seen.runner.role, seen.runner.host, seen.seen_at) for seen in lately),
+            runners=tuple(SeenRunner(runner=seen.runner, seen_at=seen.seen_at) for seen in lately),
             refused=self.problems,
             refused_whole=self.refused_whole,
             ahead=self.belief.ahead(now),
         )
 
-    def schedule(self) -> Schedule | None:
-        return self.active
+    def schedule(self, revision: int | None = None) -> Schedule | None:
+        return self.active if revision in (None, self.revision) else None
 
     def broker_settings(self) -> BrokerSettings | None:
         return self.active.broker if self.active else None

@@ -151,7 +151,7 @@ class Shelves:
         self.shards: dict[tuple[str, str], list[Shard]] = {}
         self.rows: dict[Key, Row] = {}
         self.gaps: list[KeptGap] = []
-        self.pauses: list[Pause] = []
+        self.intervals: list[Pause] = []
         self.seen: dict[str, Seen] = {}
         self.busy: dict[str, tuple[str, Instant]] = {}
         self.admitted: dict[str, int] = {}
@@ -184,11 +184,11 @@ class Shelves:
 
     def is_paused(self, eno: int, now: Instant) -> bool:
         """Return whether a pause of the entry, or of all, holds now."""
-        return any(pause.holds(now) for pause in self.pauses if pause.eno in (None, eno))
+        return any(pause.holds(now) for pause in self.intervals if pause.eno in (None, eno))
 
     def pauses_of(self, eno: int, after: DueTime) -> tuple[tuple[Instant, Instant | None], ...]:
         """Return the pauses of the entry, and of all, that reach beyond `after`, in the order in which they were made."""
-        mine = [pause for pause in self.pauses if pause.eno in (None, eno)]
+        mine = [pause for pause in self.intervals if pause.eno in (None, eno)]
         return tuple((p.from_at, p.until_at) for p in mine if p.until_at is None or p.until_at > after)
 
     def soonest_due(self) -> DueTime | None:

@@ -9,9 +9,10 @@ from offbeat.ports.ledger_sqlite.connection import Place
 from offbeat.ports.ledger_sqlite.operating import OperatingSqlite
 from offbeat.ports.ledger_sqlite.reading import ReadingSqlite
 from offbeat.ports.ledger_sqlite.reporting import ReportingSqlite
+from offbeat.ports.ledger_sqlite.unfinished import Unfinished
 
 __all__ = ["LedgerSqlite", "Place"]
 
 
-class LedgerSqlite(ReadingSqlite, OperatingSqlite, ReportingSqlite):
+class LedgerSqlite(ReadingSqlite, OperatingSqlite, ReportingSqlite, Unfinished):
     """A whole store: `LedgerSqlite(Place(path="/state/ledger.sqlite3", project="difio"), clock=SystemClock())`."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Sequence
 
-from offbeat.core.model import RANK, Instant, Key, State
+from offbeat.core.model import RANK, Instant, Key, LedgerSettings, State
 from offbeat.core.transitions import Verdict, judge_outcome, prunable
+from offbeat.ports.ledger import KEEP
 from offbeat.ports.ledger_sqlite.claims import THIS, belief_of, claimable, claims, hold, key_of, key_tuple, meta_of, move
 from offbeat.ports.ledger_sqlite.connection import MOST_ROWS, Store
 from offbeat.ports.ledger_values import SEEN_LATELY, SETTLES, Claim, Outcome, Runner
@@ -50,7 +51,7 @@ class DispatchingSqlite(Store):
                 accepted.extend(outcome.key for outcome in some if _settled(db, outcome, now))
         return accepted
 
-    def prune(self, limit: int) -> int:
+    def prune(self, limit: int, keep: LedgerSettings = KEEP) -> int:
         with self.writing() as db:
             now = self.clock.now()
             if not belief_of(meta_of(db)).holds(now):

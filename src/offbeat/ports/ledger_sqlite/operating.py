@@ -36,7 +36,7 @@ from offbeat.ports.ledger_sqlite.claims import (
 )
 from offbeat.ports.ledger_sqlite.connection import Store
 from offbeat.ports.ledger_sqlite.planning import ADD_ROW, LAST_DUE
-from offbeat.ports.ledger_values import Runner, Slot, clock_not_believed, unknown_entry
+from offbeat.ports.ledger_values import COMPILED, Origin, Runner, Slot, clock_not_believed, unknown_entry
 
 OPEN = """
 SELECT e.name, v.vno, v.gid, v.valid_from, v.recurrence, v.zone, v.starts_at, v.ends_at, v.enabled, v.definition
@@ -77,7 +77,9 @@ PAUSED = "eno IS ? AND from_at <= ? AND (until_at IS NULL OR until_at > ?)"
 class OperatingSqlite(Store):
     """activate, refuse, fire, slot, pause, resume."""
 
-    def activate(self, schedule: Schedule, stamp: str, problems: str = "", *, known: str | None = None) -> int:
+    def activate(
+        self, schedule: Schedule, stamp: str, problems: str = "", *, known: str | None = None, origin: Origin = COMPILED
+    ) -> int:
         from offbeat.core.serial import schedule_to_json, settings_to_json
 
         with self.writing() as db:

@@ -13,7 +13,7 @@ from offbeat.ports.ledger_sqlite.dispatching import DispatchingSqlite
 from offbeat.ports.ledger_sqlite.planning import PlanningSqlite
 from offbeat.ports.ledger_sqlite.problems import read_back
 from offbeat.ports.ledger_sqlite.schema import SCHEMA
-from offbeat.ports.ledger_values import SEEN_LATELY, Claim, HistoryRow, LedgerStatus, newest_first
+from offbeat.ports.ledger_values import SEEN_LATELY, Claim, HistoryRow, LedgerStatus, Runner, SeenRunner, newest_first
 
 if TYPE_CHECKING:
     from offbeat.core.plan import Portion
@@ -27,7 +27,7 @@ SELECT m.project, m.owner, m.active_rev, coalesce(r.digest, ''), r.activated_at,
   (SELECT count(*) FROM outbox WHERE state = 'claimed'),
   (SELECT count(*) FROM history WHERE state = 'undelivered')
 FROM meta m LEFT JOIN revisions r ON r.rev = m.active_rev"""
-RUNNERS = "SELECT id, role, host, seen_at FROM runners WHERE seen_at > ? ORDER BY seen_at DESC, id"
+RUNNERS = "SELECT id, role, host, pid, seen_at FROM runners WHERE seen_at > ? ORDER BY seen_at DESC, id"
 ACTIVE = "SELECT {column} FROM revisions WHERE rev = (SELECT active_rev FROM meta)"
 ENTRIES = """
 SELECT v.definition, e.last_due FROM versions v JOIN entries e ON e.eno = v.eno WHERE v.valid_until IS NULL ORDER BY e.name"""
@@ -78,13 +78,16 @@ class ReadingSqlite(PlanningSqlite, DispatchingSqlite):
             pending=counts[1],
             claimed=counts[2],
             undelivered=counts[3],
-            runners=tuple(runners),
+            runners=tuple(
+                SeenRunner(runner=Runner(id=id_, host=host, pid=pid, role=role), seen_at=seen_at)
+                for id_, role, host, pid, seen_at in runners
+            ),
             refused=refused,
             refused_whole=bool(whole),
             ahead=belief_of(meta).ahead(now),
         )
 
-    def schedule(self) -> Schedule | None:
+    def schedule(self, revision: int | None = None) -> Schedule | None:
         from offbeat.core.serial import schedule_from_json
 
         return self._active("text", schedule_from_json)
