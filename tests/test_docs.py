@@ -92,7 +92,7 @@ def test_every_key_of_the_schedule_file_is_explained_and_those_for_defaults_are_
     told = {word for cell in cells for word in re.findall(r"`(\w+)`", cell)}
     starred = {word for cell in cells for word in re.findall(r"`(\w+)` \*", cell)}
 
-    assert told == {*settings.TOP, *settings.BROKER, *DIRECTORIES, *entries.KEYS}
+    assert told == {*settings.TOP, *settings.BROKER, *settings.LEDGER, *DIRECTORIES, *entries.KEYS}
     assert starred == set(entries.DEFAULTS)
 
 

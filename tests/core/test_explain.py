@@ -11,7 +11,7 @@ from offbeat.core.cron import parse_cron
 from offbeat.core.explain import explain, policy_words, span_words
 from offbeat.core.explain_cron import cron_words, field_values
 from offbeat.core.explain_rrule import rrule_words
-from offbeat.core.model import CatchUp, Entry, Policy, TaskCall, Timing
+from offbeat.core.model import CatchUp, Entry, Overlap, Policy, TaskCall, Timing
 
 
 @pytest.mark.parametrize(
@@ -339,3 +339,12 @@ def test_jitter_in_percent_is_said_as_one() -> None:
 
 def test_a_zone_that_is_gone_is_said_in_utc() -> None:
     assert explain("at 0", "No/Where") == "Once, at Thu 1 Jan 1970 00:00 in UTC"
+
+
+def test_what_becomes_of_two_at_once_is_said_with_its_longest_time() -> None:
+    policy = Policy(overlap=Overlap.WAIT, max_runtime=3600)
+    entry = Entry(name="a", timing=Timing(recurrence="every 60 0"), call=TaskCall(task="a"), policy=policy)
+
+    assert next(policy_words(entry)) == (
+        "while the one before still runs it waits, and of several the newest (overlap = wait), for 1 hour at most (max_runtime)"
+    )

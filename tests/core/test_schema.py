@@ -15,7 +15,7 @@ from offbeat.core import entries, settings, whens
 from offbeat.core.listing import Kind, Text, TreeFiles
 from offbeat.core.model import DIRECTORIES
 from offbeat.core.parse import parse
-from offbeat.core.schema import OF_BROKER, OF_ENTRIES, SOLAR, schedule_schema
+from offbeat.core.schema import OF_BROKER, OF_ENTRIES, OF_LEDGER, SOLAR, schedule_schema
 from offbeat.errors import Severity
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -28,11 +28,17 @@ GOOD = [
     '[routes]\n"a.*" = "q"\nb = { queue = "c" }',
     '[directories]\nhourly = "5 * * * *"\ndaily = { cron = "30 3 * * *", time_limit = "1h" }',
     '[defaults]\nexpires = "1h"\njitter = "10%"\ngrace = 0\nworkday = "next"\nweekend = ["Fri", "sat"]',
+    '[defaults]\nmax_runtime = "1h"',
+    '[ledger]\nkeep = "90d"\nkeep_rows = 1000000\nkeep_bytes = "1GB"\nafter_restore = "send"',
+    '[ledger]\nkeep_bytes = " 500 MiB "',
+    "[ledger]\nkeep_bytes = 5000000",
     '[calendars]\na = "2026-12-24"\nb = ["a", 2026-12-25, "* * * * sat", "holidays:BG"]',
 ]
 GOOD_ENTRIES = [
     'cron = "30 4 * * mon"\nargs = [1]\nkwargs = { a = 1 }\nqueue = "q"\npriority = 255\nheaders = { x_a = "1" }',
     'every = "1h 30m"\noffset = "5m"\njitter = "5m"\ncatch_up = "none"\nenabled = false\ndescription = "x"',
+    'every = "90s"\noverlap = "skip"\nmax_runtime = "1h"',
+    'every = "90s"\noverlap = "wait"\nmax_runtime = "1h"',
     'every = "90s"\nexpires = 90\ngrace = 0\nserializer = "json"',
     'every = "90s"\nstarts_at = 2026-01-01\nends_at = "2027-01-01T00:00:00Z"\noverlap = "allow"\ntask = "a.b"\nexchange = "e"',
     "at = 2026-03-01T04:30:00Z\nrouting_key = 'r'",
@@ -60,6 +66,13 @@ BAD = [
     "[defaults]\nexpires = 'x'",
     "[calendars]\na = 5",
     "[calendars]\na = [5]",
+    "ledger = 5",
+    "[ledger]\nkeep = 90",
+    "[ledger]\nkeep_rows = 0",
+    "[ledger]\nkeep_bytes = '1 gig'",
+    "[ledger]\nkeep_bytes = 0",
+    "[ledger]\nafter_restore = 'both'",
+    "[ledger]\nretention = '1d'",
     "entries = 5",
     "[entries]\na = 5",
 ]
@@ -128,6 +141,7 @@ BAD_LINES = [
     "workday = 'nxt'",
     "weekend = 'sat'",
     "overlap = 'x'",
+    "overlap = 'skip'\nmax_runtime = 60",
     "command = 5",
     "description = 5",
     "task = ''",
@@ -167,6 +181,7 @@ def test_every_key_that_the_parser_knows_is_in_it_and_no_other() -> None:
 
     assert top.keys() == {*settings.TOP}
     assert top["broker"]["properties"].keys() == {*settings.BROKER} == OF_BROKER.keys()
+    assert top["ledger"]["properties"].keys() == {*settings.LEDGER} == OF_LEDGER.keys()
     assert top["directories"]["properties"].keys() == {*DIRECTORIES}
     assert top["entries"]["additionalProperties"]["properties"].keys() == {*entries.KEYS} == OF_ENTRIES.keys()
     assert top["defaults"]["properties"].keys() == {*entries.DEFAULTS}

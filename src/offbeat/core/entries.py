@@ -7,26 +7,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 from offbeat.core.calendars import Calendars
-from offbeat.core.model import CatchUp, CommandCall, Entry, Json, Policy, TaskCall, Timing
+from offbeat.core.model import CatchUp, CommandCall, Entry, Json, Overlap, Policy, TaskCall, Timing
 from offbeat.core.routes import queue_of
 from offbeat.core.settings import TIME_LIMIT, Directory, Settings, read_zone
 from offbeat.core.table import Table, as_json
 from offbeat.core.tree import Piece, shown_name
 from offbeat.core.whens import EXCLUDING, RECURRENCES, read_instant, read_recurrence, with_exclusions
 
-COMMON = ("timezone", "enabled", "grace", "catch_up", "jitter", "starts_at", "ends_at", "overlap", *EXCLUDING)
+COMMON = (
+    *("timezone", "enabled", "grace", "catch_up", "jitter", "starts_at", "ends_at", "overlap", "max_runtime"),
+    *EXCLUDING,
+)
 OF_TASKS = ("kwargs", "queue", "exchange", "routing_key", "priority", "expires", "headers", "serializer")
 OF_COMMANDS = ("time_limit",)
 DEFAULTS = (*COMMON, *OF_TASKS, *OF_COMMANDS)
 KEYS = (*DEFAULTS, *RECURRENCES, "offset", "task", "command", "args", "description")
-LATER = ("max_runtime", "after_restore", "after", "seed")
+LATER = ("after", "seed")
 _HINTS = {
     "schedule": "use cron, every or at",
     "calendar": 'did you mean "except"?',
     "exclude": 'did you mean "except"?',
     "holidays": 'write except = ["holidays:BG"]',
+    "after_restore": 'it is of all entries: [ledger] with after_restore = "skip"',
     "options": "write its keys (queue, expires, ...) into the entry itself",
 }
 HEADERS = frozenset(  # that Celery's protocol 2 uses itself
@@ -37,6 +42,13 @@ HEADERS = frozenset(  # that Celery's protocol 2 uses itself
     )
 )
 SERIALIZERS = ("json",)
+
+
+class _Slot(TypedDict, total=False):
+    """Of a policy."""
+
+    overlap: Overlap
+    max_runtime: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +67,7 @@ def check_defaults(table: Table | None, calendars: Calendars) -> Mapping[str, ob
     table.check_keys(DEFAULTS, LATER)
     zone = read_zone(table)
     with_exclusions(table, "every 1 0", zone, seed="", calendars=calendars)
-    _policy(table)
+    _policy(table, table.values if "overlap" in table.values else {})
     _span(table, zone)
     _task_options(table, "", routes=(), default_queue="celery")
     table.get("enabled", bool)
@@ -72,7 +84,7 @@ def read_entry(table: Table, name: str, source: Source) -> Entry | None:
     recurrence = read_recurrence(table, zone, name, source.calendars)
     starts_at, ends_at = _span(table, zone)
     enabled = table.get("enabled", bool)
-    policy = _policy(table)
+    policy = _policy(table, own)
     call = _command(table, own, source) if "command" in own else _task(table, own, name, source.settings)
     description = table.text("description") or ""
     if table.bad or recurrence is None or call is None:
@@ -103,7 +115,7 @@ def tree_entry(piece: Piece, directory: Directory, source: Source) -> Entry | No
         ends_at=ends_at,
         enabled=table.get("enabled", bool) is not False,
     )
-    policy = _policy(table)
+    policy = _policy(table, {})
     if piece.task:
         call: TaskCall | CommandCall = _task_options(
             table, settings.task_prefix + piece.file, routes=settings.routes, default_queue=settings.default_queue
@@ -139,17 +151,34 @@ def _span(table: Table, zone: str) -> tuple[int | None, int | None]:
     return starts_at, ends_at
 
 
-def _policy(table: Table) -> Policy:
+def _policy(table: Table, own: Mapping[str, object]) -> Policy:
     catch_up = table.get("catch_up", str)
     if catch_up is not None and catch_up not in tuple(CatchUp):
         table.fail("catch_up", '"catch_up" is not latest, all or none', fix='catch_up = "latest"')
         catch_up = None
-    overlap = table.get("overlap", str)
-    if overlap in ("skip", "wait"):
-        table.not_yet("overlap", f'overlap = "{overlap}" is not yet supported', fix='overlap = "allow", or leave it out')
-    elif overlap not in (None, "allow"):
-        table.fail("overlap", '"overlap" is not allow', fix='overlap = "allow"')
-    return Policy(catch_up=CatchUp(catch_up or "latest"), grace=table.seconds("grace"), **_jitter(table))
+    return Policy(
+        catch_up=CatchUp(catch_up or "latest"), grace=table.seconds("grace"), **_jitter(table), **_overlap(table, own)
+    )
+
+
+def _overlap(table: Table, own: Mapping[str, object]) -> _Slot:
+    """Return the fields of a policy that `overlap` and `max_runtime` say. own: the keys that are not of [defaults]."""
+    written = table.get("overlap", str)
+    if written is not None and written not in tuple(Overlap):
+        table.fail("overlap", '"overlap" is not allow, skip or wait', fix='overlap = "skip" with max_runtime = "1h"')
+        return {}
+    overlap, longest = Overlap(written or Overlap.ALLOW), table.seconds("max_runtime", 1)
+    if overlap is Overlap.ALLOW:
+        if "max_runtime" in own and "max_runtime" not in table.bad:
+            what = '"max_runtime" is for overlap = "skip" or "wait", and this overlap is "allow"'
+            table.fail("max_runtime", what, code="S133", fix='overlap = "skip", or remove max_runtime')
+        return {}
+    if longest is None:
+        if "max_runtime" not in table.bad:
+            what = f'overlap = "{overlap}" needs "max_runtime": how long one may run at most before the next goes ahead anyway'
+            table.fail("overlap", what, fix='max_runtime = "1h"')
+        return {}
+    return {"overlap": overlap, "max_runtime": longest}
 
 
 def _jitter(table: Table) -> dict[str, int]:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 
 from offbeat.core.explain_cron import WEEKDAYS, cron_words, listed
 from offbeat.core.explain_rrule import rrule_words
-from offbeat.core.model import CatchUp, Entry
+from offbeat.core.model import CatchUp, Entry, Overlap
 from offbeat.core.zones import DAY, find_zone
 from offbeat.errors import ScheduleError
 
@@ -76,6 +76,10 @@ def policy_words(entry: Entry) -> Iterator[str]:
         yield (f"sent up to {width} after it is due (jitter), at a place picked by a hash, never past the next due time")
     if policy.grace is not None:
         yield f"given up when it could not be sent within {span_words(policy.grace)} (grace)"
+    if policy.overlap is not Overlap.ALLOW:
+        fate = "is skipped" if policy.overlap is Overlap.SKIP else "waits, and of several the newest"
+        longest = span_words(policy.max_runtime or 0)
+        yield f"while the one before still runs it {fate} (overlap = {policy.overlap}), for {longest} at most (max_runtime)"
     yield _CATCH_UP[policy.catch_up]
 
 

@@ -63,6 +63,7 @@ def _parse(files: TreeFiles, environ: Mapping[str, str], problems: list[Problem]
         default_queue=settings.default_queue,
         routes=settings.routes,
         broker=settings.broker,
+        ledger=settings.ledger,
     )
     return dataclasses.replace(schedule, digest=fingerprint(canonical_text(schedule).encode()))
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from offbeat.core import entries, settings, whens
 from offbeat.core.composite import Workday
-from offbeat.core.model import DIRECTORIES, CatchUp
+from offbeat.core.model import DIRECTORIES, AfterRestore, CatchUp, Overlap
 from offbeat.core.solar import ALIASES, EVENTS
 
 Fragment = Mapping[str, Any]
@@ -60,7 +60,8 @@ OF_ENTRIES: Mapping[str, tuple[str, Fragment]] = {
     ),
     "starts_at": ("only due times from here count", _INSTANT),
     "ends_at": ("only due times up to here count", _INSTANT),
-    "overlap": ("what happens while the one before still runs", {"enum": ["allow"]}),
+    "overlap": ("what happens while the one before still runs", {"enum": [str(each) for each in Overlap]}),
+    "max_runtime": ("with overlap skip or wait: after which the one before counts as ended", _LENGTH),
     "except": ("days off: dates, ranges, cron by the day, holidays:BG, calendars, .ics files", _ITEMS),
     "workday": ("what becomes of a due time on a day off", {"enum": [str(each) for each in Workday]}),
     "weekend": ("days of the week that are off, with workday", {"type": "array", "items": {"type": "string", "pattern": _DAY}}),
@@ -86,6 +87,16 @@ OF_BROKER: Mapping[str, tuple[str, Fragment]] = {
     "default_queue": ("as Celery's task_default_queue", _TEXT),
     "transport_options": ("as Celery's broker_transport_options", _TABLE),
     "ssl": ("true, or kombu's options", {"type": ["boolean", "object"]}),
+}
+_SIZE: Fragment = {"anyOf": [{"type": "string", "pattern": rf"^\s*{settings.SIZE}\s*$"}, {"type": "integer", "minimum": 1}]}
+OF_LEDGER: Mapping[str, tuple[str, Fragment]] = {
+    "keep": ("how long settled occurrences are kept", _LENGTH),
+    "keep_rows": ("how many at most", {"type": "integer", "minimum": 1}),
+    "keep_bytes": ("how large the ledger may grow, as it measures itself", _SIZE),
+    "after_restore": (
+        "what becomes of the time that a restored ledger has forgotten",
+        {"enum": [str(each) for each in AfterRestore]},
+    ),
 }
 _NAMED_QUEUE: Fragment = {
     "anyOf": [_TEXT, {"type": "object", "properties": {"queue": _TEXT}, "required": ["queue"], "additionalProperties": False}]
@@ -117,6 +128,7 @@ def _top() -> Mapping[str, tuple[str, Fragment]]:
             "when the five directories are due",
             _closed(DIRECTORIES, directories),
         ),
+        "ledger": ("what the ledger keeps", _closed(settings.LEDGER, OF_LEDGER)),
         "entries": ("what is due when", {"type": "object", "additionalProperties": entry}),
     }
 

@@ -1,4 +1,4 @@
-"""The top of schedule.toml: project, zone, prefix, [broker], [routes], [directories] and [defaults].
+"""The top of schedule.toml: project, zone, prefix, [broker], [ledger], [routes], [directories] and [defaults].
 
 Never reads an entry. What is wrong with one key counts for that key; without project, prefix or queue no entry means anything.
 """
@@ -10,19 +10,23 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from offbeat.core.cron import cron_warnings
-from offbeat.core.model import DIRECTORIES, BrokerSettings, Json
+from offbeat.core.model import DIRECTORIES, AfterRestore, BrokerSettings, Json, LedgerSettings
 from offbeat.core.recurrence import cron_text
 from offbeat.core.table import Table, as_json
+from offbeat.core.tree import shown_name
 from offbeat.core.zones import is_zone, zone_problem
 from offbeat.errors import Problem, Severity
 
 TOP = (
     *("project", "timezone", "task_prefix", "env_file", "broker_env", "broker", "routes", "defaults", "calendars"),
-    *("directories", "entries"),
+    *("directories", "ledger", "entries"),
 )
 NOT_YET = ("queues", "exchanges", "declare")  # of [broker]
-LATER = ("after_restore", "rules_version", "retention")
+LATER = ("rules_version",)
 BROKER = ("default_queue", "transport_options", "ssl")
+LEDGER = ("keep", "keep_rows", "keep_bytes", "after_restore")
+SIZE = r"([0-9]{1,15})\s*([kKMGT]i?)?B"  # of keep_bytes; GB is of 1000 MB, GiB of 1024 MiB
+_MOST = 1 << 60  # rows or bytes
 TIMES = {  # what Red Hat's crontab used
     "minutely": "* * * * *",
     "hourly": "1 * * * *",
@@ -33,6 +37,10 @@ TIMES = {  # what Red Hat's crontab used
 TIME_LIMIT = 1200  # seconds; OpenShift's, there for a whole directory
 _ADDRESS = "name the variable that has the address: broker_env, or set OFFBEAT_BROKER"
 _HINTS = {"url": _ADDRESS, "broker_url": _ADDRESS, "entry": 'did you mean "entries"?', "tz": 'did you mean "timezone"?'}
+_LEDGER_HINTS = {
+    "retention": 'write [ledger] with keep = "90d"',
+    **{key: f"write it into [ledger]: {key} = ..." for key in LEDGER},
+}
 _HARMLESS = {"url", "broker_url", *NOT_YET}  # keys of [broker] without which messages go the same way
 _VITAL = "every entry depends on it, so the whole file is refused; the last good schedule stays in force"
 
@@ -55,13 +63,14 @@ class Settings:
     default_queue: str
     routes: tuple[tuple[str, str], ...]
     broker: BrokerSettings
+    ledger: LedgerSettings = LedgerSettings()
     directories: Mapping[str, Directory]
     defaults: Mapping[str, object] = field(default_factory=dict)
 
 
 def read_settings(top: Table, environ: Mapping[str, str]) -> Settings | None:
     """Return the settings; None, with problems, when a key is unusable that every entry depends on."""
-    top.check_keys(TOP, LATER, _HINTS)
+    top.check_keys(TOP, LATER, {**_HINTS, **_LEDGER_HINTS})
     top.so.update(dict.fromkeys(("project", "task_prefix", "broker", "routes"), _VITAL))
     project = _project(top, environ)
     zone = read_zone(top)
@@ -73,6 +82,7 @@ def read_settings(top: Table, environ: Mapping[str, str]) -> Settings | None:
     routes = _routes(top.table("routes"), top)
     settings = _broker(top, broker)
     directories = _directories(top.table("directories"), zone)
+    ledger = _ledger(top.table("ledger"))
     if top.bad & {"project", "task_prefix", "broker", "routes"} or (broker and broker.bad - _HARMLESS):
         return None
     return Settings(
@@ -82,6 +92,7 @@ def read_settings(top: Table, environ: Mapping[str, str]) -> Settings | None:
         default_queue=default_queue or "celery",
         routes=routes,
         broker=settings,
+        ledger=ledger,
         directories=directories,
     )
 
@@ -172,6 +183,41 @@ def _broker(top: Table, broker: Table | None) -> BrokerSettings:
             options = {}
         ssl = _json_table(broker, "ssl") if isinstance(broker.values.get("ssl"), dict) else bool(broker.get("ssl", bool))
     return BrokerSettings(broker_env=variable, env_file=env_file, transport_options=options, ssl=ssl)
+
+
+def _ledger(table: Table | None) -> LedgerSettings:
+    """Return what [ledger] says; a key that is wrong counts for nothing."""
+    default = LedgerSettings()
+    if table is None:
+        return default
+    table.check_keys(LEDGER, (), {"retention": 'keep = "90d"', "max_age": 'keep = "90d"'})
+    after = table.get("after_restore", str)
+    if after is not None and after not in tuple(AfterRestore):
+        table.fail("after_restore", '"after_restore" is not skip or send', fix='after_restore = "skip"')
+        after = None
+    return LedgerSettings(
+        keep_seconds=table.seconds("keep", 1) or default.keep_seconds,
+        keep_rows=table.whole("keep_rows", 1, _MOST),
+        keep_bytes=_size(table, "keep_bytes"),
+        after_restore=AfterRestore(after or default.after_restore),
+    )
+
+
+def _size(table: Table, key: str) -> int | None:
+    """Return a number of bytes: "1GB", "500 MiB", or a whole number."""
+    value = table.value(key)
+    if value is None or (isinstance(value, int) and not isinstance(value, bool)):
+        return table.whole(key, 1, _MOST)
+    if not isinstance(value, str):
+        table.wrong_type(key, 'a size like "1GB", or a whole number of bytes', f'{key} = "1GB"')
+        return None
+    found = re.fullmatch(SIZE, value.strip(), re.ASCII)
+    unit = (found[2] or "").upper() if found else ""
+    size = int(found[1]) * (1024 if unit.endswith("I") else 1000) ** " KMGT".index(unit[:1] or " ") if found else 0
+    if 1 <= size <= _MOST:
+        return size
+    table.fail(key, f'"{key}" "{shown_name(value[:40])}" is not a size', fix=f'{key} = "1GB", "500MB" or "2GiB"')
+    return None
 
 
 def _json_table(table: Table, key: str) -> Mapping[str, Json]:

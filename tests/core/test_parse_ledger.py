@@ -1,0 +1,81 @@
+"""What schedule.toml says of overlap and of what the ledger keeps, once it is right."""
+
+from __future__ import annotations
+
+import pytest
+from tests.core.test_parse_schedule import LINK, SCRIPT, one, parsed, tree
+
+from offbeat.core.model import AfterRestore, LedgerSettings, Overlap, Policy
+from offbeat.core.parse import parse
+
+HALF_HOUR = 1800
+
+
+@pytest.mark.parametrize("overlap", [Overlap.SKIP, Overlap.WAIT])
+def test_an_overlap_has_the_longest_time_that_one_may_run(overlap: Overlap) -> None:
+    entry = one(f'every = "1h"\noverlap = "{overlap}"\nmax_runtime = "30m"')
+
+    assert entry.policy == Policy(overlap=overlap, max_runtime=HALF_HOUR)
+
+
+def test_an_entry_that_allows_overlap_has_no_longest_time_whatever_the_defaults_say() -> None:
+    schedule = parsed('[defaults]\noverlap = "skip"\nmax_runtime = "30m"\n[entries.a]\nevery = "1h"\noverlap = "allow"\n')
+
+    assert schedule.entries[0].policy == Policy()
+
+
+def test_the_longest_time_may_be_a_default_of_entries_that_say_overlap_themselves() -> None:
+    text = '[defaults]\nmax_runtime = "30m"\n[entries.a]\nevery = "1h"\n[entries.b]\nevery = "1h"\noverlap = "wait"\n'
+
+    first, second = parsed(text).entries
+
+    assert first.policy == Policy()
+    assert second.policy == Policy(overlap=Overlap.WAIT, max_runtime=HALF_HOUR)
+
+
+def test_a_default_overlap_is_for_links_and_not_for_commands_of_a_directory() -> None:
+    text = 'task_prefix = "p.tasks."\n[defaults]\noverlap = "skip"\nmax_runtime = "30m"\n'
+
+    command, link = parsed(text, LINK, SCRIPT).entries
+
+    assert link.policy == Policy(overlap=Overlap.SKIP, max_runtime=HALF_HOUR)
+    assert command.policy == Policy()
+
+
+def test_what_the_ledger_keeps_is_read() -> None:
+    schedule = parsed('[ledger]\nkeep = "30d"\nkeep_rows = 1000\nkeep_bytes = "1GB"\nafter_restore = "send"\n')
+
+    assert schedule.ledger == LedgerSettings(
+        keep_seconds=30 * 86_400, keep_rows=1000, keep_bytes=1_000_000_000, after_restore=AfterRestore.SEND
+    )
+
+
+def test_without_a_word_the_ledger_keeps_ninety_days_and_sends_nothing_after_a_restore() -> None:
+    assert parsed("").ledger == LedgerSettings(keep_seconds=90 * 86_400, after_restore=AfterRestore.SKIP)
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [
+        ("5000000", 5_000_000),
+        ("'512B'", 512),
+        ("'1kB'", 1000),
+        ("'500 MB'", 500_000_000),
+        ("'2GiB'", 2 << 30),
+        ("'1TB'", 10**12),
+    ],
+)
+def test_a_size_has_decimal_or_binary_units_or_is_a_number_of_bytes(text: str, size: int) -> None:
+    assert parsed(f"[ledger]\nkeep_bytes = {text}\n").ledger.keep_bytes == size
+
+
+def test_a_wrong_key_of_the_ledger_counts_for_nothing_and_the_right_ones_hold() -> None:
+    schedule, problems = parse(tree('[ledger]\nkeep_rows = 5\nkeep_bytes = "x"\n'), {"OFFBEAT_PROJECT": "p"})
+
+    assert schedule is not None
+    assert schedule.ledger == LedgerSettings(keep_rows=5)
+    assert [problem.why for problem in problems] == ["the key counts for nothing; everything else does"]
+
+
+def test_what_the_ledger_keeps_is_part_of_the_digest() -> None:
+    assert parsed("").digest != parsed('[ledger]\nkeep = "1d"\n').digest
