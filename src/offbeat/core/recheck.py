@@ -17,12 +17,13 @@ def decide_at_claim(
     next_due: DueTime | None,
     enabled: bool | None,
     paused: bool,
+    waited: bool = False,
     now: Instant,
 ) -> Reason:
     """Return why a claimed row must not be dispatched any more, NONE when it may (ledger rule 9: late binding).
 
     enabled: None when the entry is gone. next_due: the entry's next usable due time after due_at. What a person fired is only
-    held to its grace.
+    held to its grace. waited: for the end of another occurrence of its entry; then it was not missed for being late.
     """
     if policy.grace is not None and send_at + policy.grace < now:
         return Reason.TOO_LATE
@@ -35,4 +36,4 @@ def decide_at_claim(
     late = now - send_at > PUNCTUAL
     if policy.catch_up is CatchUp.LATEST and late and next_due is not None and next_due <= now:
         return Reason.COALESCED
-    return Reason.MISSED if policy.catch_up is CatchUp.NONE and late else Reason.NONE
+    return Reason.MISSED if policy.catch_up is CatchUp.NONE and late and not waited else Reason.NONE

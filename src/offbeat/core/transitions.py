@@ -13,7 +13,22 @@ from itertools import islice
 from math import floor
 from typing import TYPE_CHECKING
 
-from offbeat.core.model import PUNCTUAL, RANK, CommandCall, DueTime, Entry, Instant, Reason, State, TaskCall, Timing
+from offbeat.core.model import (
+    PUNCTUAL,
+    RANK,
+    CommandCall,
+    DueTime,
+    Entry,
+    Instant,
+    Key,
+    Kind,
+    Overlap,
+    Policy,
+    Reason,
+    State,
+    TaskCall,
+    Timing,
+)
 from offbeat.errors import ScheduleError
 
 if TYPE_CHECKING:
@@ -25,6 +40,7 @@ SECOND_LOOK = 5.0  # seconds between the first look that doubts the clock and on
 HEARTBEAT = 60.0  # seconds without a sign of life after which a supervisor counts as gone
 RETENTION = 90 * 86_400  # seconds that settled rows, gaps and outputs are kept
 KEPT_BEHIND = 7 * 86_400  # seconds before the smallest cursor that are never pruned
+SET_BACK = 60.0  # seconds that a clock may be set back without letting go of what is held
 COUNTED = 1_000_000  # due times of a gap that are counted one by one at most
 
 _ENDED = RANK[State.SUCCEEDED]
@@ -75,6 +91,41 @@ def judge_report(held: State, why: Reason, state: State, *, mine: bool) -> Verdi
     if held is State.FAILED and why is Reason.RUNNER_DIED:
         return Verdict.WRITTEN if RANK[state] == _ENDED else Verdict.REFUSED
     return Verdict.WRITTEN if RANK[state] > RANK[held] else Verdict.REFUSED
+
+
+class Turn(StrEnum):
+    """What becomes of a row that is about to be claimed, as far as other occurrences of its entry go."""
+
+    GO = "go"  # it is claimed, and takes the slot where its policy has one
+    SKIP = "skip"  # it becomes skipped(overlap)
+    WAIT = "wait"  # it becomes WAITING until the slot is free, and what waited before becomes skipped(overlap)
+
+
+def slot_seconds(policy: Policy | None, kind: Kind) -> int:
+    """Return for how long a row of this kind takes its entry's slot, 0 when it takes none. policy: None without an entry."""
+    if policy is None or policy.overlap is Overlap.ALLOW or kind is Kind.MANUAL:
+        return 0
+    return policy.max_runtime or 0
+
+
+def is_held(until: Instant, now: Instant, seconds: int) -> bool:
+    """Return whether a slot that was taken for `seconds` until `until` still is: a time much further ahead is a wrong clock's."""
+    return seconds > 0 and now < until <= now + seconds + SET_BACK
+
+
+def judge_slot(
+    key: Key, policy: Policy | None, *, holder: tuple[Key, Instant] | None, waiting: Key | None, now: Instant
+) -> Turn:
+    """Judge whether a row may go now. holder: who took the entry's slot, and until when. waiting: what waits for it already.
+
+    Taking it twice for the same occurrence is fine. Of two that would wait the one that was due later does.
+    """
+    seconds = slot_seconds(policy, key.kind)
+    if holder is None or holder[0] == key or not is_held(holder[1], now, seconds):
+        return Turn.GO
+    if policy is None or policy.overlap is Overlap.SKIP or (waiting is not None and waiting.due_at > key.due_at):
+        return Turn.SKIP
+    return Turn.WAIT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -270,13 +321,29 @@ def shares(limit: int, waiting: Sequence[int]) -> tuple[int, ...]:
     return tuple(given)
 
 
-def prunable(now: Instant, soonest_due: DueTime | None) -> DueTime:
-    """Return up to which due time settled rows may go: past the retention, and a week behind everything undecided.
+def prunable(now: Instant, soonest_due: DueTime | None, keep_seconds: int = RETENTION) -> DueTime:
+    """Return up to which due time settled rows are too old: past the retention, and a week behind everything undecided."""
+    return min(floor(now) - keep_seconds, never_above(now, soonest_due))
+
+
+def never_above(now: Instant, soonest_due: DueTime | None) -> DueTime:
+    """Return up to which due time settled rows may go at all, however many there are.
 
     soonest_due: the smallest next_due of all groups, None without: what is before it is decided, whatever a cursor says.
     """
     decided = floor(now) if soonest_due is None else min(floor(now), soonest_due - 1)
-    return min(floor(now) - RETENTION, decided - KEPT_BEHIND)
+    return decided - KEPT_BEHIND
+
+
+def set_back(validity: tuple[DueTime, DueTime | None], to: DueTime) -> tuple[DueTime, DueTime | None]:
+    """Return the validity [from, until) of a version after a rewind: what began or ended after `to` + 1 does so there."""
+    valid_from, valid_until = validity
+    return min(valid_from, to + 1), None if valid_until is None else min(valid_until, to + 1)
+
+
+def by_whom(who: str, note: str) -> str:
+    """Return who did something by hand, and why, as a row's note."""
+    return f"{who}: {note}" if note else who
 
 
 def queue_of(call: TaskCall | CommandCall) -> str:
