@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path
-from typing import cast
+from typing import TypeAlias, cast
 
 import pytest
 from tests.ports.ledger_world import NOON, Twice
@@ -15,28 +15,42 @@ from offbeat.ports.ledger import Ledger
 from offbeat.ports.ledger_memory import LedgerMemory
 from offbeat.ports.ledger_sqlite import LedgerSqlite, Place
 
+Handles: TypeAlias = Callable[[], Ledger]  # opens one more handle on one store
+
 
 @pytest.fixture
 def clock() -> FakeClock:
     return FakeClock(float(NOON))
 
 
-@pytest.fixture(params=["memory", "sqlite", "memory, each message twice", "sqlite, each message twice"])
-def handles(request: pytest.FixtureRequest, clock: FakeClock, tmp_path: Path) -> Iterator[Callable[[], Ledger]]:
+def _memory(request: pytest.FixtureRequest, clock: FakeClock, stack: ExitStack) -> Handles:
+    ledger = LedgerMemory(clock=clock, project="shop", owner="host:/tree")
+    return lambda: ledger
+
+
+def _sqlite(request: pytest.FixtureRequest, clock: FakeClock, stack: ExitStack) -> Handles:
+    folder: Path = request.getfixturevalue("tmp_path")
+    place = Place(path=str(folder / "state" / "ledger.sqlite3"), project="shop", owner="host:/tree")
+    return lambda: stack.enter_context(closing(LedgerSqlite(place, clock=clock)))
+
+
+# Each makes a new, empty store. What it opens is closed by the stack; a server's fixture is asked for by its name.
+STORES: dict[str, Callable[[pytest.FixtureRequest, FakeClock, ExitStack], Handles]] = {
+    "memory": _memory,
+    "sqlite": _sqlite,
+}
+
+
+@pytest.fixture(params=[*STORES, *(f"{store}, each message twice" for store in STORES)])
+def handles(request: pytest.FixtureRequest, clock: FakeClock) -> Iterator[Handles]:
     """Return a function that opens one more handle on one store."""
     store, _, twice = str(request.param).partition(",")
-    memory: Ledger = LedgerMemory(clock=clock, project="shop", owner="host:/tree")
-    place = Place(path=str(tmp_path / "state" / "ledger.sqlite3"), project="shop", owner="host:/tree")
     with ExitStack() as stack:
-
-        def one_more() -> Ledger:
-            plain = memory if store == "memory" else stack.enter_context(closing(LedgerSqlite(place, clock=clock)))
-            return cast("Ledger", Twice(plain)) if twice else plain
-
-        yield one_more
+        one_more = STORES[store](request, clock, stack)
+        yield lambda: cast("Ledger", Twice(one_more())) if twice else one_more()
 
 
 @pytest.fixture
-def ledger(handles: Callable[[], Ledger]) -> Ledger:
+def ledger(handles: Handles) -> Ledger:
     """Return a new, empty ledger."""
     return handles()

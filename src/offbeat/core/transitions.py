@@ -109,7 +109,7 @@ def slot_seconds(policy: Policy | None, kind: Kind) -> int:
 
 
 def is_held(until: Instant, now: Instant, seconds: int) -> bool:
-    """Return whether a slot that was taken for `seconds` until `until` still is: a time much further ahead is a wrong clock's."""
+    """Return whether a slot taken for `seconds` until `until` still is; a time much further ahead is a wrong clock's."""
     return seconds > 0 and now < until <= now + seconds + SET_BACK
 
 

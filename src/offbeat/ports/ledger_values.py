@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 LEASE = 10.0  # seconds that a claim holds
 LONGEST_HOLD = 600.0  # seconds for which a slot can be asked at most
 LONGEST_WAIT = 300.0  # seconds after which what is handed back must be tried again
+MOST_BACKFILLED = 5_000  # rows of one backfill that are recorded at once
 SEEN_LATELY = 86_400.0  # seconds for which status names a runner after its last sign of life
 SETTLES = (State.PENDING, State.DISPATCHED, State.SKIPPED, State.UNDELIVERED)  # what an outcome may say
 

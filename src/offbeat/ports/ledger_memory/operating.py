@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from math import floor
 
-from offbeat.core.model import PUNCTUAL, SHARD, Cause, CommandCall, Entry, Instant, Key, Kind, Schedule, State, TaskCall
+from offbeat.core.model import PUNCTUAL, SHARD, Cause, CommandCall, Entry, Instant, Key, Kind, Schedule, TaskCall
 from offbeat.core.transitions import boundary, compare, is_stale, just_passed, next_due
-from offbeat.ports.ledger_memory.shelves import Pause, Row, Shard, Shelves, Version
+from offbeat.ports.ledger_memory.pausing import PausingMemory
+from offbeat.ports.ledger_memory.shelves import Kept, Row, Shard, Version
+from offbeat.ports.ledger_memory.slots import SlotsMemory
 from offbeat.ports.ledger_values import COMPILED, Origin, Runner, Slot, clock_not_believed, unknown_entry
 
 
-class OperatingMemory(Shelves):
-    """activate, refuse, fire, slot, pause, resume."""
+class OperatingMemory(PausingMemory, SlotsMemory):
+    """activate, refuse, fire, slot."""
 
     def activate(
         self, schedule: Schedule, stamp: str, problems: str = "", *, known: str | None = None, origin: Origin = COMPILED
@@ -19,13 +21,15 @@ class OperatingMemory(Shelves):
         now = self.clock.now()
         if not self.belief.holds(now):
             raise clock_not_believed(self.where)
-        if is_stale(self.stamp, stamp, known):
+        if (self.deployed and not origin.deployed) or is_stale(self.stamp, stamp, known):
             return 0
+        self.deployed = self.deployed or origin.deployed
         self.stamp, self.problems, self.refused_whole = stamp, problems, False
         if self.active is not None and schedule.digest and self.active.digest == schedule.digest:
+            self.kept[-1].origin = origin if origin.deployed else self.kept[-1].origin
             return self.revision
         self._compile(schedule, now)
-        self.active, self.activated_at, self.revision = schedule, now, self.revision + 1
+        self.kept.append(Kept(schedule=schedule, activated_at=now, origin=origin))
         return self.revision
 
     def _compile(self, schedule: Schedule, now: Instant) -> None:
@@ -88,6 +92,7 @@ class OperatingMemory(Shelves):
         for due_at in just_passed(entry.timing, now):
             key = Key(eno=eno, due_at=due_at)
             if key not in self.rows and self.decided_in_gap(eno, due_at) is None:
+                self.seq += 1
                 self.rows[key] = Row(key=key, send_at=due_at, cause=Cause.SCHEDULE, recorded_at=now, next_try_at=float(due_at))
                 self.last_due[eno] = max(due_at, self.last_due.get(eno, due_at))
 
@@ -102,27 +107,22 @@ class OperatingMemory(Shelves):
         eno = self.number_of(name)
         known = [r for r in self.rows.values() if (r.key.eno, r.key.kind, r.key.kind_id) == (eno, Kind.MANUAL, token)]
         if known:
-            return self._known(known[0], runner, now)
+            return self._held(known[0], runner, now)
         key = Key(eno=eno, due_at=floor(now), kind=Kind.MANUAL, kind_id=token)
         return self._born(Row(key=key, send_at=key.due_at, cause=Cause.MANUAL, recorded_at=now, call=call), runner, now)
 
     def slot(self, runner: Runner, name: str, due_at: int) -> Slot:
         now = self.clock.now()
-        eno = self.enos.get(name)
-        if eno is None or self.open_version(eno) is None:
-            raise unknown_entry(name, self.where)
-        key = Key(eno=eno, due_at=due_at)
+        key = Key(eno=self.present(name), due_at=due_at)
         if key in self.rows:
-            return self._known(self.rows[key], runner, now)
-        if gap := self.decided_in_gap(eno, due_at):
-            return Slot(key=key, claim=None, state=State.SKIPPED, reason=gap.reason)
-        if due_at <= self.last_due.get(eno, due_at - 1):
-            return Slot(key=key, claim=None, state=State.DISPATCHED)
-        self.last_due[eno] = due_at
+            return self._held(self.rows[key], runner, now)
+        if known := self.known(key):
+            return known
+        self.last_due[key.eno] = due_at
         cause = Cause.CATCH_UP if now - due_at > PUNCTUAL else Cause.SCHEDULE
         return self._born(Row(key=key, send_at=min(due_at, floor(now)), cause=cause, recorded_at=now), runner, now)
 
-    def _known(self, row: Row, runner: Runner, now: Instant) -> Slot:
+    def _held(self, row: Row, runner: Runner, now: Instant) -> Slot:
         held = self.claims(self.held_by(runner, [row.key], now), now)
         return Slot(
             key=row.key,
@@ -136,25 +136,5 @@ class OperatingMemory(Shelves):
         row.next_try_at = float(row.send_at)
         self.rows[row.key] = row
         self.seq += 1
-        return Slot(key=row.key, claim=self.claims([self.hold(row, runner, now)], now)[0], state=row.state)
-
-    def pause(self, name: str, who: str, note: str, until: Instant | None = None) -> None:
-        now = self.clock.now()
-        eno = self._whom(name)
-        for pause in self.intervals:
-            if pause.eno == eno and pause.holds(now):
-                pause.until_at, pause.who, pause.note = until, who, note
-                return
-        self.intervals.append(Pause(eno=eno, from_at=now, until_at=until, who=who, note=note))
-
-    def resume(self, name: str) -> None:
-        now = self.clock.now()
-        eno = self._whom(name)
-        for pause in self.intervals:
-            if pause.eno == eno and pause.holds(now):
-                pause.until_at = now
-
-    def _whom(self, name: str) -> int | None:
-        if name and name not in self.enos:
-            raise unknown_entry(name, self.where)
-        return self.enos[name] if name else None
+        begun = self.claims(self.begin([row], runner, now), now)
+        return Slot(key=row.key, claim=begun[0] if begun else None, state=row.state, reason=row.reason)

@@ -8,13 +8,14 @@ from math import inf
 from offbeat.core.model import Instant, Key, Lane, Reason, State
 from offbeat.core.plan import Group, Heir, Member, PlannedRow, Portion, Window
 from offbeat.core.transitions import HEARTBEAT, look_at_clock
-from offbeat.ports.ledger_memory.shelves import KeptGap, Row, Shard, Shelves, Version
-from offbeat.ports.ledger_values import LEASE, LONGEST_WAIT, Claim, Outlook, Runner
+from offbeat.ports.ledger_memory.shelves import UNSETTLED, KeptGap, Row, Shard, Version
+from offbeat.ports.ledger_memory.slots import SlotsMemory
+from offbeat.ports.ledger_values import Claim, Outlook, Runner
 
 RUNNING = (State.DISPATCHED, State.STARTED, State.RETRYING)
 
 
-class PlanningMemory(Shelves):
+class PlanningMemory(SlotsMemory):
     """look, take, record."""
 
     def look(self, runner: Runner) -> Outlook:
@@ -35,6 +36,9 @@ class PlanningMemory(Shelves):
             believe_at=self.belief.believe_at,
             failed_at=max((r.finished_at or 0.0 for r in self.rows.values() if r.state is State.FAILED), default=0.0),
             ahead=self.belief.ahead(now),
+            deployed=self.deployed,
+            seq=self.seq,
+            born=self.born,
         )
 
     def _give_up_the_dead(self, now: Instant) -> None:
@@ -47,13 +51,7 @@ class PlanningMemory(Shelves):
 
     def _wake_at(self, now: Instant) -> Instant:
         instants: list[Instant] = [group.next_due for group in self.groups.values() if group.next_due is not None]
-        for row in self.rows.values():
-            if row.state is State.PENDING:
-                is_wrong = row.next_try_at > now + LONGEST_WAIT and row.send_at <= now
-                instants.append(now if is_wrong else row.next_try_at)
-            elif row.state is State.CLAIMED:
-                is_wrong = row.lease_until > now + 2 * LEASE and row.send_at <= now
-                instants.append(now if is_wrong else row.lease_until)
+        instants.extend(self.try_at(row, now) for row in self.rows.values() if row.state in UNSETTLED)
         return min(instants, default=inf)
 
     def changed(self) -> bool:
@@ -128,7 +126,7 @@ class PlanningMemory(Shelves):
             self.gaps.append(
                 KeptGap(gid=window.gid, eno=gap.eno, after=gap.after, until=gap.until, reason=gap.reason, recorded_at=now)
             )
-        claimed = []
+        born = []
         for planned in window.rows:
             self.last_due[planned.eno] = max(planned.due_at, self.last_due.get(planned.eno, planned.due_at))
             row = self._row(planned, now)
@@ -136,8 +134,8 @@ class PlanningMemory(Shelves):
                 continue
             self.rows[row.key] = row
             if row.state is State.PENDING and row.send_at <= now and row.lane is Lane.LIVE:
-                claimed.append(self.hold(row, runner, now))
-        return claimed
+                born.append(row)
+        return self.begin(born, runner, now)
 
     def _row(self, planned: PlannedRow, now: Instant) -> Row:
         skipped = planned.reason is not Reason.NONE

@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from offbeat.core.model import BrokerSettings, Cause, DueTime, Entry, Instant, Key, Kind, Schedule, State
+from offbeat.core.model import BrokerSettings, Cause, DueTime, Entry, Instant, Key, Kind, LedgerSettings, Schedule, State
 from offbeat.core.plan import Portion
 from offbeat.core.transitions import Tally, tally
 from offbeat.ports.ledger_memory.dispatching import DispatchingMemory
 from offbeat.ports.ledger_memory.planning import PlanningMemory
 from offbeat.ports.ledger_memory.shelves import UNSETTLED, KeptGap, Row
-from offbeat.ports.ledger_values import SEEN_LATELY, Claim, HistoryRow, LedgerStatus, SeenRunner, newest_first
+from offbeat.ports.ledger_values import (
+    COMPILED,
+    SEEN_LATELY,
+    Claim,
+    HistoryRow,
+    LedgerStatus,
+    Revision,
+    SeenRunner,
+    newest_first,
+)
 
 
 class ReadingMemory(PlanningMemory, DispatchingMemory):
-    """status, schedule, broker_settings, entries, history, peek, output."""
+    """status, schedule, revisions, settings, entries, history, failures, peek, output."""
 
     def status(self) -> LedgerStatus:
         now = self.clock.now()
@@ -28,7 +37,7 @@ class ReadingMemory(PlanningMemory, DispatchingMemory):
             schema=0,
             revision=self.revision,
             digest=self.active.digest if self.active else "",
-            activated_at=self.activated_at,
+            activated_at=self.kept[-1].activated_at if self.kept else None,
             now=now,
             next_due=self.soonest_due(),
             pending=states.count(State.PENDING),
@@ -38,10 +47,38 @@ class ReadingMemory(PlanningMemory, DispatchingMemory):
             refused=self.problems,
             refused_whole=self.refused_whole,
             ahead=self.belief.ahead(now),
+            waiting=states.count(State.WAITING),
+            waits_since=self._waits_since(now),
+            origin=self.kept[-1].origin if self.kept else COMPILED,
+            deployed=self.deployed,
+            restored_at=self.restored_at,
         )
 
+    def _waits_since(self, now: Instant) -> DueTime | None:
+        waiting = (row.send_at for row in self.rows.values() if row.state in (State.PENDING, State.WAITING))
+        return min((send_at for send_at in waiting if send_at <= now), default=None)
+
     def schedule(self, revision: int | None = None) -> Schedule | None:
-        return self.active if revision in (None, self.revision) else None
+        if revision is None:
+            return self.active
+        return self.kept[revision - 1].schedule if 0 < revision <= len(self.kept) else None
+
+    def revisions(self, limit: int) -> Sequence[Revision]:
+        found = [
+            Revision(
+                number=number,
+                digest=kept.schedule.digest,
+                activated_at=kept.activated_at,
+                origin=kept.origin,
+                entries=len(kept.schedule.entries),
+                active=number == self.revision,
+            )
+            for number, kept in enumerate(self.kept, start=1)
+        ]
+        return found[::-1][:limit]
+
+    def ledger_settings(self) -> LedgerSettings:
+        return self.active.ledger if self.active else LedgerSettings()
 
     def broker_settings(self) -> BrokerSettings | None:
         return self.active.broker if self.active else None

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 
 from offbeat.core.model import RANK, Instant, Key, State
 from offbeat.core.transitions import Verdict, judge_report
-from offbeat.ports.ledger_memory.shelves import Row, Shelves
+from offbeat.ports.ledger_memory.shelves import Row
+from offbeat.ports.ledger_memory.slots import SlotsMemory
 from offbeat.ports.ledger_values import LONGEST_HOLD, Report, Runner
 
 
-class ReportingMemory(Shelves):
+class ReportingMemory(SlotsMemory):
     """report, occupy, vacate, admit."""
 
     def report(self, runner: Runner, reports: Sequence[Report]) -> Sequence[Key]:
@@ -26,6 +27,10 @@ class ReportingMemory(Shelves):
         if verdict is Verdict.WRITTEN:
             self._tell(row, report, now)
             row.owner = runner.id
+            if RANK[row.state] < RANK[State.SUCCEEDED]:
+                self.prolong(row, now)
+            else:
+                self.free(row, now)
         return verdict is not Verdict.REFUSED
 
     def _tell(self, row: Row, report: Report, now: Instant) -> None:

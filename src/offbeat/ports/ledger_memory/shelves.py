@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
@@ -22,7 +23,7 @@ from offbeat.core.model import (
 )
 from offbeat.core.transitions import Belief, Span, bounds, expiry, is_empty, queue_of, usable_after
 from offbeat.ports.clock import Clock
-from offbeat.ports.ledger_values import LEASE, Claim, Runner
+from offbeat.ports.ledger_values import LEASE, Claim, Origin, Runner
 
 UNSETTLED = (State.PENDING, State.WAITING, State.CLAIMED)
 
@@ -51,6 +52,7 @@ class Row:
     finished_at: Instant | None = None
     note: str = ""
     exit_status: int | None = None
+    waited: bool = False  # for the end of another occurrence
     output: bytes | None = None
 
 
@@ -112,6 +114,7 @@ class Pause:
     until_at: Instant | None
     who: str
     note: str
+    once: bool = False  # a skip of one due time
 
     def holds(self, now: Instant) -> bool:
         """Return whether it holds now."""
@@ -126,6 +129,15 @@ class Seen:
     seen_at: Instant
 
 
+@dataclass(slots=True, kw_only=True)
+class Kept:
+    """A revision as it is kept. Its number is its place, from 1."""
+
+    schedule: Schedule
+    activated_at: Instant
+    origin: Origin
+
+
 class Shelves:
     """The state. Numbers of entries, versions and groups count from 1, in the order in which they came."""
 
@@ -134,9 +146,10 @@ class Shelves:
         self.project = project
         self.owner = owner
         self.where = where
-        self.active: Schedule | None = None
-        self.revision = 0
-        self.activated_at: Instant | None = None
+        self.born = os.urandom(8).hex()
+        self.kept: list[Kept] = []  # revisions, oldest first; the newest is in force
+        self.deployed = False
+        self.restored_at: Instant | None = None
         self.stamp = ""
         self.problems = ""
         self.refused_whole = False
@@ -153,8 +166,19 @@ class Shelves:
         self.gaps: list[KeptGap] = []
         self.intervals: list[Pause] = []
         self.seen: dict[str, Seen] = {}
+        self.slots: dict[int, tuple[Key, Instant]] = {}  # by entry: who has it, until when
         self.busy: dict[str, tuple[str, Instant]] = {}
         self.admitted: dict[str, int] = {}
+
+    @property
+    def revision(self) -> int:
+        """Return the number of the active revision, 0 before the first."""
+        return len(self.kept)
+
+    @property
+    def active(self) -> Schedule | None:
+        """Return the active revision's schedule."""
+        return self.kept[-1].schedule if self.kept else None
 
     def number_of(self, name: str) -> int:
         """Return the entry's number; a new name gets one."""
@@ -183,8 +207,8 @@ class Shelves:
         return None
 
     def is_paused(self, eno: int, now: Instant) -> bool:
-        """Return whether a pause of the entry, or of all, holds now."""
-        return any(pause.holds(now) for pause in self.intervals if pause.eno in (None, eno))
+        """Return whether a pause of the entry, or of all, holds now; a skip of one due time pauses no other one."""
+        return any(pause.holds(now) for pause in self.intervals if pause.eno in (None, eno) and not pause.once)
 
     def pauses_of(self, eno: int, after: DueTime) -> tuple[tuple[Instant, Instant | None], ...]:
         """Return the pauses of the entry, and of all, that reach beyond `after`, in the order in which they were made."""
@@ -235,6 +259,7 @@ class Shelves:
             expires_at=row.expires_at,
             last_error=row.note,
             paused=self.is_paused(row.key.eno, now),
+            waited=row.waited,
         )
 
     def _next_due(self, key: Key) -> DueTime | None:

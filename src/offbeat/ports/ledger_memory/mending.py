@@ -1,0 +1,75 @@
+"""The ledger in memory: the ways back from a wrong future, and from an older state."""
+
+from __future__ import annotations
+
+from math import floor
+
+from offbeat.core.model import DueTime, Kind, Reason, State
+from offbeat.core.transitions import Belief, next_due, set_back
+from offbeat.ports.ledger_memory.shelves import UNSETTLED, KeptGap, Shard
+from offbeat.ports.ledger_memory.slots import SlotsMemory
+from offbeat.ports.ledger_values import Runner, clock_not_believed
+
+UNDONE = (State.PENDING, State.WAITING, State.SKIPPED)  # of these a rewind forgets what was due later
+
+
+class MendingMemory(SlotsMemory):
+    """rewind, restored."""
+
+    def rewind(self, to: DueTime, who: str) -> int:
+        moved = {gid for gid, group in self.groups.items() if group.cursor > to}
+        touched = moved | self._set_versions_back(to)
+        for gid in touched:
+            group = self.groups[gid]
+            group.cursor, group.version = min(group.cursor, to), group.version + 1
+            group.next_due = self._soonest(group)
+        for row in [r for r in self.rows.values() if r.key.due_at > to and r.key.kind is Kind.SCHEDULE and r.state in UNDONE]:
+            del self.rows[row.key]
+        self.gaps = [gap for gap in self.gaps if gap.after < to]
+        for gap in self.gaps:
+            gap.until = min(gap.until, to)
+        for eno, last_due in self.last_due.items():
+            staying = [row.key.due_at for row in self.rows.values() if (row.key.eno, row.key.kind) == (eno, Kind.SCHEDULE)]
+            self.last_due[eno] = min(last_due, max([to, *staying]))
+        self.pruned_through = None if self.pruned_through is None else min(self.pruned_through, to)
+        self.belief = Belief(newest=self.clock.now())
+        self.seq += 1
+        return len(moved)
+
+    def _set_versions_back(self, to: DueTime) -> set[int]:
+        touched = set()
+        for version in (version for versions in self.versions.values() for version in versions):
+            validity = version.valid_from, version.valid_until
+            version.valid_from, version.valid_until = set_back(validity, to)
+            if validity != (version.valid_from, version.valid_until) and version.gid is not None:
+                touched.add(version.gid)
+        return touched
+
+    def _soonest(self, group: Shard) -> DueTime | None:
+        return next_due([version.span for version in group.versions if version.yields], group.cursor)
+
+    def restored(self, runner: Runner, seq: int, *, skip: bool) -> bool:
+        now = self.clock.now()
+        if self.seq >= seq:
+            return False
+        if skip and not self.belief.holds(now):
+            raise clock_not_believed(self.where)
+        self.seq, self.restored_at = seq + 1, now
+        if not skip:
+            return True
+        for row in self.rows.values():
+            if row.state in UNSETTLED:
+                row.state, row.reason = State.SKIPPED, Reason.RESTORED
+                self.slots = {eno: held for eno, held in self.slots.items() if held[0] != row.key}
+        for group in self.groups.values():
+            self._forget(group, floor(now), now)
+        return True
+
+    def _forget(self, group: Shard, until: DueTime, now: float) -> None:
+        if group.cursor >= until:
+            return
+        if group.next_due is not None and group.next_due <= until:
+            gap = KeptGap(gid=group.gid, eno=None, after=group.cursor, until=until, reason=Reason.RESTORED, recorded_at=now)
+            self.gaps.append(gap)
+        group.cursor = until
+        group.next_due = self._soonest(group)

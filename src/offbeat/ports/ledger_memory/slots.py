@@ -1,0 +1,80 @@
+"""The ledger in memory: which occurrence has its entry's slot (overlap), and what waits for it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from offbeat.core.model import Instant, Policy, Reason, State
+from offbeat.core.transitions import Turn, is_held, judge_slot, slot_seconds
+from offbeat.ports.ledger_memory.shelves import Row, Shelves
+from offbeat.ports.ledger_values import LEASE, LONGEST_WAIT, Runner
+
+
+class SlotsMemory(Shelves):
+    """Rows become claimed by `begin` only, wherever that happens."""
+
+    def begin(self, rows: Iterable[Row], runner: Runner, now: Instant) -> list[Row]:
+        """Give the rows to the runner, one after the other; return those whose turn it is. The others are skipped or wait."""
+        return [row for row in rows if self._begun(row, runner, now)]
+
+    def _begun(self, row: Row, runner: Runner, now: Instant) -> bool:
+        eno = row.key.eno
+        policy, holder, waiting = self.policy_of(eno), self.slots.get(eno), self.waiting_of(eno)
+        turn = judge_slot(row.key, policy, holder=holder, waiting=waiting.key if waiting else None, now=now)
+        if turn is Turn.GO:
+            self.hold(row, runner, now)
+            self._take(row, now)
+            return True
+        if turn is Turn.WAIT and holder is not None:
+            if waiting is not None and waiting is not row:
+                waiting.state, waiting.reason = State.SKIPPED, Reason.OVERLAP
+            row.state, row.owner, row.waited, row.next_try_at = State.WAITING, "", True, holder[1]
+        else:
+            row.state, row.reason = State.SKIPPED, Reason.OVERLAP
+        return False
+
+    def policy_of(self, eno: int) -> Policy | None:
+        """Return the entry's policy that holds now, None when it is not in the active revision."""
+        version = self.open_version(eno)
+        return version.entry.policy if version else None
+
+    def waiting_of(self, eno: int) -> Row | None:
+        """Return what waits for the entry's slot."""
+        return next((row for row in self.rows.values() if row.key.eno == eno and row.state is State.WAITING), None)
+
+    def still_waits(self, row: Row, now: Instant) -> bool:
+        """Return whether the slot that a WAITING row waits for is not free yet."""
+        return is_held(row.next_try_at, now, slot_seconds(self.policy_of(row.key.eno), row.key.kind))
+
+    def _take(self, row: Row, now: Instant) -> None:
+        seconds = slot_seconds(self.policy_of(row.key.eno), row.key.kind)
+        if seconds:
+            self.slots[row.key.eno] = (row.key, now + seconds)
+
+    def prolong(self, row: Row, now: Instant) -> None:
+        """Hold the slot until max_runtime from now, unless another occurrence has it; what waits waits as long."""
+        policy, holder = self.policy_of(row.key.eno), self.slots.get(row.key.eno)
+        if judge_slot(row.key, policy, holder=holder, waiting=None, now=now) is not Turn.GO:
+            return
+        self._take(row, now)
+        waiting, held = self.waiting_of(row.key.eno), self.slots.get(row.key.eno)
+        if waiting is not None and held is not None:
+            waiting.next_try_at = held[1]
+
+    def free(self, row: Row, now: Instant) -> None:
+        """Free the slot if the row has it; what waits for it is pending, to be claimed now."""
+        holder = self.slots.get(row.key.eno)
+        if holder is None or holder[0] != row.key:
+            return
+        del self.slots[row.key.eno]
+        waiting = self.waiting_of(row.key.eno)
+        if waiting is not None:
+            waiting.state, waiting.next_try_at = State.PENDING, now
+
+    def try_at(self, row: Row, now: Instant) -> Instant:
+        """Return when to claim an unsettled row; what was held in a wrong future is to be claimed at once."""
+        if row.state is State.WAITING:
+            return row.next_try_at if self.still_waits(row, now) else min(row.next_try_at, now)
+        claimed = row.state is State.CLAIMED
+        instant, longest = (row.lease_until, 2 * LEASE) if claimed else (row.next_try_at, LONGEST_WAIT)
+        return now if instant > now + longest and row.send_at <= now else instant
