@@ -100,7 +100,9 @@ def test_long_words_are_cut_and_an_error_without_words_gives_its_name() -> None:
     assert words.of(TimeoutError(), "") == "TimeoutError"
 
 
-@pytest.mark.parametrize("code", [faults.DOWN, faults.LOGIN, faults.ADDRESS, faults.UNROUTABLE, faults.REFUSED, faults.PACKAGE])
+@pytest.mark.parametrize(
+    "code", [faults.DOWN, faults.LOGIN, faults.ADDRESS, faults.UNROUTABLE, faults.REFUSED, faults.PACKAGE, faults.BLOCKED]
+)
 def test_each_fault_has_a_problem_with_all_its_parts(code: str) -> None:
     problem = faults.broker_problem(Delivery(error="its words", code=code), "redis://h/0", entry="weekly_report")
 
@@ -117,4 +119,6 @@ def test_a_missing_package_is_named_as_it_is_installed() -> None:
 
     assert delivery.code == faults.PACKAGE
     assert faults.broker_problem(delivery, "broker redis://h").fix == "pip install 'offbeat[redis]'"
-    assert "boto3" in faults.broker_problem(Delivery(error="boto3 is not installed", code=faults.PACKAGE), "sqs://h").fix
+    missing = Delivery(error="boto3 is not installed", code=faults.PACKAGE)
+    assert faults.broker_problem(missing, "broker sqs://h").fix == "pip install 'offbeat[sqs]'"
+    assert "boto3" in faults.broker_problem(missing, "broker nosuch://h").fix

@@ -6,7 +6,7 @@ import pytest
 
 from offbeat.core.message import Message, build
 from offbeat.core.model import Cause, TaskCall
-from offbeat.ports.broker import Broker
+from offbeat.ports.broker import Broker, Delivery, Push
 from offbeat.ports.broker_memory import BrokerMemory
 from offbeat.ports.clock import FakeClock
 
@@ -87,3 +87,32 @@ def test_it_can_die_in_the_middle_of_a_batch() -> None:
 
     assert [each.task_id for each in broker.sent] == ["id-1"]
     assert all(delivery.taken for delivery in broker.publish([message(2), message(3)], seconds=5))
+
+
+def test_as_a_redis_it_has_an_id_and_what_it_prepares_it_accepts() -> None:
+    memory = BrokerMemory(server="run-1")
+    memory.no_queue, memory.refused, memory.several, memory.no_list = {"nowhere"}, {"bad"}, {"both"}, {"taken"}
+    broker: Broker = memory
+
+    found = broker.prepare(
+        [message(1), message(2, queue="nowhere"), message(3, task="bad"), message(4, queue="both"), message(5, queue="taken")]
+    )
+    said = [memory.accept(each) for each in found if isinstance(each, Push)]
+
+    assert broker.server_id() == "run-1"
+    assert [(each.unroutable, each.retry, each.tried) for each in found if isinstance(each, Delivery)] == [
+        (True, True, True),
+        (False, False, True),
+        (False, True, False),
+    ]
+    assert said[0] == ""
+    assert said[1].startswith("WRONGTYPE")
+    assert memory.sent == [message(1)]
+
+
+def test_out_of_reach_it_is_no_server_at_all() -> None:
+    broker = BrokerMemory(server="run-1")
+    broker.down = True
+
+    assert (BrokerMemory().server_id(), broker.server_id()) == ("", "")
+    assert [each.down for each in broker.prepare([message(1)]) if isinstance(each, Delivery)] == [True]

@@ -14,9 +14,11 @@ from offbeat.core.model import BrokerSettings
 from offbeat.errors import ConfigError, Problem
 
 PLAIN_NAMES = ("OFFBEAT_BROKER", "CELERY_BROKER_URL")
+VERIFIED = ("rediss", "valkeys")
 FOLDERS = {"data_folder_in": "data_in", "data_folder_out": "data_out"}  # kombu's defaults, but below the root
 FILES = ("ca_certs", "certfile", "keyfile", "ca_path", "ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_ca_path")
 TIMEOUT = 5.0  # seconds to connect, and for an answer
+SHORTEST = 1.0  # seconds; with less, a broker that is well would be called dead because little time was left
 
 
 def broker_url(environ: Mapping[str, str], settings: BrokerSettings, root: Path) -> str:
@@ -86,23 +88,42 @@ def fault_of(url: str) -> str:
     return ""
 
 
+def as_kombu_knows_it(url: str) -> str:
+    """Return an address with the schemes that kombu lacks replaced by those that it has.
+
+    kombu would take librabbitmq for amqp:// where it is installed, which knows no confirms; and Valkey speaks as Redis does.
+    """
+    schemes = {"amqp": "pyamqp", "valkey": "redis", "valkeys": "rediss", "valkey+socket": "redis+socket"}
+    parts = (part.partition("://") for part in url.split(";"))
+    return ";".join(schemes.get(scheme, scheme) + found + rest for scheme, found, rest in parts)
+
+
+def patience_for(url: str, seconds: float) -> float:
+    """Return how long each server of an address may take for a step of connecting, so that a dead first one leaves time."""
+    return max(SHORTEST, min(TIMEOUT, seconds / (url.count(";") + 1)))
+
+
 def options_for(url: str, settings: BrokerSettings, root: Path, seconds: float) -> dict[str, Any]:
-    """Return the transport_options for kombu: the user's, with short timeouts, and paths below `root`.
+    """Return the transport_options for kombu: the user's, with timeouts of `seconds`, and paths below `root`.
 
     Timeouts of the user's own stay. Options that would make a call block or repeat itself are overruled.
     """
     options: dict[str, Any] = dict(settings.transport_options)
+    seconds = min(TIMEOUT, seconds)
     scheme = url.partition("://")[0]
     if scheme in ("amqp", "amqps", "pyamqp"):
         for name in ("read_timeout", "write_timeout"):
-            options.setdefault(name, TIMEOUT)
+            options.setdefault(name, seconds)
         options["confirm_publish"] = False  # each message is confirmed, but by the batch
         for name in ("max_retries", "interval_start", "interval_step", "interval_max"):
             options.pop(name, None)
     elif scheme.startswith(("redis", "sentinel", "valkey")):
         for name in ("socket_timeout", "socket_connect_timeout"):
-            options.setdefault(name, min(TIMEOUT, seconds))
+            options.setdefault(name, seconds)
         options["retry_on_timeout"] = False  # a push that is repeated is a task sent twice
+    elif scheme.lower() == "sqs":
+        usual = {"connect_timeout": seconds, "read_timeout": seconds, "retries": {"total_max_attempts": 1}}
+        options["client-config"] = usual | dict(options.get("client-config") or {})
     elif scheme == "filesystem":
         options |= {name: str(root / str(options.get(name, usual))) for name, usual in FOLDERS.items()}
         options |= {name: str(root / str(options[name])) for name in ("control_folder", "processed_folder") if name in options}
@@ -113,7 +134,7 @@ def ssl_for(url: str, settings: BrokerSettings, root: Path) -> dict[str, Any] | 
     """Return the `ssl` for kombu: certificates are verified unless schedule.toml or the address says otherwise."""
     scheme = url.partition("://")[0]
     if isinstance(settings.ssl, bool):
-        if scheme.startswith("redis") and (settings.ssl or (scheme == "rediss" and "ssl_cert_reqs" not in url)):
+        if scheme.startswith(("redis", "valkey")) and (settings.ssl or (scheme in VERIFIED and "ssl_cert_reqs" not in url)):
             return {"ssl_cert_reqs": "required"}
         return settings.ssl or scheme == "amqps"
     options: dict[str, Any] = dict(settings.ssl)

@@ -18,7 +18,18 @@ ADDRESS: Final = "B203"  # the address cannot be understood, or names a database
 UNROUTABLE: Final = "B204"  # no such queue or exchange
 REFUSED: Final = "B205"  # this message cannot be serialized, or the broker refuses it
 PACKAGE: Final = "B206"  # the Python package for this kind of broker is not installed
+BLOCKED: Final = "B220"  # the broker is there, and takes nothing for the time being
 
+AWS_LOGIN: Final = {  # codes of AWS for who may not
+    "AccessDenied", "AccessDeniedException", "AuthFailure", "ExpiredToken", "ExpiredTokenException", "IncompleteSignature",
+    "InvalidAccessKeyId", "InvalidClientTokenId", "InvalidSecurity", "KmsAccessDenied", "MissingAuthenticationToken",
+    "SignatureDoesNotMatch", "UnrecognizedClientException",
+}  # fmt: skip
+
+LOGIN_KINDS: Final = {
+    "AuthenticationError", "AuthorizationError", "NoPermissionError", "AccessRefused", "NoCredentialsError",
+    "PartialCredentialsError", "AccessDeniedQueueException",
+}  # fmt: skip
 LONGEST = 300  # characters of a library's words that are kept
 SHORTEST = 4  # a shorter secret cannot be cut out without being given away, so the whole text is left out
 SECRET_NAMES = ("password", "passwd", "secret", "token", "access_key")
@@ -99,9 +110,19 @@ def down(words: str) -> Delivery:
     return Delivery(error=words, down=True, code=DOWN)
 
 
+def blocked(words: str) -> Delivery:
+    """Return the answer for a broker that has said that it takes nothing: RabbitMQ's alarms of memory and disk."""
+    return Delivery(error=f"the broker takes nothing for the time being: {words}", down=True, code=BLOCKED)
+
+
 def out_of_time() -> Delivery:
     """Return the answer for a message that was not tried."""
     return Delivery(error="not tried: out of time", tried=False, code=DOWN)
+
+
+def not_one_push(exchange: str) -> Delivery:
+    """Return the answer for a message that `prepare` leaves to `publish`: more than one queue gets it."""
+    return Delivery(error=f'exchange "{exchange}" has more than one queue for it: to be published', tried=False)
 
 
 def unroutable(exchange: str, routing_key: str) -> Delivery:
@@ -126,9 +147,16 @@ def connecting(error: BaseException, words: Words) -> Delivery:
     return down(words.of(error, "the broker is out of reach"))
 
 
+def aws_code(error: BaseException) -> str:
+    """Return the code of an error that AWS answered with, "" for any other exception."""
+    response = getattr(error, "response", None)
+    found = response.get("Error", {}) if isinstance(response, Mapping) else {}
+    return str(found.get("Code", "")).rpartition(".")[2]
+
+
 def _is_login(error: BaseException) -> bool:
     kinds = {kind.__name__ for kind in type(error).__mro__}
-    if kinds & {"AuthenticationError", "AuthorizationError", "NoPermissionError", "AccessRefused"}:
+    if kinds & LOGIN_KINDS or aws_code(error) in AWS_LOGIN:
         return True
     code = getattr(error, "reply_code", None) or getattr(error, "code", None)
     return code == 403 or (code == 530 and "refused" in str(error)) or str(error).startswith(("NOAUTH", "WRONGPASS"))
@@ -166,6 +194,11 @@ _EXPLAINED: Mapping[str, tuple[str, str, str]] = {
         "this message is not sent; the others are",
         "mend args, kwargs, headers or serializer of the entry in schedule.toml, or what the broker complains of",
     ),
+    BLOCKED: (
+        "the broker takes no messages",
+        "nothing is lost: what is due waits in the ledger, and goes out once the broker takes messages again, within its grace",
+        "give the broker memory or disk, or start workers that empty its queues (rabbitmqctl alarms says what it lacks)",
+    ),
     PACKAGE: (
         "the Python package for this kind of broker is missing",
         "nothing can be sent until it is installed; what is due waits in the ledger",
@@ -181,7 +214,9 @@ def broker_problem(delivery: Delivery, where: str, entry: str = "") -> Problem:
     """
     head, why, fix = _EXPLAINED.get(delivery.code, _EXPLAINED[DOWN])
     scheme = where.partition("://")[0].removeprefix("broker ")
-    if delivery.code == PACKAGE and not scheme.startswith(("redis", "sentinel")):
+    if delivery.code == PACKAGE and scheme.lower() == "sqs":
+        fix = "pip install 'offbeat[sqs]'"
+    elif delivery.code == PACKAGE and not scheme.startswith(("redis", "sentinel", "valkey")):
         fix = f"install what kombu needs for {scheme}://; it says: {delivery.error}"
     what = f"{head}: {delivery.error}"
     if entry:

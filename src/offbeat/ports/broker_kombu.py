@@ -5,7 +5,8 @@ Never declares a queue, never imports Celery or a task, never retries by itself,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -13,12 +14,18 @@ from pathlib import Path
 from offbeat.core.message import Message
 from offbeat.core.model import BrokerSettings
 from offbeat.ports import broker_faults as faults
-from offbeat.ports.broker import Delivery
-from offbeat.ports.broker_address import TIMEOUT, fault_of, options_for, ssl_for
-from offbeat.ports.broker_lines import BrokenLineError, Letter, Line, connect
+from offbeat.ports.broker import Delivery, Push
+from offbeat.ports.broker_address import SHORTEST, TIMEOUT, fault_of, options_for, patience_for, ssl_for
+from offbeat.ports.broker_connect import connect
+from offbeat.ports.broker_deadline import within
+from offbeat.ports.broker_line_redis import RedisLine
+from offbeat.ports.broker_lines import BrokenLineError, Letter, Line
 from offbeat.ports.clock import Clock
 
 IDLE = 30.0  # seconds; a connection unused for longer is opened anew, because what is between may have forgotten it
+FAREWELL = 1.0  # seconds for a connection to part politely
+OVER = 1.0  # seconds beyond its time that a batch may take to end by itself
+LONGEST_EXPIRATION = 2**32 - 1  # milliseconds; RabbitMQ closes the channel over a longer one
 
 
 class BrokerKombu:
@@ -30,7 +37,7 @@ class BrokerKombu:
         self._settings = settings
         self._clock = clock
         self._root = root or Path.cwd()
-        self._words = faults.Words(url, settings.transport_options, settings.ssl)
+        self._words = faults.Words(url, settings.transport_options, settings.ssl, _of_environment(url))
         self._line: Line | None = None
         self._used_at = 0.0
 
@@ -50,17 +57,40 @@ class BrokerKombu:
         line = self._open(seconds)
         if isinstance(line, Delivery):
             return [line] * len(messages)
-        found: dict[int, Delivery] = {}
-        letters: list[Letter] = []
-        for number, message in enumerate(messages):
-            letter = self._letter(number, message)
-            if isinstance(letter, Delivery):
-                found[number] = letter
-            else:
-                letters.append(letter)
+        letters, found = self._letters(messages)
         found |= self._send(line, letters, until)
         self._used_at = self._clock.monotonic()
         return [found[number] for number in range(len(messages))]
+
+    def server_id(self) -> str:
+        """Return which Redis or Valkey this is, "" for any other broker and while it is out of reach. See Broker.server_id."""
+        line = self._open(TIMEOUT)
+        if not isinstance(line, RedisLine):
+            return ""
+        try:
+            found = within(TIMEOUT, line.server_id, cut=line.cut)
+        except Exception:  # noqa: BLE001 - a user without the right to ask, or a broken line: not known, then
+            return ""
+        self._used_at = self._clock.monotonic()
+        return found
+
+    def prepare(self, messages: Sequence[Message]) -> Sequence[Push | Delivery]:
+        """Return what to push for each message, or why it cannot be. See Broker.prepare."""
+        line = self._open(TIMEOUT)
+        if isinstance(line, Delivery):
+            return [line] * len(messages)
+        if not isinstance(line, RedisLine):
+            return [faults.refused("only Redis has lists to push to", retry=True)] * len(messages)
+        letters, refused = self._letters(messages)
+        found: dict[int, Push | Delivery] = dict(refused)
+        try:
+            within(TIMEOUT, lambda: line.prepare(letters, found), cut=line.cut)
+        except (BrokenLineError, TimeoutError) as exc:
+            broken: Push | Delivery = self._broke(exc)
+            found = {letter.number: broken for letter in letters} | found.copy()
+        self._used_at = self._clock.monotonic()
+        pushes = (found[number] for number in range(len(messages)))
+        return [push if isinstance(push, Push) else self._cleaned(push) for push in pushes]
 
     def reach(self, seconds: float) -> Delivery:
         """Return whether the broker can be reached and lets us in; sends nothing."""
@@ -68,27 +98,36 @@ class BrokerKombu:
         return line if isinstance(line, Delivery) else Delivery()
 
     def close(self) -> None:
-        """Release the connection. Safe to call twice."""
+        """Release the connection, within a second or two. Safe to call twice."""
         line, self._line = self._line, None
         if line is not None:
             with suppress(Exception):  # it is gone either way
-                line.close()
+                within(FAREWELL, line.close, cut=line.cut)
 
     def _drop(self) -> None:
         line, self._line = self._line, None
         if line is not None:
             with suppress(Exception):
-                line.drop()
+                within(FAREWELL, line.drop, cut=line.cut)
+
+    def _broke(self, error: BrokenLineError | TimeoutError) -> Delivery:
+        """Let go of the line; return what its end says."""
+        self._drop()
+        return faults.connecting(error.cause if isinstance(error, BrokenLineError) else error, self._words)
 
     def _send(self, line: Line, letters: Sequence[Letter], until: float) -> dict[int, Delivery]:
+        found: dict[int, Delivery] = {}
+        rest = faults.out_of_time()
+        left = max(0.0, until - self._clock.monotonic())
         try:
-            found = line.send(letters, until)
-            rest = faults.out_of_time()
-        except BrokenLineError as broken:
+            within(left + OVER, lambda: line.send(letters, until, found), cut=line.cut)
+        except (BrokenLineError, TimeoutError) as exc:
+            rest = self._broke(exc)
+        except BaseException:
             self._drop()
-            found, rest = broken.found, faults.connecting(broken.cause, self._words)
-        found = {number: self._cleaned(delivery) for number, delivery in found.items()}
-        return {letter.number: found.get(letter.number, rest) for letter in letters}
+            raise
+        known = {number: self._cleaned(delivery) for number, delivery in found.copy().items()}
+        return {letter.number: known.get(letter.number, rest) for letter in letters}
 
     def _cleaned(self, delivery: Delivery) -> Delivery:
         if delivery.taken:
@@ -97,30 +136,43 @@ class BrokerKombu:
 
     def _open(self, seconds: float) -> Line | Delivery:
         """Return the line that is open, or a new one where there is none or it is stale; a Delivery when there is no way."""
-        self._close_stale()
+        self._close_stale(seconds)
         if self._line is not None:
             return self._line
         if wrong := fault_of(self._url):
             return Delivery(error=wrong, down=True, code=faults.ADDRESS)
         try:
-            options = options_for(self._url, self._settings, self._root, seconds)
+            patience = patience_for(self._url, seconds)
+            options = options_for(self._url, self._settings, self._root, patience)
             secure = ssl_for(self._url, self._settings, self._root)
-            self._line = connect(self._url, options, secure, clock=self._clock, seconds=min(TIMEOUT, seconds))
+            self._line = within(
+                _longest(options, patience) * (self._url.count(";") + 1),
+                lambda: connect(self._url, options, secure, clock=self._clock, seconds=patience),
+                late=lambda line: line.drop(),
+            )
         except Exception as exc:  # noqa: BLE001 - each transport of kombu has its own errors; Delivery is the one answer
             return faults.connecting(exc, self._words)
         self._used_at = self._clock.monotonic()
         return self._line
 
-    def _close_stale(self) -> None:
-        if self._line is None:
+    def _close_stale(self, seconds: float) -> None:
+        line = self._line
+        if line is None:
             return
-        if self._clock.monotonic() - self._used_at > IDLE:
+        idle = self._clock.monotonic() - self._used_at
+        if idle > IDLE:
             self.close()
             return
         try:
-            self._line.check()
+            within(max(SHORTEST, min(TIMEOUT, seconds)), lambda: line.check(idle), cut=line.cut)
         except Exception:  # noqa: BLE001 - whatever it is, a new connection will tell
             self._drop()
+
+    def _letters(self, messages: Sequence[Message]) -> tuple[Sequence[Letter], dict[int, Delivery]]:
+        """Return what can be sent, and why the others cannot be, by number."""
+        both = {number: self._letter(number, message) for number, message in enumerate(messages)}
+        refused = {number: each for number, each in both.items() if isinstance(each, Delivery)}
+        return [each for each in both.values() if isinstance(each, Letter)], refused
 
     def _letter(self, number: int, message: Message) -> Letter | Delivery:
         from kombu.serialization import dumps
@@ -132,7 +184,8 @@ class BrokerKombu:
             return faults.refused(f'cannot be written as "{message.serializer}": {words}', retry=False)
         expiration = None
         if message.expires_at is not None:
-            expiration = str(max(0, int((message.expires_at - self._clock.now()) * 1000)))
+            milliseconds = max(0, int((message.expires_at - self._clock.now()) * 1000))
+            expiration = str(milliseconds) if milliseconds <= LONGEST_EXPIRATION else None  # the worker looks at the header
         return Letter(
             number=number,
             message=message,
@@ -141,3 +194,14 @@ class BrokerKombu:
             content_encoding=content_encoding,
             expiration=expiration,
         )
+
+
+def _longest(options: Mapping[str, object], patience: float) -> float:
+    """Return the longest of the timeouts for connecting: a user's own may be longer than ours."""
+    own = (options.get(name) for name in ("socket_timeout", "socket_connect_timeout", "connect_timeout"))
+    return max([patience, *(float(each) for each in own if isinstance(each, int | float))])
+
+
+def _of_environment(url: str) -> Mapping[str, str]:
+    """Return the secrets that the package boto3 takes from the environment, where the address says that it is used."""
+    return dict(os.environ) if url.lower().startswith("sqs:") else {}  # only what is named like a secret counts as one

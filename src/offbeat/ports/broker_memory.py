@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Sequence
 
 from offbeat.core.message import Message
 from offbeat.ports import broker_faults as faults
-from offbeat.ports.broker import Delivery
+from offbeat.ports.broker import Delivery, Push
 from offbeat.ports.clock import FakeClock
 
 
@@ -16,10 +17,12 @@ class BrokerMemory:
     down: nothing is taken. down_after: taken are this many messages more, then it is down. no_queue: routing keys without a
     queue. refused: task names whose messages are refused for good. slow: seconds that each message takes, on the clock given.
     lost: this many messages more are taken although the answer is that the broker went down (the confirm was lost). breaks:
-    raised before a message with this task id is taken, as a crash of the process would come.
+    raised before a message with this task id is taken, as a crash of the process would come. no_list: keys that are something
+    else than a list, as a push finds out. several: routing keys with more than one queue, so that one push is not enough.
     """
 
-    def __init__(self, clock: FakeClock | None = None) -> None:
+    def __init__(self, clock: FakeClock | None = None, *, server: str = "") -> None:
+        """server: what server_id answers; "" is a broker that is no Redis. The ledger beside it pushes with `accept`."""
         self.sent: list[Message] = []
         self.down = False
         self.down_after: int | None = None
@@ -28,9 +31,27 @@ class BrokerMemory:
         self.slow = 0.0
         self.lost = 0
         self.breaks: dict[str, BaseException] = {}
+        self.no_list: set[str] = set()
+        self.several: set[str] = set()
+        self.server = server
         self.calls = 0
         self.closed = 0
         self._clock = clock or FakeClock()
+
+    def server_id(self) -> str:
+        return "" if self.down or self.down_after == 0 else self.server
+
+    def prepare(self, messages: Sequence[Message]) -> Sequence[Push | Delivery]:
+        return [self._prepare(message) for message in messages]
+
+    def accept(self, push: Push) -> str:
+        """Take what was prepared, as the server does by LPUSH; return "", or what it says against it. Never raises."""
+        if push.key in self.no_list:
+            return "WRONGTYPE Operation against a key holding the wrong kind of value"
+        message = pickle.loads(push.payload)
+        assert isinstance(message, Message)
+        self.sent.append(message)
+        return ""
 
     def publish(self, messages: Sequence[Message], seconds: float) -> Sequence[Delivery]:
         self.calls += 1
@@ -50,6 +71,17 @@ class BrokerMemory:
 
     def close(self) -> None:
         self.closed += 1
+
+    def _prepare(self, message: Message) -> Push | Delivery:
+        if self.down or self.down_after == 0:
+            return faults.down("connection refused")
+        if message.routing_key in self.no_queue:
+            return faults.unroutable(message.exchange, message.routing_key)
+        if message.headers.get("task") in self.refused:
+            return faults.refused("refused by the test", retry=False)
+        if message.routing_key in self.several:
+            return faults.not_one_push(message.exchange)
+        return Push(database=0, key=message.routing_key, payload=pickle.dumps(message))
 
     def _take(self, message: Message) -> Delivery:
         if message.task_id in self.breaks:

@@ -1,0 +1,70 @@
+"""A line to Amazon SQS: one request a letter. A FIFO queue is given a group, and the occurrence's id against duplicates.
+
+Never creates a queue, which kombu's own publish would do.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from offbeat.ports import broker_faults as faults
+from offbeat.ports.broker import Delivery
+from offbeat.ports.broker_lines import Letter, PlainLine
+
+FIFO = ".fifo"
+GROUP = "MessageGroupId"  # also the header by which an entry chooses its group
+IDENTITY = "MessageDeduplicationId"
+NO_QUEUE = {"UndefinedQueueException", "DoesNotExistQueueException"}  # kombu's
+LEGAL_GROUP = re.compile(r"[!-~]{1,128}")
+
+
+class SQSLine(PlainLine):
+    """Letters as messages of queues, or what SQS says against them."""
+
+    def _send(self, letter: Letter) -> Delivery:
+        exchange, routing_key = letter.message.exchange, letter.message.routing_key
+        if exchange:  # kombu keeps bindings for SQS in the memory of the process that declared them
+            return faults.refused("SQS has no exchanges: give the entry a queue", retry=False)
+        try:
+            self._channel._resolve_queue_url(routing_key)
+            message = letter.addressed(self._channel)
+            if routing_key.endswith(FIFO):
+                message["properties"] |= {GROUP: group_of(letter), IDENTITY: letter.message.task_id}
+            self._channel.basic_publish(message, exchange="", routing_key=routing_key)
+        except Exception as exc:
+            if type(exc).__name__ in NO_QUEUE or faults.aws_code(exc).endswith(("NonExistentQueue", "QueueDoesNotExist")):
+                return faults.unroutable("", routing_key)
+            if refusal := _refusal(exc):
+                return refusal
+            raise
+        return Delivery()
+
+    def _stops_all(self, error: Exception) -> bool:
+        return True  # no credentials, no endpoint, no answer
+
+
+def group_of(letter: Letter) -> str:
+    """Return the group of a letter in a FIFO queue: the entry's header MessageGroupId, else the entry's name.
+
+    Letters of one group are started one after the other, those of different groups side by side.
+    """
+    for name in (letter.message.headers.get(GROUP), letter.message.headers.get("offbeat_entry")):
+        if isinstance(name, str) and LEGAL_GROUP.fullmatch(name):
+            return name
+    import hashlib
+
+    return hashlib.sha256(str(letter.message.headers.get("offbeat_entry")).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _refusal(error: Exception) -> Delivery | None:
+    """Return the answer to one letter that SQS refuses; None for what is no answer of SQS, or is about every letter."""
+    code = faults.aws_code(error)
+    if not code:
+        return None
+    if code in faults.AWS_LOGIN:  # another queue may have keys of its own
+        return Delivery(error=str(error), code=faults.LOGIN)
+    status: Any = getattr(error, "response", {}).get("ResponseMetadata", {}).get("HTTPStatusCode", 500)
+    if "Thrott" in code or not 400 <= int(status) < 500:
+        return faults.down(str(error))
+    return faults.refused(str(error), retry=False)
