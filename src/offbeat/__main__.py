@@ -9,6 +9,8 @@ import sys
 
 def main() -> None:
     """Do what the command line says and exit."""
+    if sys.version_info < (3, 11):
+        sys.exit("offbeat's commands need Python 3.11 or newer; on this one only offbeat.worker works, beside Celery tasks")
     open_closed()
     gc.disable()  # a tick or a fire lives for a fraction of a second; `run` switches it on again
     try:

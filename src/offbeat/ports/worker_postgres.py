@@ -1,0 +1,138 @@
+"""A worker's side of the PostgreSQL ledger: one statement a question, through libpq itself, with a limit of time on each.
+
+Python 3.8 and psycopg 3. Leaves what a report means to the runners: it goes into the inbox `reports`, which they empty.
+"""
+
+from __future__ import annotations
+
+import selectors
+from typing import Any
+from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+
+from offbeat.ports.clock import SystemClock
+from offbeat.ports.worker_values import ANSWER, CONNECT, NoAnswer, Me, Said
+
+SCHEMA = "offbeat"
+KNOWN = 1  # the ledger's schema that this file was written for
+
+META = "SELECT oldest, project FROM {s}.meta"
+ADMIT = """
+INSERT INTO {s}.admitted AS a (occurrence, attempt, owner) VALUES ($1, $2::integer, $3)
+ON CONFLICT (occurrence) DO UPDATE SET attempt = a.attempt RETURNING attempt"""
+REPORT = """
+INSERT INTO {s}.reports (eno, due_at, kind, kind_id, attempt, admitted, state, reason, note, runner, host, pid)
+VALUES ($1::bigint, $2::bigint, $3, $4, $5::integer, $6::boolean, $7, $8, $9, $10, $11, $12::integer)"""
+BEAT = "INSERT INTO {s}.reports (runner, host, pid, version) VALUES ($1, $2, $3::integer, $4)"
+
+
+class WorkerPostgres:
+    """A connection in autocommit, without prepared statements, so that a pooler may stand between."""
+
+    def __init__(self, address: str, project: str) -> None:
+        try:
+            import psycopg
+        except ImportError as error:
+            raise NoAnswer("psycopg is not installed: pip install 'offbeat[postgres]'") from error
+        self._error = psycopg.Error
+        self._pq = psycopg.pq
+        self._clock = SystemClock()
+        self._selector: selectors.BaseSelector | None = None
+        self._db: Any = None
+        conninfo, schema = _split(address)
+        self._schema = '"' + schema.replace('"', '""').replace("\0", "") + '"'
+        try:
+            self._db = psycopg.connect(conninfo, autocommit=True, connect_timeout=int(CONNECT))
+            self._selector = selectors.DefaultSelector()
+            self._selector.register(self._db.pgconn.socket, selectors.EVENT_READ)
+        except (psycopg.Error, OSError) as error:
+            self.close()
+            raise NoAnswer(_first_line(error)) from error
+        self._refuse_strangers(project)
+
+    def admit(self, occurrence: str, attempt: int, owner: str = "") -> bool:
+        return int(self._ask(ADMIT, occurrence, attempt, owner)[0]) == attempt
+
+    def report(self, me: Me, said: Said) -> bool:
+        told = (said.attempt, "true" if said.admitted else "false", said.state, said.reason, said.note)
+        self._ask(REPORT, *said.row, *told, me.id, me.host, me.pid)
+        return True
+
+    def beat(self, me: Me) -> None:
+        self._ask(BEAT, me.id, me.host, me.pid, me.version)
+
+    def close(self) -> None:
+        if self._selector is not None:
+            self._selector.close()
+            self._selector = None
+        db, self._db = self._db, None
+        if db is not None:
+            db.pgconn.finish()
+
+    def _refuse_strangers(self, project: str) -> None:
+        oldest, found = self._ask(META)
+        if int(oldest) > KNOWN:
+            raise self._closed("the ledger is newer than the offbeat of this worker: pip install --upgrade offbeat")
+        if project not in ("", "default", found.decode()):
+            raise self._closed(f'the ledger is of project "{found.decode()}", not of "{project}"')
+
+    def _ask(self, statement: str, *values: str | int) -> tuple[bytes, ...]:
+        """Return the first row of the answer, () when it has none."""
+        if self._db is None:
+            raise NoAnswer("the connection is closed")
+        try:
+            result = self._exchange(statement.format(s=self._schema), [str(value).encode() for value in values])
+        except (self._error, OSError) as error:
+            raise self._closed(_first_line(error)) from error
+        except BaseException:
+            self.close()
+            raise
+        if result.status not in (self._pq.ExecStatus.TUPLES_OK, self._pq.ExecStatus.COMMAND_OK):
+            raise self._closed(_words(result.error_message))
+        if result.ntuples == 0:
+            return ()
+        return tuple(result.get_value(0, column) or b"" for column in range(result.nfields))
+
+    def _exchange(self, statement: str, values: list[bytes]) -> Any:
+        """Send one statement and read its answer, for ANSWER seconds in all."""
+        link = self._db.pgconn
+        until = self._clock.monotonic() + ANSWER
+        link.send_query_params(statement.encode(), values)
+        while link.flush():
+            self._await(until)
+            link.consume_input()
+        result = None
+        while True:
+            while link.is_busy():
+                self._await(until)
+                link.consume_input()
+            more = link.get_result()
+            if more is None:
+                return result
+            result = more
+
+    def _await(self, until: float) -> None:
+        assert self._selector is not None
+        left = until - self._clock.monotonic()
+        if left <= 0 or not self._selector.select(left):
+            raise self._closed(f"no answer within {ANSWER:g} s")
+
+    def _closed(self, why: str) -> NoAnswer:
+        self.close()
+        return NoAnswer(why)
+
+
+def _split(address: str) -> tuple[str, str]:
+    """Return the address without our own options, and the schema that it names."""
+    parts = urlsplit(address)
+    options = parse_qsl(parts.query, keep_blank_values=True)
+    schema = dict(options).get("schema") or SCHEMA
+    kept = urlencode([(name, value) for name, value in options if name not in ("schema", "prefix")])
+    return urlunsplit(("postgresql", parts.netloc, parts.path, kept, "")), schema
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
+
+
+def _words(message: bytes) -> str:
+    return (message.decode("utf-8", "replace").strip().splitlines() or ["the server refused it"])[0][:300]

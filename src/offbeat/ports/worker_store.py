@@ -1,0 +1,62 @@
+"""Which store a worker's ledger is, by its address. Each is imported when it is asked for. Python 3.8.
+
+Imports nothing of offbeat's but the worker's side of the stores.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+from urllib.parse import urlsplit
+
+from offbeat.ports.worker_values import NoAnswer, Me, Said
+
+POSTGRES = ("postgresql", "postgres")
+REDIS = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "valkey", "valkeys", "valkey+sentinel")
+
+
+class WorkerStore(Protocol):
+    """A connection to a ledger, for one thread at a time. Everything raises NoAnswer, after which it is closed."""
+
+    def admit(self, occurrence: str, attempt: int) -> bool:
+        """Let one attempt of an occurrence start: the first to ask wins, and passes again whenever it asks."""
+
+    def report(self, me: Me, said: Said) -> bool:
+        """Write what became of an occurrence, by the rules of the ledger's own `report`; return whether it was accepted."""
+
+    def beat(self, me: Me) -> None:
+        """Give a sign of life."""
+
+    def close(self) -> None:
+        """Release the connection. Safe to call twice."""
+
+
+def open_store(address: str, project: str) -> WorkerStore:
+    """Connect to the ledger at `address`. project: whose part of a shared ledger it is. Raises: NoAnswer."""
+    scheme = address.partition(":")[0].lower()
+    if scheme == "sqlite":
+        from offbeat.ports.worker_sqlite import WorkerSqlite
+
+        return WorkerSqlite(address)
+    if scheme in POSTGRES:
+        from offbeat.ports.worker_postgres import WorkerPostgres
+
+        return WorkerPostgres(address, project)
+    if scheme in REDIS:
+        from offbeat.ports.worker_redis import WorkerRedis
+
+        return WorkerRedis(address, project)
+    raise NoAnswer(f'no store answers to an address that begins with "{scheme[:40]}"')
+
+
+def shown(address: str) -> str:
+    """Return what may be shown of an address: scheme, host, port and path, but no user, password or option.
+
+    >>> shown("redis://:hunter2@cache:6379/0?prefix=x")
+    'redis://cache:6379/0'
+    """
+    try:
+        parts = urlsplit(address)
+        place = parts.netloc.rpartition("@")[2]
+        return f"{parts.scheme}://{place}{parts.path}" if parts.scheme else "(not an address)"
+    except ValueError:
+        return "(not an address)"

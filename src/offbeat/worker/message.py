@@ -1,0 +1,76 @@
+"""What a message says of its occurrence, as a worker sees it.
+
+Never trusts a header to be of the right type: what is not ours, or not as we write it, is no occurrence.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Mapping, NamedTuple
+
+from offbeat.ports.worker_values import Row
+
+KINDS = ("schedule", "manual", "backfill")
+
+
+class Occurrence(NamedTuple):
+    """An occurrence that a message is about.
+
+    atomic: its message is in the queue exactly once, so nobody need be asked. row: where to report to, if somebody waits
+    for the end. project: "" when the message does not say. headers: those of the message that begin with offbeat_.
+    """
+
+    id: str
+    attempt: int
+    atomic: bool
+    row: Row | None
+    project: str
+    headers: dict[str, Any]
+
+
+def occurrence_of(headers: Mapping[str, Any], task_id: str | None) -> Occurrence | None:
+    """Return which occurrence the headers are of, None for a message that is not ours.
+
+    A child that was sent with its parent's headers has an id of its own, and is not ours.
+    """
+    name, attempt = headers.get("offbeat_occurrence"), headers.get("offbeat_attempt")
+    if not isinstance(name, str) or not name or name != task_id:
+        return None
+    if isinstance(attempt, bool) or not isinstance(attempt, int) or attempt < 1:
+        return None
+    project = headers.get("offbeat_project")
+    return Occurrence(
+        id=name,
+        attempt=attempt,
+        atomic=headers.get("offbeat_atomic") is True,
+        row=row_of(headers.get("offbeat_row")),
+        project=project if isinstance(project, str) else "",
+        headers={key: value for key, value in headers.items() if key.startswith("offbeat_")},
+    )
+
+
+def of_request(request: Any) -> Occurrence | None:
+    """Return which occurrence a running task is, by its `task.request`; None for one that is not ours, or runs eagerly.
+
+    Celery 5.2 has a message's own headers as attributes only; newer ones have them in `headers` too.
+    """
+    if getattr(request, "is_eager", False):
+        return None
+    found = vars(request)
+    return occurrence_of(found if "offbeat_occurrence" in found else found.get("headers") or {}, found.get("id"))
+
+
+def row_of(text: Any) -> Row | None:
+    """Return the row that "eno:due_at:kind:kind_id" names, None when it names none.
+
+    >>> row_of("7:1772332200:schedule:")
+    Row(eno=7, due_at=1772332200, kind='schedule', kind_id='')
+    >>> row_of("7:soon:schedule:") is row_of(None) is None
+    True
+    """
+    parts = text.split(":", 3) if isinstance(text, str) else []
+    if len(parts) != 4 or parts[2] not in KINDS:
+        return None
+    try:
+        return Row(eno=int(parts[0]), due_at=int(parts[1]), kind=parts[2], kind_id=parts[3])
+    except ValueError:
+        return None
