@@ -28,11 +28,9 @@ class DispatchingMemory(SlotsMemory):
             return []
         lanes: dict[Lane, list[Row]] = {lane: [] for lane in Lane}
         for row in self.rows.values():
-            if (
-                row.state in UNSETTLED
-                and self.try_at(row, now) <= now
-                and (not (queue := self.queue_of(row)) or queue not in closed_queues)
-            ):
+            if row.state not in UNSETTLED or self.try_at(row, now) > now:
+                continue
+            if not (queue := self.queue_of(row)) or queue not in closed_queues:
                 lanes[row.lane].append(row)
         for rows in lanes.values():
             rows.sort(key=lambda row: (row.next_try_at, row.key))

@@ -1,0 +1,261 @@
+"""The slot of an entry: one occurrence at a time, the others are skipped or wait."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from tests.ports.ledger_world import NOON, command, entry, outcome, pass_once, report, runner, schedule, states
+
+from offbeat.core.model import CatchUp, Entry, Kind, Overlap, Policy, Reason, State
+from offbeat.ports.clock import FakeClock
+from offbeat.ports.ledger import Ledger
+from offbeat.ports.ledger_values import Claim
+
+A, B, SUPERVISOR = runner("a"), runner("b"), runner("s", "supervisor")
+SKIP = {"overlap": Overlap.SKIP, "max_runtime": 1000}
+WAIT = {"overlap": Overlap.WAIT, "max_runtime": 1000}
+
+
+def begin(ledger: Ledger, clock: FakeClock, one: Entry) -> Claim:
+    """Activate the entry, and return the claim of its first occurrence."""
+    ledger.look(A)
+    ledger.activate(schedule(one), "stamp")
+    clock.advance(60)
+    (claim,) = pass_once(ledger, A)
+    return claim
+
+
+def next_minute(ledger: Ledger, clock: FakeClock) -> list[Claim]:
+    clock.advance(60)
+    return list(pass_once(ledger, A))
+
+
+def test_an_occurrence_that_finds_another_one_running_is_skipped(ledger: Ledger, clock: FakeClock) -> None:
+    first = begin(ledger, clock, entry(**SKIP))
+
+    assert next_minute(ledger, clock) == []
+    assert states(ledger) == [("e", NOON + 120, State.SKIPPED, "overlap"), ("e", NOON + 60, State.CLAIMED, "")]
+    assert not first.waited
+
+
+def test_an_occurrence_waits_for_the_end_of_another_one(ledger: Ledger, clock: FakeClock) -> None:
+    first = begin(ledger, clock, entry(**WAIT))
+    ledger.settle(A, [outcome(first)])
+
+    assert next_minute(ledger, clock) == []
+    assert states(ledger)[0] == ("e", NOON + 120, State.WAITING, "")
+    assert ledger.status().waiting == 1
+    assert ledger.claim(A, 10) == []
+
+    ledger.report(SUPERVISOR, [report(first, State.SUCCEEDED)])
+    assert ledger.look(A).due
+    assert states(ledger)[0] == ("e", NOON + 120, State.PENDING, "")
+    (second,) = ledger.claim(B, 10)
+    assert (second.key.due_at, second.attempt, second.waited) == (NOON + 120, 1, True)
+
+
+def test_of_several_the_newest_waits(ledger: Ledger, clock: FakeClock) -> None:
+    begin(ledger, clock, entry(**WAIT))
+    next_minute(ledger, clock)
+    next_minute(ledger, clock)
+
+    assert states(ledger)[:2] == [("e", NOON + 180, State.WAITING, ""), ("e", NOON + 120, State.SKIPPED, "overlap")]
+
+
+def test_of_those_due_in_one_window_one_goes_and_the_newest_waits(ledger: Ledger, clock: FakeClock) -> None:
+    ledger.look(A)
+    ledger.activate(schedule(entry("e", "every 20 0", **WAIT)), "stamp")
+    clock.advance(60)
+
+    (claim,) = pass_once(ledger, A)
+
+    assert claim.key.due_at == NOON + 20
+    assert [state for _, _, state, _ in states(ledger)] == [State.WAITING, State.SKIPPED, State.CLAIMED]
+
+
+@pytest.mark.parametrize(
+    "state", [State.SKIPPED, State.UNDELIVERED, State.PENDING], ids=["skipped", "undelivered", "handed back"]
+)
+def test_what_is_not_sent_frees_the_slot(ledger: Ledger, clock: FakeClock, state: State) -> None:
+    first = begin(ledger, clock, entry(**SKIP))
+    ledger.settle(A, [outcome(first, state, next_try_at=clock.now() + 200)])
+
+    assert [claim.key.due_at for claim in next_minute(ledger, clock)] == [NOON + 120]
+
+
+@pytest.mark.parametrize("state", [State.SUCCEEDED, State.FAILED, State.REVOKED])
+def test_the_end_frees_the_slot_even_if_it_is_told_before_the_dispatch(ledger: Ledger, clock: FakeClock, state: State) -> None:
+    first = begin(ledger, clock, entry(**SKIP))
+    ledger.report(SUPERVISOR, [report(first, state)])
+    ledger.settle(A, [outcome(first)])
+
+    assert [claim.key.due_at for claim in next_minute(ledger, clock)] == [NOON + 120]
+
+
+def test_max_runtime_counts_from_the_dispatch_and_from_the_start(ledger: Ledger, clock: FakeClock) -> None:
+    first = begin(ledger, clock, entry(overlap=Overlap.SKIP, max_runtime=100))
+    clock.advance(5)
+    ledger.settle(A, [outcome(first)])  # until + 165
+    clock.advance(80)
+    ledger.report(SUPERVISOR, [report(first, State.STARTED)])  # + 145, so until + 245
+
+    clock.advance(30)  # + 175
+    assert pass_once(ledger, A) == []
+    clock.advance(70)  # + 245: free again
+    assert [claim.key.due_at for claim in pass_once(ledger, A)] == [NOON + 180]
+    assert [state for _, _, state, _ in states(ledger)][:3] == [State.SKIPPED, State.CLAIMED, State.SKIPPED]
+
+
+def test_what_waits_goes_when_max_runtime_is_over(ledger: Ledger, clock: FakeClock) -> None:
+    first = begin(ledger, clock, entry("e", "every 60 0", overlap=Overlap.WAIT, max_runtime=100, ends_at=NOON + 120))
+    ledger.settle(A, [outcome(first)])  # until + 160
+    next_minute(ledger, clock)
+
+    assert ledger.look(A).wake_at == NOON + 160
+    clock.advance(39)
+    assert ledger.claim(A, 10) == []
+    clock.advance(1)
+    assert ledger.look(A).due
+    (claim,) = ledger.claim(A, 10)
+    assert (claim.key.due_at, claim.waited) == (NOON + 120, True)
+
+
+def test_what_waits_waits_on_when_the_other_one_starts(ledger: Ledger, clock: FakeClock) -> None:
+    first = begin(ledger, clock, entry("e", "every 60 0", overlap=Overlap.WAIT, max_runtime=100, ends_at=NOON + 120))
+    ledger.settle(A, [outcome(first)])
+    next_minute(ledger, clock)
+    clock.advance(30)
+    ledger.report(SUPERVISOR, [report(first, State.STARTED)])  # + 150, so until + 250
+
+    assert ledger.look(A).wake_at == NOON + 250
+
+
+def test_the_same_occurrence_takes_its_slot_again_after_its_lease(ledger: Ledger, clock: FakeClock) -> None:
+    first = begin(ledger, clock, entry("e", "every 600 60", **SKIP))
+    clock.advance(10)
+
+    (again,) = ledger.claim(B, 10)
+    assert (again.key, again.attempt) == (first.key, 2)
+
+
+def test_a_slot_that_is_held_far_into_the_future_is_a_wrong_clocks(ledger: Ledger, clock: FakeClock) -> None:
+    begin(ledger, clock, entry(overlap=Overlap.SKIP, max_runtime=100))
+    clock.advance(-4000)
+    ledger.activate(schedule(entry("e", "every 60 0", overlap=Overlap.SKIP, max_runtime=100)), "stamp")
+
+    slot = ledger.slot(A, "e", NOON + 600)
+    assert slot.claim is not None
+
+
+def test_a_clock_that_is_set_back_a_little_lets_go_of_no_slot(ledger: Ledger, clock: FakeClock) -> None:
+    begin(ledger, clock, entry(overlap=Overlap.SKIP, max_runtime=100))
+    clock.advance(-2)
+
+    assert ledger.slot(A, "e", NOON + 600).reason is Reason.OVERLAP
+
+
+def test_what_waits_in_a_wrong_future_is_let_go(ledger: Ledger, clock: FakeClock) -> None:
+    begin(ledger, clock, entry("e", "every 60 0", overlap=Overlap.WAIT, max_runtime=100))
+    next_minute(ledger, clock)
+    clock.advance(-4000)
+
+    assert ledger.look(A).due
+    assert [claim.key.due_at for claim in ledger.claim(B, 1)] == [NOON + 120]
+
+
+def test_a_slot_that_is_taken_is_told_by_slot_too(ledger: Ledger, clock: FakeClock) -> None:
+    begin(ledger, clock, entry("e", "every 600 60", **SKIP))
+
+    found = ledger.slot(A, "e", NOON + 120)
+
+    assert (found.claim, found.state, found.reason) == (None, State.SKIPPED, Reason.OVERLAP)
+
+
+def test_slot_tells_that_it_waits(ledger: Ledger, clock: FakeClock) -> None:
+    begin(ledger, clock, entry("e", "every 600 60", **WAIT))
+
+    found = ledger.slot(A, "e", NOON + 120)
+
+    assert (found.claim, found.state) == (None, State.WAITING)
+
+
+def test_what_a_person_fires_takes_no_slot_and_waits_for_none(ledger: Ledger, clock: FakeClock) -> None:
+    begin(ledger, clock, entry(**SKIP))
+
+    fired = ledger.fire(A, "e", "token")
+    assert fired.claim is not None
+    ledger.report(SUPERVISOR, [report(fired.claim, State.SUCCEEDED)])  # and frees none
+    assert next_minute(ledger, clock) == []
+
+
+def test_retries_are_judged_when_they_are_claimed(ledger: Ledger, clock: FakeClock) -> None:
+    first = begin(ledger, clock, entry(catch_up=CatchUp.ALL, **SKIP))
+    ledger.settle(A, [outcome(first, State.PENDING, next_try_at=clock.now() + 60)])
+    (second,) = next_minute(ledger, clock)
+
+    assert ledger.claim(B, 10) == []
+    assert states(ledger)[1] == ("e", NOON + 60, State.SKIPPED, "overlap")
+    assert second.key.due_at == NOON + 120
+
+
+def test_what_is_skipped_for_its_slot_keeps_nobody_from_being_claimed(ledger: Ledger, clock: FakeClock) -> None:
+    first = begin(ledger, clock, entry("e", "every 600 60", **SKIP))
+    ledger.activate(schedule(entry("e", "every 600 60", **SKIP), entry("other", "every 600 0")), "stamp 2")
+    ledger.backfill("e", "token", [(NOON - 60, NOON)])
+    ledger.backfill("other", "token", [(NOON - 30, NOON + 1)])
+
+    claims = ledger.claim(A, 1)
+
+    assert [claim.name for claim in claims] == ["other"]
+    assert first.key.kind is Kind.SCHEDULE
+
+
+def test_a_backfill_shares_the_slot_and_never_pushes_out_what_is_due_later(ledger: Ledger, clock: FakeClock) -> None:
+    ledger.settle(A, [outcome(begin(ledger, clock, entry(**WAIT)))])
+    next_minute(ledger, clock)
+    ledger.backfill("e", "token", [(NOON - 60, NOON)])
+
+    assert ledger.claim(A, 10) == []
+    assert [(due_at, state) for _, due_at, state, _ in states(ledger)] == [
+        (NOON + 120, State.WAITING),
+        (NOON + 60, State.DISPATCHED),
+        (NOON - 60, State.SKIPPED),
+    ]
+
+
+def test_a_policy_that_allows_overlap_lets_go_what_waits(ledger: Ledger, clock: FakeClock) -> None:
+    one = entry(**WAIT)
+    ledger.settle(A, [outcome(begin(ledger, clock, one))])
+    next_minute(ledger, clock)
+    ledger.activate(schedule(replace(one, policy=Policy())), "stamp 2")
+
+    assert ledger.look(A).due
+    assert [claim.key.due_at for claim in ledger.claim(B, 1)] == [NOON + 120]
+
+
+def test_an_entry_that_is_removed_lets_go_what_waits(ledger: Ledger, clock: FakeClock) -> None:
+    begin(ledger, clock, entry(**WAIT))
+    next_minute(ledger, clock)
+    ledger.activate(schedule(entry("other", "every 600 0")), "stamp 2")
+
+    (claim,) = (claim for claim in ledger.claim(B, 10) if claim.key.due_at == NOON + 120)
+    assert claim.call is None
+
+
+def test_entries_do_not_share_a_slot(ledger: Ledger, clock: FakeClock) -> None:
+    ledger.look(A)
+    ledger.activate(schedule(entry("x", **SKIP), entry("y", **SKIP)), "stamp")
+    clock.advance(60)
+
+    assert len(pass_once(ledger, A)) == 2
+
+
+def test_two_runners_cannot_both_have_the_slot(handles: Callable[[], Ledger], clock: FakeClock) -> None:
+    one, other = handles(), handles()
+    begin(one, clock, command(**SKIP))
+    clock.advance(60)
+
+    assert pass_once(other, B) == []
+    assert states(one)[0] == ("c", NOON + 120, State.SKIPPED, "overlap")
