@@ -79,6 +79,10 @@ def one(case: Case, name: str, kind: type[Peer], folder: Path) -> Count:
 def words(count: Count) -> str:
     """Return what a cell says."""
     said = [f"{count.sent} of {count.due}"]
+    if count.explained:
+        said.append(f"{count.explained} skipped with a reason")
+    if count.lost:
+        said.append(f"**{count.lost} lost**")
     if count.repeated:
         said.append(f"**{count.repeated} repeated**")
     return ", ".join([*said, *([count.note] if count.note else [])])

@@ -17,12 +17,13 @@ class Count:
     due: int
     sent: int
     repeated: int
+    explained: int = 0  # not sent, with a reason that can be looked up
     note: str = ""
 
     @property
     def lost(self) -> int:
-        """Return how many were never sent."""
-        return self.due - self.sent
+        """Return how many were not sent, and nothing says why."""
+        return max(0, self.due - self.sent - self.explained)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,14 +40,14 @@ def run_case(case: Case, peer: Peer) -> Count:
     """Do the harm and count, by entry: more messages than due times are repeated, fewer are lost."""
     try:
         note = case.harm(peer)
-        sent = peer.wire.sent()
+        sent, explained = peer.wire.sent(), peer.explained()
     finally:
         peer.end(signal.SIGKILL)
         peer.wire.stop()
     sent.pop("peer.bad", None)
     due = peer.load.entries * case.times
     good = sum(min(count, case.times) for count in sent.values())
-    return Count(due=due, sent=good, repeated=sum(sent.values()) - good, note=note)
+    return Count(due=due, sent=good, repeated=sum(sent.values()) - good, explained=explained, note=note)
 
 
 def wait_until(instant: float) -> None:

@@ -12,6 +12,8 @@ from pathlib import Path
 
 from bench.faults.wire import Wire
 
+from offbeat.errors import OffbeatError
+
 HERE = Path(__file__).resolve().parent
 BIN = Path(sys.executable).parent
 
@@ -47,6 +49,10 @@ class Peer(ABC):
         """Return the variables of its processes."""
         kept = {name: os.environ[name] for name in ("PYTHONPATH",) if name in os.environ}
         return kept | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "HOME": str(self.folder), "LANG": "C.UTF-8"}
+
+    def explained(self) -> int:
+        """Return how many due times were not sent and have a reason that can be looked up."""
+        return 0
 
     def start(self) -> None:
         """Start one more process of it."""
@@ -121,6 +127,16 @@ class Offbeat(Peer):
     def ledger(self) -> str:
         """Return the ledger's address."""
         return f"sqlite:///{self.folder / 'ledger.sqlite3'}"
+
+    def explained(self) -> int:
+        from offbeat.ports.clock import SystemClock
+        from offbeat.ports.ledger_open import open_ledger
+
+        try:
+            ledger = open_ledger(self.ledger(), clock=SystemClock(), project="faults", owner="", read_only=True)
+            return sum(row.count for row in ledger.history(limit=100_000) if row.state == "skipped")
+        except OffbeatError:
+            return 0
 
     def lay_out(self) -> None:
         """Write the schedule, unless it is there."""
