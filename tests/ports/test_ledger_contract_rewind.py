@@ -1,0 +1,236 @@
+"""The ways home: from a wrong future that was believed, and from an older state that was restored."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from tests.ports.ledger_world import NOON, entry, outcome, pass_once, runner, schedule, states
+
+from offbeat.core.model import CatchUp, Overlap, Reason, State
+from offbeat.ports.clock import FakeClock
+from offbeat.ports.ledger import Ledger
+
+A, B = runner("a"), runner("b")
+YEAR = 365 * 86_400
+
+
+def into_the_future(ledger: Ledger, clock: FakeClock) -> None:
+    """Let a clock that is a year ahead be believed."""
+    clock.advance(YEAR)
+    ledger.look(A)
+    clock.advance(5)
+    assert ledger.look(A).believed
+
+
+@pytest.fixture
+def minutely(ledger: Ledger, clock: FakeClock) -> Ledger:
+    ledger.look(A)
+    ledger.activate(schedule(entry(catch_up=CatchUp.ALL)), "stamp")
+    clock.advance(60)
+    for claim in pass_once(ledger, A):
+        ledger.settle(A, [outcome(claim)])
+    return ledger
+
+
+def test_what_was_decided_in_a_wrong_future_is_decided_again(ledger: Ledger, clock: FakeClock) -> None:
+    ledger.look(A)
+    ledger.activate(schedule(entry()), "stamp")
+    clock.advance(60)
+    pass_once(ledger, A)
+    into_the_future(ledger, clock)
+    for claim in pass_once(ledger, A):
+        ledger.settle(A, [outcome(claim, State.PENDING, next_try_at=clock.now())])
+    clock.advance(-YEAR + 55)  # 12:02 again
+    assert pass_once(ledger, A) == []
+
+    assert ledger.rewind(NOON + 60, "ann") == 1
+
+    assert ledger.look(A).ahead == 0.0
+    assert [claim.key.due_at for claim in pass_once(ledger, A)] == [NOON + 120]
+    assert [(due_at, reason) for _, due_at, _, reason in states(ledger)] == [(NOON + 120, ""), (NOON + 60, "")]
+    assert ledger.entries()[0][1] == NOON + 120
+    assert ledger.status().next_due == NOON + 180
+
+
+def test_what_was_planned_before_a_rewind_is_recorded_no_more(minutely: Ledger, clock: FakeClock) -> None:
+    from offbeat.core.plan import plan
+
+    clock.advance(60)
+    portion = minutely.take(9)
+    clock.advance(60)
+    pass_once(minutely, A)
+    minutely.rewind(NOON + 60, "ann")
+
+    assert minutely.record(B, plan(portion), portion.revision) == []
+
+
+def test_what_is_pending_or_skipped_goes_and_what_was_claimed_or_more_stays(minutely: Ledger, clock: FakeClock) -> None:
+    clock.advance(60)
+    (sent,) = pass_once(minutely, A)
+    minutely.settle(A, [outcome(sent)])
+    clock.advance(60)
+    (held,) = pass_once(minutely, A)
+    clock.advance(60)
+    (back,) = pass_once(minutely, A)
+    minutely.settle(A, [outcome(back, State.PENDING, next_try_at=clock.now() + 60)])
+    clock.advance(60)
+    (skipped,) = pass_once(minutely, A)
+    minutely.settle(A, [outcome(skipped, State.SKIPPED, reason=Reason.TOO_LATE)])
+
+    minutely.rewind(NOON + 60, "ann")
+
+    assert [(due_at, state) for _, due_at, state, _ in states(minutely)] == [
+        (NOON + 180, State.CLAIMED),
+        (NOON + 120, State.DISPATCHED),
+        (NOON + 60, State.DISPATCHED),
+    ]
+    assert minutely.entries()[0][1] == NOON + 180  # the newest row that stays
+    claims = pass_once(minutely, A)
+    assert [claim.key.due_at for claim in claims] == [NOON + 240, NOON + 300]  # and nothing is sent again
+    assert held.key.due_at == NOON + 180
+
+
+def test_what_waits_goes_and_what_is_no_due_time_stays(ledger: Ledger, clock: FakeClock) -> None:
+    ledger.look(A)
+    ledger.activate(schedule(entry(overlap=Overlap.WAIT, max_runtime=999)), "stamp")
+    clock.advance(60)
+    for claim in pass_once(ledger, A):
+        ledger.settle(A, [outcome(claim)])
+    clock.advance(60)
+    pass_once(ledger, A)
+    ledger.backfill("e", "token", [(NOON + 90, NOON + 100)])
+    ledger.fire(A, "e", "token")
+
+    ledger.rewind(NOON + 60, "ann")
+
+    assert sorted(row.kind for row in ledger.history()) == ["backfill", "manual", "schedule"]
+
+
+def test_a_gap_is_cut(ledger: Ledger, clock: FakeClock) -> None:
+    ledger.look(A)
+    ledger.activate(schedule(entry()), "stamp")
+    clock.advance(3000)
+    pass_once(ledger, A)
+    (gap,) = [row for row in ledger.history() if row.until is not None]
+
+    ledger.rewind(NOON + 600, "ann")
+
+    (cut,) = [row for row in ledger.history() if row.until is not None]
+    assert (cut.due_at, cut.until, cut.count) == (gap.due_at, NOON + 600, 10)
+    ledger.rewind(NOON + 10, "ann")
+    assert [row for row in ledger.history() if row.until is not None] == []
+
+
+def test_an_entry_that_began_in_the_wrong_future_begins_now(minutely: Ledger, clock: FakeClock) -> None:
+    into_the_future(minutely, clock)
+    minutely.activate(schedule(entry(catch_up=CatchUp.ALL), entry("new", "every 60 30")), "stamp 2")
+    clock.advance(-YEAR)  # 12:01:05
+    assert minutely.status().next_due == NOON + 120
+    minutely.rewind(NOON + 60, "ann")
+
+    clock.advance(60)  # 12:02:05
+    assert [(claim.name, claim.key.due_at) for claim in pass_once(minutely, A)] == [
+        ("new", NOON + 90),
+        ("e", NOON + 120),
+    ]
+
+
+def test_an_entry_that_changed_in_the_wrong_future_has_one_version_at_each_instant(minutely: Ledger, clock: FakeClock) -> None:
+    into_the_future(minutely, clock)
+    minutely.activate(schedule(entry("e", "every 60 20", catch_up=CatchUp.ALL)), "stamp 2")
+    clock.advance(100)
+    minutely.activate(schedule(entry("e", "every 60 40", catch_up=CatchUp.ALL)), "stamp 3")
+    clock.advance(-YEAR - 100)  # 12:01:05
+    minutely.rewind(NOON + 60, "ann")
+
+    clock.advance(60)  # 12:02:05
+    assert [claim.key.due_at for claim in pass_once(minutely, A)] == [NOON + 100]
+    assert minutely.take(9).groups == ()
+
+
+def test_an_entry_that_was_removed_in_the_wrong_future_ends_now(minutely: Ledger, clock: FakeClock) -> None:
+    into_the_future(minutely, clock)
+    minutely.activate(schedule(entry("other", "every 60 0", catch_up=CatchUp.ALL)), "stamp 2")
+    clock.advance(-YEAR)
+    minutely.rewind(NOON + 60, "ann")
+
+    clock.advance(60)
+    assert [claim.name for claim in pass_once(minutely, A)] == ["other"]
+
+
+def test_a_slot_after_a_rewind_is_not_taken_for_known(minutely: Ledger, clock: FakeClock) -> None:
+    into_the_future(minutely, clock)
+    pass_once(minutely, A)
+    clock.advance(-YEAR)
+    minutely.rewind(NOON + 70, "ann")
+
+    assert minutely.slot(A, "e", NOON + 120).claim is not None
+
+
+def test_a_rewind_to_what_is_still_to_come_sets_nothing_back(minutely: Ledger, clock: FakeClock) -> None:
+    before = states(minutely)
+
+    assert minutely.rewind(NOON + 3600, "ann") == 0
+    assert states(minutely) == before
+
+
+def test_a_ledger_that_was_restored_says_so_once(minutely: Ledger, clock: FakeClock) -> None:
+    seq = minutely.look(A).seq
+
+    assert not minutely.restored(A, seq, skip=True)
+    assert minutely.status().restored_at is None
+    assert minutely.restored(A, seq + 100, skip=False)
+    assert not minutely.restored(B, seq + 100, skip=False)
+    assert minutely.look(A).seq > seq + 100
+    assert minutely.status().restored_at == NOON + 60
+
+
+def test_what_a_restored_ledger_forgot_is_skipped(ledger: Ledger, clock: FakeClock) -> None:
+    ledger.look(A)
+    ledger.activate(schedule(entry(catch_up=CatchUp.ALL), entry("hourly", "every 3600 0")), "stamp")
+    clock.advance(60)
+    (held,) = pass_once(ledger, A)
+    ledger.backfill("e", "token", [(NOON, NOON + 9999)])
+    clock.advance(600.5)
+
+    assert ledger.restored(A, 10**6, skip=True)
+
+    assert pass_once(ledger, A) == [] and ledger.claim(A, 9) == []
+    assert ledger.settle(A, [outcome(held)]) == []
+    assert [(due_at, state, reason) for _, due_at, state, reason in states(ledger)] == [
+        (NOON + 120, "skipped x10", "restored"),
+        (NOON + 60, State.SKIPPED, "restored"),
+        (NOON, State.SKIPPED, "restored"),
+    ]
+    assert ledger.status().next_due == NOON + 720
+    clock.advance(60)
+    assert [claim.key.due_at for claim in pass_once(ledger, A)] == [NOON + 720]
+
+
+def test_what_a_restored_ledger_forgot_is_planned_like_any_downtime_when_told(minutely: Ledger, clock: FakeClock) -> None:
+    clock.advance(120)
+
+    assert minutely.restored(A, 10**6, skip=False)
+
+    pass_once(minutely, A)
+    assert [due_at for _, due_at, _, _ in states(minutely)] == [NOON + 180, NOON + 120, NOON + 60]
+
+
+def test_a_slot_that_a_restored_ledger_held_is_free(ledger: Ledger, clock: FakeClock) -> None:
+    ledger.look(A)
+    ledger.activate(schedule(entry(overlap=Overlap.SKIP, max_runtime=999)), "stamp")
+    clock.advance(60)
+    pass_once(ledger, A)
+    ledger.restored(A, 10**6, skip=True)
+    clock.advance(60)
+
+    assert len(pass_once(ledger, A)) == 1
+
+
+def test_of_two_who_find_a_restored_ledger_one_tells_it(handles: Callable[[], Ledger], clock: FakeClock) -> None:
+    one, other = handles(), handles()
+    one.look(A)
+    one.activate(schedule(entry()), "stamp")
+
+    assert [one.restored(A, 500, skip=True), other.restored(B, 500, skip=True)] == [True, False]
