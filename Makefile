@@ -14,7 +14,7 @@ SECONDS ?= 300
 
 export PYTHON
 
-.PHONY: help venv check test differential fuzz demo bench bench-recurrence coverage docs format wheel constraints clean
+.PHONY: help venv check test differential fuzz chaos demo bench bench-recurrence bench-faults bench-replicas coverage docs format wheel constraints clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{ printf "  make %-17s %s\n", $$1, $$2 }'
@@ -45,6 +45,10 @@ differential: $(READY) ## hold cron to Debian's daemon, cronsim and two zone dat
 fuzz: $(READY) ## throw hostile text at every parser for SECONDS=300; with atheris where it is installed
 	FUZZ_SECONDS=$(SECONDS) $(BIN)/python -m tests.fuzz
 
+chaos: $(READY) ## real runners, workers and servers, and harm done to them: ARGS='--minutes 5 --ledger postgres --broker rabbitmq --seed 1'
+	@scripts/install-test-servers
+	$(BIN)/python -m tests.chaos $(ARGS)
+
 demo: $(READY) ## the whole thing at work on a small Django project: a worker, a minute of schedule
 	@$(BIN)/python examples/difio/demo.py
 
@@ -54,6 +58,15 @@ bench: $(READY) ## measure against the shell script that it replaces; renews the
 bench-recurrence: $(READY) ## measure due times against cronsim, croniter, celery and APScheduler; renews its table in bench/README.md
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[bench]'
 	@$(BIN)/python bench/recurrence.py
+
+bench-faults: $(READY) ## the same faults for celery beat, RedBeat and offbeat (a quarter of an hour); renews the README's table
+	@scripts/install-test-servers
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --no-build-isolation --editable '.[bench]'
+	@$(BIN)/python -m bench.faults $(ARGS)
+
+bench-replicas: $(READY) ## three runners on one ledger: lateness and failover; renews its table in bench/README.md
+	@scripts/install-test-servers
+	@$(BIN)/python -m bench.replicas $(ARGS)
 
 coverage: $(READY) ## every test once more, with the lines and branches that none of them reaches
 	@rm -f .coverage .coverage.*
