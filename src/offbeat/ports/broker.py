@@ -52,7 +52,8 @@ class Broker(Protocol):
     def prepare(self, messages: Sequence[Message]) -> Sequence[Push | Delivery]:
         """Return for each message what to push, or why it cannot be: not built, unroutable. Only where `server_id` is not "".
 
-        Reads the server (the table of bindings) and writes nothing. Never raises for the broker's faults.
+        Reads the server (the table of bindings) and writes nothing. Never raises for the broker's faults. An answer that was
+        not `tried` is of a message that one push is not enough for (an exchange with several queues): to be published instead.
         """
 
     def publish(self, messages: Sequence[Message], seconds: float) -> Sequence[Delivery]:
