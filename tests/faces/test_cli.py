@@ -67,7 +67,7 @@ def test_the_help_lists_the_commands_and_hides_what_only_links_call() -> None:
     assert "Examples:" in result.stdout
 
 
-@pytest.mark.parametrize(("typed", "meant"), [("chekc", "check"), ("satus", "status"), ("histroy", "history")])
+@pytest.mark.parametrize(("typed", "meant"), [("chekc", "check"), ("statsu", "status"), ("histroy", "history")])
 def test_a_mistyped_command_is_told_which_one_was_meant(typed: str, meant: str) -> None:
     result = CliRunner().invoke(cli, [typed])
 

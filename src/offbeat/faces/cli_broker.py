@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from offbeat.runners.site import Site
 
 
-def look_at_broker(site: Site, settings: BrokerSettings) -> None:
-    """Connect as a runner would. Raises ConfigError without an address, BrokerError when the broker does not let us in."""
+def look_at_broker(site: Site, settings: BrokerSettings) -> str:
+    """Connect as a runner would; return what this broker cannot promise, "" where nothing is known.
+
+    Raises ConfigError without an address, BrokerError when the broker does not let us in.
+    """
     broker = BrokerKombu(broker_url(site.environ, settings, site.root), settings, clock=site.clock, root=site.root)
     try:
         answer = broker.reach(TIMEOUT)
@@ -23,3 +26,4 @@ def look_at_broker(site: Site, settings: BrokerSettings) -> None:
             raise BrokerError(broker_problem(answer, f"broker {broker.where}"))
     finally:
         broker.close()
+    return ""

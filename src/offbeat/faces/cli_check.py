@@ -1,4 +1,4 @@
-"""`offbeat check`: every problem of the tree at once. Touches no ledger; the broker only when asked to."""
+"""`offbeat check`: every problem of the tree at once, and of the ledger's place. Changes nothing; asks the broker on demand."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import click
 
 from offbeat.errors import BrokerError, ConfigError, OffbeatError, Problem, Severity
 from offbeat.faces.cli_session import Command, Session, by_place, errors_in, json_option, print_json, print_problems
-from offbeat.faces.words import conceal, count_of
+from offbeat.faces.words import conceal, count_of, printable
 
 if TYPE_CHECKING:
     from offbeat.core.model import Schedule
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     ),
 )
 @click.option("--strict", is_flag=True, help="Warnings are problems too: exit 1.")
-@click.option("--broker", is_flag=True, help="Also connect to the broker.")
+@click.option("--broker", is_flag=True, help="Also connect to the broker, and say what it and the ledger cannot promise.")
 @json_option
 @click.pass_context
 def check(ctx: click.Context, strict: bool, broker: bool, as_json: bool) -> None:
@@ -34,7 +34,7 @@ def check(ctx: click.Context, strict: bool, broker: bool, as_json: bool) -> None
     Exit 0: none, or warnings only. 1: problems (with --strict: or warnings). 3: the broker is out of reach, or has no address.
     """
     session: Session = ctx.obj
-    entries, found, code = _look(session, broker)
+    entries, found, said, code = _look(session, broker)
     problems = by_place(found)
     errors = len(errors_in(problems))
     if as_json:
@@ -42,8 +42,10 @@ def check(ctx: click.Context, strict: bool, broker: bool, as_json: bool) -> None
     else:
         print_problems(problems, err=False)
         if not session.quiet:
-            reached = ["the broker answers"] if broker and not errors else []
+            reached = ["the broker answers"] if broker and not code else []
             click.echo(", ".join(_summary(entries, errors, len(problems) - errors) + reached))
+            for line in said:
+                click.echo(printable(line))
     ctx.exit(code or int(bool(errors or (strict and problems))))
 
 
@@ -61,37 +63,46 @@ def problem_row(problem: Problem) -> Mapping[str, object]:
     }
 
 
-def _look(session: Session, broker: bool) -> tuple[int, list[Problem], int]:
-    """Return how many entries are good, all problems, and an exit code of its own (0: the problems decide)."""
+def _look(session: Session, broker: bool) -> tuple[int, list[Problem], list[str], int]:
+    """Return how many entries are good, all problems, remarks, and an exit code of its own (0: the problems decide)."""
     found: list[Problem] = []
+    said: list[str] = []
     entries = 0
     try:
         site = session.open_site()
         schedule, problems = site.read()
         found += problems
-        entries = len(schedule.entries) if schedule else 0
         if schedule is not None:
             from offbeat.core.past import past_warnings
+            from offbeat.faces.ledger_check import ledger_problems, ledger_promise
 
+            entries = len(schedule.entries)
             found += past_warnings(schedule, session.clock.now())
+            found += ledger_problems(site, schedule)
+            if broker or session.verbose or site.environ.get("OFFBEAT_LEDGER"):
+                said.append(ledger_promise(site))
         if broker and schedule is not None:
-            _look_at_broker(site, schedule)
+            said += _look_at_broker(site, schedule)
     except OffbeatError as exc:
         if not exc.problems:
             raise
         found += [problem for problem in exc.problems if problem not in found]
-        return entries, found, exc.exit_code
-    return entries, found, 0
+        return entries, found, said, exc.exit_code
+    return entries, found, said, 0
 
 
-def _look_at_broker(site: Site, schedule: Schedule) -> None:
-    """Connect. Raises BrokerError, also when it is not known where the broker is: a tick's exit code is the same."""
+def _look_at_broker(site: Site, schedule: Schedule) -> list[str]:
+    """Connect; return what this broker cannot promise.
+
+    Raises BrokerError, also when it is not known where the broker is: a tick's exit code is the same.
+    """
     from offbeat.faces.cli_broker import look_at_broker
 
     try:
-        look_at_broker(site, schedule.broker)
+        limit = look_at_broker(site, schedule.broker)
     except ConfigError as exc:
         raise BrokerError(*exc.problems) from exc
+    return [f"broker: {limit}"] if limit else []
 
 
 def _summary(entries: int, errors: int, warnings: int) -> list[str]:

@@ -1,15 +1,21 @@
-"""`offbeat list`: the entries as the files have them now. Touches no ledger."""
+"""`offbeat list`: the entries as the files have them now, and which of them the ledger has paused. Changes nothing."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import click
 
-from offbeat.core.model import CommandCall, Entry, TaskCall
+from offbeat.core.model import CommandCall, Entry, Overlap, TaskCall
+from offbeat.errors import OffbeatError
 from offbeat.faces.cli_session import Command, Session, json_option, print_json, print_table, read_schedule
-from offbeat.faces.words import format_recurrence, recurrence_words
+from offbeat.faces.words import format_recurrence, format_utc, recurrence_words
+
+if TYPE_CHECKING:
+    from offbeat.ports.ledger_values import Paused
+    from offbeat.runners.site import Site
 
 
 @click.command("list", cls=Command, examples=("offbeat list", "offbeat list --json | jq -r '.[].entry'"))
@@ -17,14 +23,32 @@ from offbeat.faces.words import format_recurrence, recurrence_words
 @click.pass_obj
 def list_(session: Session, as_json: bool) -> None:
     """List the entries: when they are due, what is sent, and where they are written."""
-    schedule = read_schedule(session.open_site())
+    site = session.open_site()
+    schedule = read_schedule(site)
     entries = sorted(schedule.entries, key=lambda entry: entry.name)
+    paused = _paused(site)
     if as_json:
-        print_json(_row(entry) for entry in entries)
+        print_json(_row(entry, _holds(paused, entry)) for entry in entries)
         return
-    print_table(("ENTRY", "WHEN", "ZONE", "WHAT", "TO", "WHERE"), [_cells(entry) for entry in entries])
+    print_table(("ENTRY", "WHEN", "ZONE", "WHAT", "TO", "WHERE"), [_cells(entry, _holds(paused, entry)) for entry in entries])
     if not entries and not session.quiet:
         click.echo("no entries yet; add one: offbeat add hourly NAME", err=True)
+
+
+def _paused(site: Site) -> Mapping[str, Paused]:
+    """Return the pauses that hold now, by the entry's name, "" for all; none when the ledger cannot be read."""
+    from offbeat.faces.cli_history import open_existing
+    from offbeat.faces.cli_pause import pauses_now
+
+    try:
+        ledger = open_existing(site)
+        return {each.name: each for each in pauses_now(ledger)} if ledger else {}
+    except OffbeatError:
+        return {}
+
+
+def _holds(paused: Mapping[str, Paused], entry: Entry) -> Paused | None:
+    return paused.get(entry.name) or paused.get("")
 
 
 def describe(call: TaskCall | CommandCall) -> str:
@@ -39,13 +63,18 @@ def place(entry: Entry) -> str:
     return f"{entry.file}:{entry.line}" if entry.line else entry.file
 
 
-def _cells(entry: Entry) -> tuple[str, str, str, str, str, str]:
-    when = recurrence_words(entry.timing.recurrence, entry.timing.zone) + ("" if entry.timing.enabled else " (disabled)")
+def _cells(entry: Entry, paused: Paused | None) -> tuple[str, str, str, str, str, str]:
+    remarks = [] if entry.timing.enabled else ["disabled"]
+    if paused:
+        remarks.append("paused" + (f" until {format_utc(paused.until_at)}" if paused.until_at is not None else ""))
+    if entry.policy.overlap is not Overlap.ALLOW:
+        remarks.append(f"overlap: {entry.policy.overlap}")
+    when = recurrence_words(entry.timing.recurrence, entry.timing.zone) + (f" ({', '.join(remarks)})" if remarks else "")
     to = f"queue {entry.call.queue}" if isinstance(entry.call, TaskCall) else "command"
     return entry.name, when, entry.timing.zone, describe(entry.call), to, place(entry)
 
 
-def _row(entry: Entry) -> Mapping[str, object]:
+def _row(entry: Entry, paused: Paused | None) -> Mapping[str, object]:
     call = entry.call
     is_task = isinstance(call, TaskCall)
     return {
@@ -54,6 +83,10 @@ def _row(entry: Entry) -> Mapping[str, object]:
         "recurrence": format_recurrence(entry.timing.recurrence),
         "zone": entry.timing.zone,
         "enabled": entry.timing.enabled,
+        "is_paused": paused is not None,
+        "paused_until_at": format_utc(paused.until_at) or None if paused else None,
+        "overlap": str(entry.policy.overlap),
+        "max_runtime_s": entry.policy.max_runtime,
         "task": call.task if isinstance(call, TaskCall) else None,
         "queue": call.queue if isinstance(call, TaskCall) else None,
         "args": list(call.args) if isinstance(call, TaskCall) else None,

@@ -33,6 +33,7 @@ class Session:
     clock: Clock = field(default_factory=SystemClock)
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     tree: str | None = None
+    from_ledger: bool = False
     verbose: int = 0
     quiet: int = 0
     log_format: str = "text"
@@ -54,7 +55,14 @@ class Session:
 
         folder = self.environ.get("OPENSHIFT_LOG_DIR", "")
         set_up_logs(base, louder=self.louder, form=self.log_format, told=told, folder=folder)
-        site = open_site(start=Path.cwd(), tree=self.tree, environ=self.environ, clock=self.clock, adopt=adopt)
+        site = open_site(
+            start=Path.cwd(),
+            tree=self.tree,
+            environ=self.environ,
+            clock=self.clock,
+            adopt=adopt,
+            from_ledger=True if self.from_ledger else None,
+        )
         if ctx := click.get_current_context(silent=True):  # none while a shell completes
             ctx.call_on_close(site.close)
         return site
@@ -65,6 +73,13 @@ def global_options() -> list[click.Parameter]:
     return [
         click.Option(
             ["--tree"], metavar="DIR", expose_value=False, callback=_keep_tree, help="The cron tree, instead of looking for it."
+        ),
+        click.Option(
+            ["--from-ledger"],
+            is_flag=True,
+            expose_value=False,
+            callback=_keep_from_ledger,
+            help="Work by what was deployed, without a tree.",
         ),
         click.Option(["-v", "--verbose"], count=True, expose_value=False, callback=_add_verbose, help="Say more; repeatable."),
         click.Option(["-q", "--quiet"], count=True, expose_value=False, callback=_add_quiet, help="Say less; repeatable."),
@@ -81,6 +96,11 @@ def global_options() -> list[click.Parameter]:
 def _keep_tree(ctx: click.Context, _: click.Parameter, value: str | None) -> None:
     if value is not None:
         ctx.ensure_object(Session).tree = value
+
+
+def _keep_from_ledger(ctx: click.Context, _: click.Parameter, value: bool) -> None:
+    if value:
+        ctx.ensure_object(Session).from_ledger = True
 
 
 def _add_verbose(ctx: click.Context, _: click.Parameter, value: int) -> None:

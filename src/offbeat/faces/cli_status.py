@@ -13,10 +13,12 @@ from offbeat.faces.cli_check import problem_row
 from offbeat.faces.cli_history import open_existing
 from offbeat.faces.cli_run import Span
 from offbeat.faces.cli_session import Command, Session, by_place, errors_in, json_option, print_json, print_problems
-from offbeat.faces.words import conceal, count_of, format_duration, format_relative, format_utc, printable
+from offbeat.faces.delivery import WORKER, delivery_of, ledger_kind
+from offbeat.faces.status_lines import Standing, status_lines
+from offbeat.faces.words import conceal, format_duration, format_utc, printable
 
 if TYPE_CHECKING:
-    from offbeat.ports.ledger_values import LedgerStatus
+    from offbeat.ports.ledger_values import LedgerStatus, Paused, SeenRunner
     from offbeat.runners.site import Site
 
 TICKERS = frozenset({"tick", "run"})
@@ -47,10 +49,16 @@ def status(ctx: click.Context, max_age: float | None, as_json: bool) -> None:
     problems = [*refused_problems(told), *clock_problems(told)]
     ticked = last_tick(told)
     stale = max_age is not None and (ticked is None or told.now - ticked > max_age)
+    standing = Standing(
+        told=told,
+        pauses=tuple(ledger.pauses()),
+        delivery=delivery_of(site, ledger, told),
+        errors=len(errors_in(refused_problems(told))),
+    )
     if as_json:
-        print_json([_row(site, told, problems)])
+        print_json([_row(site, standing, problems)])
     else:
-        for label, text in _lines(site, told, ticked):
+        for label, text in status_lines(site, standing, ticked):
             click.echo(f"{label + ':':<11} {printable(conceal(text))}")
         print_problems(by_place(problems), err=False)
         if stale:
@@ -100,7 +108,7 @@ def _no_ledger(session: Session, site: Site, max_age: float | None, as_json: boo
                     "ledger": conceal(site.ledger_address),
                     "project": schedule.project if schedule else None,
                     "revision": 0,
-                    "tree": str(site.tree),
+                    "tree": None if site.from_ledger else str(site.tree),
                     "tree_state": "new" if schedule else "refused",
                     "last_tick_at": None,
                     "problems": [problem_row(problem) for problem in by_place(problems)],
@@ -109,7 +117,7 @@ def _no_ledger(session: Session, site: Site, max_age: float | None, as_json: boo
         )
     else:
         click.echo(f"ledger:     {printable(conceal(site.ledger_address))}, not there yet; the first `offbeat tick` makes it")
-        click.echo(f"tree:       {printable(str(site.tree))}")
+        click.echo(f"tree:       {'none here' if site.from_ledger else printable(str(site.tree))}")
         if schedule is None:
             print_problems(by_place(errors_in(problems)), err=False)
     return int(schedule is None or max_age is not None)
@@ -121,63 +129,62 @@ def _tree_state(told: LedgerStatus) -> str:
     return "accepted" if told.revision else "new"
 
 
-def _lines(site: Site, told: LedgerStatus, ticked: float | None) -> list[tuple[str, str]]:
-    since = f", in force since {format_utc(told.activated_at)}" if told.activated_at is not None else ""
-    revision = f"{told.revision}{since}" if told.revision else "none yet; the first `offbeat tick` compiles the tree"
-    if told.refused_whole:
-        tree = f"{site.tree}: REFUSED, the last good schedule (revision {told.revision}) stays in force"
-    else:
-        errors = len(errors_in(refused_problems(told)))
-        tree = f"{site.tree}" + (f": in force but for {count_of(errors, 'problem')}" if errors else "")
-    lines = [
-        ("project", told.project),
-        ("ledger", f"{told.where}, schema {told.schema}"),
-        ("tree", tree),
-        ("revision", revision),
-        ("last tick", _when(ticked, told.now, "none seen; offbeat install crontab, or offbeat run")),
-        ("next due", _when(told.next_due, told.now, "nothing")),
-        ("waiting", f"{told.pending} pending, {told.claimed} claimed, {told.undelivered} undelivered"),
-    ]
-    return lines + _runners(told)
-
-
-def _runners(told: LedgerStatus) -> list[tuple[str, str]]:
-    """Return a line for each resident runner, and one for all of the others of one kind on one host."""
-    lately: dict[tuple[str, str, str], list[float]] = {}
-    for seen in told.runners:
-        role, host, name = seen.runner.role, seen.runner.host, seen.runner.id
-        lately.setdefault((role, host, name if role == "run" else ""), []).append(seen.seen_at)
-    lines = []
-    for (role, host, name), times in lately.items():
-        often = f", {len(times)} lately" if len(times) > 1 else ""
-        who = f"{role} on {host}{f' ({name})' if name else ''}"
-        lines.append(("runner", f"{who}, seen {format_relative(max(times), told.now)}{often}"))
-    return lines
-
-
-def _when(instant: float | None, now: float, none: str) -> str:
-    return none if instant is None else f"{format_utc(instant)}, {format_relative(instant, now)}"
-
-
-def _row(site: Site, told: LedgerStatus, problems: Sequence[Problem]) -> Mapping[str, object]:
+def _row(site: Site, standing: Standing, problems: Sequence[Problem]) -> Mapping[str, object]:
+    told = standing.told
+    ours, guards = (
+        [_runner_row(seen) for seen in told.runners if (seen.runner.role == WORKER) is guard] for guard in (False, True)
+    )
     return {
         "ledger": conceal(told.where),
+        "ledger_kind": ledger_kind(told.where),
         "project": told.project,
         "schema": told.schema,
         "revision": told.revision,
         "digest": told.digest,
         "activated_at": format_utc(told.activated_at) or None,
-        "tree": str(site.tree),
+        "is_deployed": told.deployed,
+        "commit": told.origin.commit,
+        "author": conceal(told.origin.author),
+        "is_dirty": told.origin.dirty,
+        "note": conceal(told.origin.note),
+        "tree": None if site.from_ledger else str(site.tree),
         "tree_state": _tree_state(told),
         "problems": [problem_row(problem) for problem in by_place(problems)],
         "now": format_utc(told.now),
         "last_tick_at": format_utc(last_tick(told)) or None,
         "next_due_at": format_utc(told.next_due) or None,
+        "restored_at": format_utc(told.restored_at) or None,
         "pending": told.pending,
+        "waiting": told.waiting,
+        "waits_since_at": format_utc(told.waits_since) or None,
         "claimed": told.claimed,
         "undelivered": told.undelivered,
-        "runners": [
-            {"id": seen.runner.id, "role": seen.runner.role, "host": seen.runner.host, "seen_at": format_utc(seen.seen_at)}
-            for seen in told.runners
-        ],
+        "delivery": str(standing.delivery),
+        "pauses": [_pause_row(each) for each in standing.pauses],
+        "runners": ours,
+        "workers": guards,
+    }
+
+
+def _runner_row(seen: SeenRunner) -> Mapping[str, object]:
+    runner = seen.runner
+    return {
+        "id": runner.id,
+        "role": runner.role,
+        "host": runner.host,
+        "seen_at": format_utc(seen.seen_at),
+        "revision": runner.revision,
+        "skew": runner.skew,
+        "version": runner.version,
+    }
+
+
+def _pause_row(paused: Paused) -> Mapping[str, object]:
+    return {
+        "entry": paused.name or None,
+        "from_at": format_utc(paused.from_at),
+        "until_at": format_utc(paused.until_at) or None,
+        "who": paused.who,
+        "note": conceal(paused.note),
+        "once": paused.once,
     }

@@ -18,6 +18,7 @@ UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 WIDEST = 72  # characters of a recurrence in a table
 _SPAN = re.compile(r"(\d+)\s*(w|d|h|min|m|s)")
 _SPAN_SECONDS = {"w": 604_800, "d": 86_400, "h": 3_600, "min": 60, "m": 60, "s": 1}
+_CLOCK = re.compile(r"([01]?\d|2[0-3]):[0-5]\d(:[0-5]\d)?", re.ASCII)
 _USERINFO = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/?#@:]*):[^\s\"']*@", re.IGNORECASE)
 _SECRET = re.compile(r"([?&](?:password|passwd|secret|token)=)[^&\s\"']+", re.IGNORECASE)
 
@@ -156,6 +157,26 @@ def parse_instant(text: str, now: float, zone: str = "UTC") -> int | None:
         return int((moment if moment.tzinfo else moment.replace(tzinfo=_zone(zone))).timestamp())
     except (ValueError, OverflowError):
         return None
+
+
+def parse_when(text: str, now: float, zone: str = "UTC", *, past: bool = False) -> int | None:
+    """Return the instant that a person named relative to `now`: also a span ("2h") or a time of day ("09:00") of `zone`.
+
+    Both count forward from now, or, with `past`, back. None when it is none of them.
+
+    >>> parse_when("2h", 60), parse_when("2h", 7260, past=True), parse_when("00:05", 60), parse_when("00:05", 360)
+    (7260, 60, 300, 86700)
+    """
+    text = text.strip()
+    if (span := parse_span(text)) is not None:
+        return int(now) - span if past else int(now) + span
+    if _CLOCK.fullmatch(text):
+        from datetime import datetime, timedelta
+
+        local = datetime.fromtimestamp(int(now), _zone(zone)).date()
+        days = [parse_instant(f"{local + timedelta(days=day)}T{text.zfill(5)}", now, zone) or 0 for day in (-1, 0, 1)]
+        return max(day for day in days if day <= now) if past else min(day for day in days if day > now)
+    return parse_instant(text, now, zone)
 
 
 @lru_cache(maxsize=64)

@@ -1,0 +1,30 @@
+"""Who asks, and which entry is meant: what the commands that change the ledger by a person's word need first."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from offbeat.faces.words import did_you_mean, printable
+
+if TYPE_CHECKING:
+    from offbeat.core.model import Entry
+    from offbeat.faces.cli_session import Session
+    from offbeat.ports.ledger import Ledger
+
+
+def actor(session: Session) -> str:
+    """Return who gives the command, "ana@web1": by SUDO_USER, LOGNAME or USER, else by the number of the user."""
+    import os
+
+    named = (session.environ.get(name, "") for name in ("SUDO_USER", "LOGNAME", "USER"))
+    return f"{next(filter(None, named), '') or f'user {os.getuid()}'}@{os.uname().nodename}"
+
+
+def entry_of(ledger: Ledger, name: str) -> Entry:
+    """Return the active entry of this name. Raises a usage error, with the nearest names, when there is none."""
+    known = {entry.name: entry for entry, _ in ledger.entries()}
+    if name not in known:
+        raise click.UsageError(f'there is no entry "{printable(name)}"{did_you_mean(name, known)}')
+    return known[name]
