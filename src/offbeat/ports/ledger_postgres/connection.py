@@ -1,0 +1,242 @@
+"""Transactions on a ledger in PostgreSQL: begun with the server's clock, repeated after a deadlock or a lost connection.
+
+Keeps no state in the session: no LISTEN, no advisory lock, no SET but SET LOCAL.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from zlib import crc32
+
+import psycopg
+from psycopg import errors
+
+from offbeat.core.model import DueTime, Instant
+from offbeat.core.transitions import Belief
+from offbeat.ports.clock import Clock
+from offbeat.ports.ledger_postgres.address import Place
+from offbeat.ports.ledger_postgres.line import Line, Rows, Texts, connect, last_rows
+from offbeat.ports.ledger_postgres.migrating import Foundation
+from offbeat.ports.ledger_postgres.problems import (
+    BROKEN,
+    NEWER,
+    SILENT,
+    Silent,
+    Unreadable,
+    of_connecting,
+    of_server,
+    refuse,
+)
+from offbeat.ports.ledger_postgres.schema import NOW, STEPS, Step
+
+T = TypeVar("T")
+
+MOST_ROWS = 5000  # of occurrences in one transaction
+MARKS = 64  # slots of runners that seq is kept in, so that no row is everybody's
+REPEATS = 6  # times that a transaction which lost a deadlock is begun anew
+
+LIMITS = """
+SET LOCAL lock_timeout = '3s'; SET LOCAL statement_timeout = '4500ms'; SET LOCAL idle_in_transaction_session_timeout = '30s';
+SET LOCAL search_path = pg_catalog, pg_temp;"""
+DURABLE = """
+SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write');"""
+STANDING = f"""
+SELECT {NOW}, m.schema, m.oldest, m.active_rev, m.stamp, m.deployed, m.born, m.project, m.pruned_through, b.newest, b.suspect_at,
+  EXISTS (SELECT 1 FROM {{s}}.slots)
+FROM {{s}}.meta m, {{s}}.belief b"""
+WRITE = f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {LIMITS} {DURABLE} {{lock}} {STANDING}"
+READ = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {LIMITS} {STANDING}"
+# KEY SHARE lets everybody record and claim together, and keeps out who takes it FOR UPDATE: a change of the revision.
+TOGETHER = "SELECT one FROM {s}.meta FOR KEY SHARE;"
+ALONE = "SELECT one FROM {s}.meta FOR UPDATE;"
+MARK = """
+INSERT INTO {s}.marks AS m (slot, seq) VALUES (%d, nextval('{s}.seq'))
+ON CONFLICT (slot) DO UPDATE SET seq = greatest(m.seq, excluded.seq);"""
+
+_LOST_RACES = (errors.DeadlockDetected, errors.SerializationFailure)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Meta:
+    """How the ledger stands at the beginning of a transaction."""
+
+    schema: int
+    oldest: int
+    revision: int
+    stamp: str
+    deployed: bool
+    born: str
+    project: str
+    pruned_through: DueTime | None
+    belief: Belief
+    has_slots: bool  # some entry's overlap is skip or wait
+
+
+class Tx:
+    """An open transaction. now: of the store's clock, at its beginning."""
+
+    __slots__ = ("_line", "_texts", "marked", "meta", "now")
+
+    def __init__(self, line: Line, texts: Texts, meta: Meta, now: Instant) -> None:
+        self._line = line
+        self._texts = texts
+        self.meta = meta
+        self.now = now
+        self.marked = ""
+
+    @property
+    def believed(self) -> bool:
+        """Return whether `now` may be acted on."""
+        return self.meta.belief.holds(self.now)
+
+    def rows(self, text: str, **values: Any) -> Rows:
+        """Run a statement and return its rows."""
+        return self._line.execute(self._texts.of(text, with_values=True), values).fetchall()
+
+    def row(self, text: str, **values: Any) -> tuple[Any, ...] | None:
+        """Run a statement and return its first row."""
+        return self._line.execute(self._texts.of(text, with_values=True), values).fetchone()
+
+    def run(self, text: str, **values: Any) -> int:
+        """Run a statement and return how many rows it changed."""
+        return self._line.execute(self._texts.of(text, with_values=True), values).rowcount
+
+    def mark(self, who: str) -> None:
+        """Let `seq` rise when the transaction is committed."""
+        self.marked = who
+
+
+class Store:
+    """A ledger that is open. Every public operation of the stores built on this is `read` or `write`, or some of them."""
+
+    def __init__(self, place: Place, *, horizon: Clock | None = None, steps: Sequence[Step] = STEPS) -> None:
+        self.place = place
+        self.horizon = horizon
+        self.newest = steps[-1].version
+        self.texts = Texts(place.schema)
+        self._line: Line | None = None
+        self._foundation = Foundation(place, self.texts, steps)
+        self._is_founded = False
+        self._told(lambda: self._repeated(self._found))
+
+    @property
+    def where(self) -> str:
+        """Return the address, as it may be shown."""
+        return self.place.where
+
+    def close(self) -> None:
+        """Release the connection. Safe to call twice."""
+        line, self._line = self._line, None
+        if line is not None:
+            line.close()
+
+    def read(self, work: Callable[[Tx], T]) -> T:
+        """Run `work` in one consistent view, which cannot write."""
+        return self._told(lambda: self._repeated(lambda: self._transaction(READ, work)))
+
+    def write(self, work: Callable[[Tx], T], lock: str = "") -> T:
+        """Run `work` in one transaction that is on disk when this returns. It is run again when it lost a deadlock.
+
+        lock: TOGETHER or ALONE, taken before the clock is read.
+        """
+        return self._told(lambda: self._repeated(lambda: self._transaction(WRITE.replace("{lock}", lock), work)))
+
+    def alter(self, text: str) -> None:
+        """Run statements without values in a transaction of their own. Raises what psycopg does."""
+        self._opened().execute(self.texts.of(f"BEGIN; {LIMITS} {text}; COMMIT", with_values=False))
+
+    def rollback(self) -> None:
+        """Leave a transaction that failed; a connection that cannot is closed."""
+        line = self._line
+        if line is None:
+            return
+        with suppress(psycopg.Error, Silent):
+            if not line.closed and line.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+                line.execute("ROLLBACK")
+        if line.closed or line.info.transaction_status != psycopg.pq.TransactionStatus.IDLE:
+            self.close()
+
+    def _found(self) -> None:
+        line = self._opened()
+        if not self._is_founded:
+            self._foundation.lay(line)
+            self._is_founded = True
+
+    def _opened(self) -> Line:
+        if self._line is None:
+            try:
+                self._line = connect(self.place)
+            except psycopg.Error as error:
+                raise of_connecting(self.where, error, self.place.secrets) from None
+        return self._line
+
+    def _transaction(self, begin: str, work: Callable[[Tx], T]) -> T:
+        line = self._opened()
+        (standing,) = last_rows(line.execute(self.texts.of(begin, with_values=False))) or [None]
+        tx = Tx(line, self.texts, *self._meta(standing))
+        answer = work(tx)
+        mark = MARK % (crc32(tx.marked.encode("utf-8", "surrogateescape")) % MARKS) if tx.marked else ""
+        line.execute(self.texts.of(f"{mark} COMMIT", with_values=False))
+        return answer
+
+    def _meta(self, standing: tuple[Any, ...] | None) -> tuple[Meta, Instant]:
+        if standing is None:
+            raise Unreadable("it does not say how it stands")
+        now, schema, oldest, revision, stamp, deployed, born, project, pruned, newest, suspect_at, has_slots = standing
+        if oldest > self.newest:
+            raise refuse(self.where, NEWER, f"its schema {schema} is not for schema {self.newest}")
+        meta = Meta(
+            schema=schema,
+            oldest=oldest,
+            revision=revision,
+            stamp=stamp,
+            deployed=deployed,
+            born=born,
+            project=project,
+            pruned_through=pruned,
+            belief=Belief(newest=newest, suspect_at=suspect_at),
+            has_slots=has_slots,
+        )
+        return meta, now if self.horizon is None else self.horizon.now()
+
+    def _repeated(self, once: Callable[[], T]) -> T:
+        """Run it again after a lost race, and once on a new connection when the old one is gone."""
+        races = 0
+        while True:
+            was_open = self._line is not None
+            try:
+                return once()
+            except Silent:
+                self.close()
+                raise
+            except _LOST_RACES:
+                self.rollback()
+                races += 1
+                if races >= REPEATS:
+                    raise
+            except psycopg.Error as error:
+                self.rollback()
+                if isinstance(error, errors.ReadOnlySqlTransaction):  # it was a primary once
+                    self.close()
+                if self._line is not None or not was_open:
+                    raise
+            except BaseException:
+                self.rollback()
+                raise
+
+    def _told(self, work: Callable[[], T]) -> T:
+        """Turn what the server, or the lack of one, raises inside into a LedgerError."""
+        try:
+            return work()
+        except psycopg.Error as error:
+            raised = of_server(self.where, error, self.place.secrets)
+            if raised is error:
+                raise
+            raise raised from None
+        except Silent as error:
+            raise refuse(self.where, SILENT, str(error)) from None
+        except Unreadable as error:
+            raise refuse(self.where, BROKEN, str(error)) from error

@@ -1,0 +1,250 @@
+"""Rows of outbox and history, found and locked by their keys, and written back by the batch. Shared by the operations.
+
+What becomes of a row is decided elsewhere; here it is only moved to where its state belongs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from offbeat.core.model import DueTime, Instant, Key, Kind, Reason, State
+from offbeat.ports.ledger_postgres.connection import Tx
+
+T = TypeVar("T")
+
+UNSETTLED = (State.PENDING, State.WAITING, State.CLAIMED)
+RUNNING = (State.DISPATCHED, State.STARTED, State.RETRYING)
+TROUBLE = (State.FAILED, State.UNDELIVERED)
+
+KEYS = "unnest(%(enos)s::bigint[], %(dues)s::bigint[], %(kinds)s::text[], %(ids)s::text[])"
+ON_KEY = "{0}.eno = k.eno AND {0}.due_at = k.due_at AND {0}.kind = k.kind AND {0}.kind_id = k.kind_id"
+BETWEEN = "h.due_at BETWEEN %(low)s AND %(high)s"  # tells the planner which partitions there are to look at
+
+IN_OUTBOX = f"""
+SELECT o.eno, o.due_at, o.kind, o.kind_id, o.state, '', o.attempt, o.command, o.send_at, o.lane, o.next_try_at, o.owner,
+  o.waited, o.last_error, '', NULL, NULL, NULL, NULL
+FROM {KEYS} AS k(eno, due_at, kind, kind_id) JOIN {{s}}.outbox o ON {ON_KEY.format("o")}
+ORDER BY o.eno, o.due_at, o.kind, o.kind_id FOR UPDATE OF o"""
+IN_HISTORY = f"""
+SELECT h.eno, h.due_at, h.kind, h.kind_id, h.state, h.reason, h.attempt, h.command, h.send_at, 0, 0, h.owner,
+  false, h.note, h.task_id, h.dispatched_at, h.started_at, h.finished_at, h.exit_status
+FROM {KEYS} AS k(eno, due_at, kind, kind_id) JOIN {{s}}.history h ON {ON_KEY.format("h")} AND {BETWEEN}
+ORDER BY h.eno, h.due_at, h.kind, h.kind_id FOR UPDATE OF h"""
+
+_SETTLED_COLUMNS = """\
+%(states)s::text[], %(reasons)s::text[], %(notes)s::text[], %(tasks)s::text[], %(owners)s::text[], %(dispatched)s::float8[],
+  %(started)s::float8[], %(finished)s::float8[], %(exits)s::integer[], %(outputs)s::bytea[]"""
+_SETTLED = f"""\
+unnest(%(enos)s::bigint[], %(dues)s::bigint[], %(kinds)s::text[], %(ids)s::text[], {_SETTLED_COLUMNS})
+  AS k(eno, due_at, kind, kind_id, state, reason, note, task_id, owner, dispatched_at, started_at, finished_at, exit_status,
+  output)"""
+MOVE = f"""
+WITH gone AS (
+  DELETE FROM {{s}}.outbox o USING {_SETTLED} WHERE {ON_KEY.format("o")}
+  RETURNING o.eno, o.due_at, o.kind, o.kind_id, o.send_at, o.cause, k.state, k.reason, o.attempt, o.recorded_rev,
+    o.recorded_at, k.dispatched_at, k.started_at, k.finished_at, k.task_id, k.owner, o.command, k.note, k.exit_status, k.output)
+INSERT INTO {{s}}.history (eno, due_at, kind, kind_id, send_at, cause, state, reason, attempt, recorded_rev, rev,
+  recorded_at, dispatched_at, started_at, finished_at, task_id, owner, command, note, exit_status, output)
+SELECT eno, due_at, kind, kind_id, send_at, cause, state, reason, attempt, recorded_rev, %(rev)s, recorded_at, dispatched_at,
+  started_at, finished_at, task_id, owner, command, note, exit_status, output FROM gone"""
+TELL = f"""
+UPDATE {{s}}.history h SET state = k.state, reason = k.reason, note = k.note, task_id = k.task_id, owner = k.owner,
+  dispatched_at = k.dispatched_at, started_at = k.started_at, finished_at = k.finished_at, exit_status = k.exit_status,
+  output = coalesce(k.output, h.output)
+FROM {_SETTLED} WHERE {ON_KEY.format("h")} AND {BETWEEN}"""
+KEEP = f"""
+UPDATE {{s}}.outbox o SET state = k.state, owner = k.owner, next_try_at = k.next_try_at, lane = k.lane, waited = k.waited,
+  last_error = k.note
+FROM unnest(%(enos)s::bigint[], %(dues)s::bigint[], %(kinds)s::text[], %(ids)s::text[], %(states)s::text[], %(owners)s::text[],
+  %(tries)s::float8[], %(lanes)s::smallint[], %(waiteds)s::boolean[], %(notes)s::text[])
+  AS k(eno, due_at, kind, kind_id, state, owner, next_try_at, lane, waited, note)
+WHERE {ON_KEY.format("o")}"""
+NO_TROUBLE = f"DELETE FROM {{s}}.trouble t USING {KEYS} AS k(eno, due_at, kind, kind_id) WHERE {ON_KEY.format('t')}"
+TROUBLED = """
+INSERT INTO {s}.trouble (eno, due_at, kind, kind_id, state, at)
+SELECT * FROM unnest(%(enos)s::bigint[], %(dues)s::bigint[], %(kinds)s::text[], %(ids)s::text[], %(states)s::text[],
+  %(instants)s::float8[])
+ON CONFLICT (eno, due_at, kind, kind_id) DO UPDATE SET state = excluded.state, at = excluded.at"""
+NOT_LIVE = f"DELETE FROM {{s}}.live t USING {KEYS} AS k(eno, due_at, kind, kind_id) WHERE {ON_KEY.format('t')}"
+LIVE = """
+INSERT INTO {s}.live (eno, due_at, kind, kind_id, owner, alive_at)
+SELECT * FROM unnest(%(enos)s::bigint[], %(dues)s::bigint[], %(kinds)s::text[], %(ids)s::text[], %(owners)s::text[],
+  %(instants)s::float8[])
+ON CONFLICT (eno, due_at, kind, kind_id) DO UPDATE SET owner = excluded.owner, alive_at = excluded.alive_at"""
+
+
+@dataclass(slots=True, kw_only=True)
+class Row:
+    """A row as it is found and as it is to become. was: its state as it was found. output: None to leave what there is."""
+
+    key: Key
+    was: State
+    state: State
+    reason: Reason
+    attempt: int
+    is_command: bool
+    send_at: DueTime
+    lane: int
+    next_try_at: Instant
+    owner: str
+    waited: bool
+    note: str
+    task_id: str
+    dispatched_at: Instant | None
+    started_at: Instant | None
+    finished_at: Instant | None
+    exit_status: int | None
+    in_outbox: bool
+    output: bytes | None = None
+    is_changed: bool = False
+
+
+def key_of(values: Sequence[Any]) -> Key:
+    """Return the key that a row's first four values are."""
+    eno, due_at, kind, kind_id = values[:4]
+    return Key(eno=eno, due_at=due_at, kind=Kind(kind), kind_id=kind_id)
+
+
+def key_columns(keys: Iterable[Key]) -> dict[str, Any]:
+    """Return the values for KEYS, and what BETWEEN asks."""
+    keys = list(keys)
+    dues = [key.due_at for key in keys]
+    return {
+        "enos": [key.eno for key in keys],
+        "dues": dues,
+        "kinds": [str(key.kind) for key in keys],
+        "ids": [key.kind_id for key in keys],
+        "low": min(dues, default=0),
+        "high": max(dues, default=0),
+    }
+
+
+def clean(text: str) -> str:
+    """Return text as PostgreSQL can keep it: without NUL, and no half of a pair of surrogates."""
+    return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode("utf-8", "replace").decode()
+
+
+def find(tx: Tx, keys: Sequence[Key]) -> dict[Key, Row]:
+    """Lock the rows of these keys, wherever they are, and return them. Waits for whoever moves one of them just now."""
+    found = {key_of(row): _row(row, in_outbox=True) for row in tx.rows(IN_OUTBOX, **_only(key_columns(keys)))}
+    missing = [key for key in keys if key not in found]
+    if missing:
+        found |= {key_of(row): _row(row, in_outbox=False) for row in tx.rows(IN_HISTORY, **key_columns(missing))}
+    return found
+
+
+def _only(columns: dict[str, Any]) -> dict[str, Any]:
+    return {name: columns[name] for name in ("enos", "dues", "kinds", "ids")}
+
+
+def _row(values: Sequence[Any], *, in_outbox: bool) -> Row:
+    state, reason, attempt, command, send_at, lane, next_try_at, owner, waited, note, task_id, *instants = values[4:]
+    return Row(
+        key=key_of(values),
+        was=State(state),
+        state=State(state),
+        reason=Reason(reason),
+        attempt=attempt,
+        is_command=command,
+        send_at=send_at,
+        lane=lane,
+        next_try_at=next_try_at,
+        owner=owner,
+        waited=waited,
+        note=note,
+        task_id=task_id,
+        dispatched_at=instants[0],
+        started_at=instants[1],
+        finished_at=instants[2],
+        exit_status=instants[3],
+        in_outbox=in_outbox,
+    )
+
+
+def save(tx: Tx, rows: Iterable[Row]) -> None:
+    """Write the changed ones back: into the outbox, from there into history, or in history."""
+    changed = [row for row in rows if row.is_changed]
+    kept = [row for row in changed if row.state in UNSETTLED]
+    moved = [row for row in changed if row.in_outbox and row.state not in UNSETTLED]
+    told = [row for row in changed if not row.in_outbox]
+    if kept:
+        tx.run(KEEP, **_kept(kept))
+    if moved:
+        tx.run(MOVE, **_settled(moved), rev=tx.meta.revision)
+    if told:
+        tx.run(TELL, **_settled(told), **_between(told))
+    _note_trouble(tx, moved + told)
+    _note_life(tx, moved + told)
+
+
+def _kept(rows: Sequence[Row]) -> dict[str, Any]:
+    return {
+        **_only(key_columns(row.key for row in rows)),
+        "states": [str(row.state) for row in rows],
+        "owners": [row.owner for row in rows],
+        "tries": [float(row.next_try_at) for row in rows],
+        "lanes": [int(row.lane) for row in rows],
+        "waiteds": [row.waited for row in rows],
+        "notes": [clean(row.note) for row in rows],
+    }
+
+
+def _settled(rows: Sequence[Row]) -> dict[str, Any]:
+    return {
+        **_only(key_columns(row.key for row in rows)),
+        "states": [str(row.state) for row in rows],
+        "reasons": [str(row.reason) for row in rows],
+        "notes": [clean(row.note) for row in rows],
+        "tasks": [row.task_id for row in rows],
+        "owners": [row.owner for row in rows],
+        "dispatched": [row.dispatched_at for row in rows],
+        "started": [row.started_at for row in rows],
+        "finished": [row.finished_at for row in rows],
+        "exits": [row.exit_status for row in rows],
+        "outputs": [row.output for row in rows],
+    }
+
+
+def _between(rows: Sequence[Row]) -> dict[str, int]:
+    dues = [row.key.due_at for row in rows]
+    return {"low": min(dues), "high": max(dues)}
+
+
+def _note_trouble(tx: Tx, rows: Sequence[Row]) -> None:
+    """Keep the list of what failed or was not delivered."""
+    over = [row.key for row in rows if row.was in TROUBLE and row.state not in TROUBLE]
+    if over:
+        tx.run(NO_TROUBLE, **_only(key_columns(over)))
+    new = [row for row in rows if row.state in TROUBLE]
+    if new:
+        instants = [row.finished_at or tx.now for row in new]
+        columns = _only(key_columns(row.key for row in new))
+        tx.run(TROUBLED, **columns, states=[str(row.state) for row in new], instants=instants)
+
+
+def _note_life(tx: Tx, rows: Sequence[Row]) -> None:
+    """Keep the list of commands that were sent and have not ended."""
+    over = [row.key for row in rows if row.is_command and row.was in RUNNING and row.state not in RUNNING]
+    if over:
+        tx.run(NOT_LIVE, **_only(key_columns(over)))
+    new = [row for row in rows if row.is_command and row.state in RUNNING]
+    if new:
+        instants = [max(row.dispatched_at or 0.0, row.started_at or 0.0) for row in new]
+        columns = _only(key_columns(row.key for row in new))
+        tx.run(LIVE, **columns, owners=[row.owner for row in new], instants=instants)
+
+
+def rounds(items: Sequence[T], keys: Sequence[Key], most: int) -> Iterator[list[T]]:
+    """Yield the items in batches of at most `most`, no key twice in one, so that the second finds what the first wrote."""
+    batch: list[T] = []
+    seen: set[Key] = set()
+    for item, key in zip(items, keys, strict=True):
+        if key in seen or len(batch) >= most:
+            yield batch
+            batch, seen = [], set()
+        batch.append(item)
+        seen.add(key)
+    if batch:
+        yield batch
