@@ -1,0 +1,91 @@
+"""The ledger in Redis, for runners: from rows to settled rows, and into the broker's queues on the same server."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from offbeat.core.model import Key, LedgerSettings
+from offbeat.core.transitions import KEPT_BEHIND
+from offbeat.ports.ledger import FENCED, KEEP
+from offbeat.ports.ledger_redis import safety
+from offbeat.ports.ledger_redis.claims import Claims
+from offbeat.ports.ledger_redis.store import MOST_ROWS
+from offbeat.ports.ledger_redis.values import decoded, encoded, id_of, micros, short, tag
+from offbeat.ports.ledger_values import SETTLES, Claim, Outcome, Post, Runner
+
+ELSEWHERE = "the ledger has moved to another server"
+
+
+class DispatchingRedis(Claims):
+    """claim, settle, prune, enqueue, server_id."""
+
+    _server = ""  # as `server_id` told it last
+    _connections = -1  # of the client, when it did
+
+    def claim(self, runner: Runner, limit: int, closed_queues: Collection[str] = ()) -> Sequence[Claim]:
+        return self.claimable(tag(runner), limit, closed_queues)
+
+    def claimable(self, runner: int, limit: int, closed_queues: Collection[str]) -> list[Claim]:
+        """Return rows that have come, claimed for the runner of this tag; only looked at for 0."""
+        claims: list[Claim] = []
+        looked_at, closed = 0, encoded(sorted(closed_queues))
+        while len(claims) < limit:
+            some = min(limit - len(claims), MOST_ROWS)
+            reply = self.ask("claim", runner, some, closed, looked_at)
+            claims += self.claims(reply.body[0], reply)
+            looked_at += 1000
+            if not reply.body[1]:
+                break
+        return claims
+
+    def settle(self, runner: Runner, outcomes: Sequence[Outcome]) -> Sequence[Key]:
+        accepted: list[Key] = []
+        for start in range(0, len(outcomes), MOST_ROWS):
+            some = outcomes[start : start + MOST_ROWS]
+            answers = self.ask("settle", encoded([_told(outcome) for outcome in some]), self.address.database).body
+            accepted += [outcome.key for outcome, answer in zip(some, answers, strict=True) if answer == 1]
+        return accepted
+
+    def server_id(self) -> str:
+        self._server = safety.run_id(self.client)
+        self._connections = self.client.connections
+        return self._server
+
+    def enqueue(self, runner: Runner, posts: Sequence[Post]) -> Sequence[str]:
+        answers: list[str] = []
+        for start in range(0, len(posts), MOST_ROWS):
+            some = posts[start : start + MOST_ROWS]
+            answers += self._enqueued(some) if self._is_there() else [ELSEWHERE] * len(some)
+        return answers
+
+    def _is_there(self) -> bool:
+        """Return whether this is still the server whose name was told: a push elsewhere would reach no worker."""
+        if self._connections == self.client.connections:
+            return True
+        before = self._server
+        return self.server_id() == before or not before
+
+    def _enqueued(self, posts: Sequence[Post]) -> list[str]:
+        told = [
+            [*_told(post.outcome), post.push.database, post.push.key, number] for number, post in enumerate(posts, start=1)
+        ]
+        reply = self.ask("settle", encoded(told), self.address.database, *(post.push.payload for post in posts))
+        return [FENCED if answer == b"FENCED" else decoded(answer) for answer in reply.body]
+
+    def prune(self, limit: int, keep: LedgerSettings = KEEP) -> int:
+        gone = 0
+        while gone < limit:
+            some = min(limit - gone, MOST_ROWS)
+            limits = (keep.keep_seconds, KEPT_BEHIND, keep.keep_rows or -1, keep.keep_bytes or -1)
+            went: int = self.ask("prune", some, *limits).body
+            gone += went
+            if went < some:
+                break
+        return gone
+
+
+def _told(outcome: Outcome) -> list[Any]:
+    assert outcome.state in SETTLES, outcome.state
+    retry = [micros(outcome.next_try_at), int(outcome.lane), short(outcome.task_id)]
+    return [id_of(outcome.key), outcome.attempt, outcome.state, outcome.reason, outcome.error, *retry]

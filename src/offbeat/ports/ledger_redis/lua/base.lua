@@ -1,0 +1,282 @@
+-- What every script begins with. KEYS[1]: what our keys begin with. ARGV[1]: microseconds since the epoch, "" for the server's.
+-- Instants are whole microseconds, due times whole seconds. A row is a packed array; schema.py says what is where.
+local K = KEYS[1]
+local META = K .. 'meta'
+local call = redis.call
+local now
+if ARGV[1] == '' then
+  local time = call('TIME')
+  now = tonumber(time[1]) * 1000000 + tonumber(time[2])
+else
+  now = tonumber(ARGV[1])
+end
+local SECOND, LEASE, LONGEST_WAIT, STEP = 1000000, 10000000, 300000000, 3600000000
+local PENDING, WAITING, CLAIMED, UNDELIVERED, DISPATCHED, STARTED, RETRYING = 1, 2, 3, 4, 5, 6, 7
+local SUCCEEDED, FAILED, REVOKED, SKIPPED = 8, 9, 10, 11
+local STATES = {'pending', 'waiting', 'claimed', 'undelivered', 'dispatched', 'started', 'retrying', 'succeeded', 'failed',
+  'revoked', 'skipped'}
+local REASONS = {'', 'coalesced', 'missed', 'too_late', 'removed', 'disabled', 'paused', 'overlap', 'by_hand', 'restored',
+  'exit_status', 'timed_out', 'runner_died', 'not_started', 'refused'}
+local CAUSES = {'schedule', 'catch_up', 'manual', 'backfill'}
+local CODE = {}
+for _, words in ipairs({STATES, REASONS, CAUSES}) do
+  for code, word in ipairs(words) do
+    if words ~= CAUSES then CODE[word] = code else CODE['cause ' .. word] = code end
+  end
+end
+local OVERLAP, RUNNER_DIED = CODE['overlap'], CODE['runner_died']
+local STATE, REASON, CAUSE, LANE, ATTEMPT, OFFSET, RECORDED_REV, REV = 1, 2, 3, 4, 5, 6, 7, 8
+local RECORDED_AT, DISPATCHED_AT, STARTED_AT, FINISHED_AT, OWNER, COMMAND, TASK, NOTE = 9, 10, 11, 12, 13, 14, 15, 16
+local EXIT, EXPIRES_AT, WAITED, OWN_CALL, FIELDS = 17, 18, 19, 20, 20
+local rev = tonumber(call('HGET', META, 'rev') or '0')
+
+local function null(value)
+  if value == nil or value == cjson.null then return false end
+  return value
+end
+
+local function place(id)
+  local eno, due, rest = string.match(id, '^(%d+):(%-?%d+)(.*)$')
+  local hour = math.floor(tonumber(due) / 3600)
+  return tonumber(eno), tonumber(due), hour, string.format('%s:%d%s', eno, tonumber(due) - hour * 3600, rest)
+end
+
+local function find(id)
+  local eno, due, hour, field = place(id)
+  local packed = call('HGET', K .. 'h:' .. hour, field)
+  if not packed then return nil end
+  local v = cmsgpack.unpack(packed)
+  for position = #v + 1, FIELDS do v[position] = false end
+  return {id = id, eno = eno, due = due, hour = hour, field = field, v = v, was = v[STATE], lane = v[LANE], kept = packed}
+end
+
+local function blank(id, cause, offset)
+  local eno, due, hour, field = place(id)
+  local v = {PENDING, 1, cause, 0, 0, offset, rev, 0, now - due * SECOND}
+  for position = 10, FIELDS do v[position] = false end
+  v[COMMAND] = 0
+  return {id = id, eno = eno, due = due, hour = hour, field = field, v = v, was = 0, lane = 0}
+end
+
+local function instant(row, position)
+  local value = row.v[position]
+  return value and value + row.due * SECOND
+end
+
+local function stamp(row, position)
+  row.v[position] = now - row.due * SECOND
+end
+
+local function send_at(row)
+  return (row.due + row.v[OFFSET]) * SECOND
+end
+
+local function is_live(command, state)
+  return command == 1 and state >= DISPATCHED and state <= RETRYING
+end
+
+local function leave(row)
+  if row.was <= WAITING then call('ZREM', K .. 'unsent', row.id) end
+  if row.was == PENDING then
+    call('ZREM', K .. 'lane:' .. row.lane, row.id)
+    call('ZREM', K .. 'back', row.id)
+  elseif row.was == WAITING then
+    call('ZREM', K .. 'wait', row.id)
+    if call('HGET', K .. 'queued', row.eno) == row.id then call('HDEL', K .. 'queued', row.eno) end
+  elseif row.was == CLAIMED then
+    call('ZREM', K .. 'leases', row.id)
+  elseif row.was == FAILED then
+    call('ZREM', K .. 'failed', row.id)
+  elseif row.was == UNDELIVERED then
+    call('HINCRBY', META, 'undelivered', -1)
+  end
+end
+
+-- Write a row and all indexes that follow from its state. at: of next try, lease end, or of what it waits for.
+local function save(row, at)
+  local v, state = row.v, row.v[STATE]
+  if row.was == 0 then
+    call('ZADD', K .. 'hours', row.hour, row.hour)
+    call('HINCRBY', META, 'rows', 1)
+  else
+    leave(row)
+  end
+  if state <= WAITING then call('ZADD', K .. 'unsent', send_at(row), row.id) end
+  if state == PENDING then
+    call('ZADD', K .. 'lane:' .. v[LANE], at, row.id)
+    if at > send_at(row) then call('ZADD', K .. 'back', at, row.id) end
+  elseif state == WAITING then
+    call('ZADD', K .. 'wait', at, row.id)
+    call('HSET', K .. 'queued', row.eno, row.id)
+  elseif state == CLAIMED then
+    call('ZADD', K .. 'leases', at, row.id)
+  elseif state == FAILED then
+    call('ZADD', K .. 'failed', instant(row, FINISHED_AT) or now, row.id)
+  elseif state == UNDELIVERED then
+    call('HINCRBY', META, 'undelivered', 1)
+  end
+  if is_live(v[COMMAND], state) then
+    call('SADD', K .. 'live', row.id)
+  elseif v[COMMAND] == 1 and row.was ~= 0 then
+    call('SREM', K .. 'live', row.id)
+  end
+  if state > CLAIMED and v[OWN_CALL] then
+    call('HDEL', K .. 'calls', row.id)
+    v[OWN_CALL] = false
+  end
+  local last = FIELDS
+  while last > 9 and v[last] == false do last = last - 1 end
+  local kept = {}
+  for position = 1, last do kept[position] = v[position] end
+  call('HSET', K .. 'h:' .. row.hour, row.field, cmsgpack.pack(kept))
+  row.was, row.lane = state, v[LANE]
+end
+
+local function believes()
+  local newest = call('HGET', META, 'newest')
+  return not newest or now <= tonumber(newest) + STEP
+end
+
+local function raise_seq()
+  call('HINCRBY', META, 'seq', 1)
+end
+
+local definitions = {}
+-- What the entry says now: queue, expires (s), command (0 or 1), overlap, max_runtime (s); nil when it is removed.
+local function definition(eno)
+  if definitions[eno] == nil then
+    local text = call('HGET', K .. 'defs', eno)
+    local d = text and cjson.decode(text)
+    definitions[eno] = d and {queue = d[1], expires = null(d[2]), command = d[3], overlap = d[4], runs = null(d[5])} or false
+  end
+  return definitions[eno] or nil
+end
+
+-- What is sent for the row: like `definition`, of its own call where it has one.
+local function binding(row)
+  if not row.v[OWN_CALL] then return definition(row.eno) end
+  local d = cjson.decode(call('HGET', K .. 'calls', row.id))
+  return {queue = d[1], expires = null(d[2]), command = d[3], overlap = 'allow', text = d[4]}
+end
+
+-- Slots of entries (overlap). A value is "until id".
+local function slot_of(eno)
+  local text = call('HGET', K .. 'slots', eno)
+  if not text then return nil end
+  local till, id = string.match(text, '^(%d+) (.*)$')
+  return tonumber(till), id
+end
+
+local function slotted(row)
+  local d = definition(row.eno)
+  if not d or d.overlap == 'allow' or not d.runs or string.match(row.id, '^%d+:%-?%d+:m:') then return nil end
+  return d
+end
+
+local function keep_slot(row)
+  local d = slotted(row)
+  if not d then return end
+  local till, holder = slot_of(row.eno)
+  if holder and holder ~= row.id and till > now and till <= now + d.runs * SECOND then return end
+  call('HSET', K .. 'slots', row.eno, string.format('%.0f %s', now + d.runs * SECOND, row.id))
+end
+
+-- Free the entry's slot if this row has it; what waits is to be claimed now.
+local function free_slot(row)
+  local _, holder = slot_of(row.eno)
+  if holder ~= row.id then return end
+  call('HDEL', K .. 'slots', row.eno)
+  local waiting = call('HGET', K .. 'queued', row.eno)
+  local next_row = waiting and find(waiting)
+  if next_row and next_row.v[STATE] == WAITING then
+    next_row.v[STATE] = PENDING
+    save(next_row, math.max(now, send_at(next_row)))
+  end
+end
+
+-- Take the slot for a row that is about to be claimed; false when another has it, and then the row is skipped, or waits.
+local function take_slot(row)
+  local d = slotted(row)
+  if not d then return true end
+  local till, holder = slot_of(row.eno)
+  local runs = d.runs * SECOND
+  if not holder or holder == row.id or till <= now or till > now + runs then
+    call('HSET', K .. 'slots', row.eno, string.format('%.0f %s', now + runs, row.id))
+    return true
+  end
+  local loser = row
+  if d.overlap == 'wait' then
+    local before = call('HGET', K .. 'queued', row.eno)
+    if before and before ~= row.id then
+      loser = find(before)
+    else
+      loser = nil
+    end
+    row.v[STATE], row.v[OWNER], row.v[WAITED] = WAITING, false, 1
+    if loser then
+      loser.v[STATE], loser.v[REASON] = SKIPPED, OVERLAP
+      save(loser)
+    end
+    save(row, till)
+  else
+    row.v[STATE], row.v[REASON], row.v[OWNER] = SKIPPED, OVERLAP, false
+    save(row)
+  end
+  return false
+end
+
+-- Give the row to a runner: a new attempt, a new lease; false when its slot is taken.
+local function hold(row, runner)
+  if not take_slot(row) then return false end
+  local v, d = row.v, binding(row)
+  v[STATE], v[OWNER], v[ATTEMPT] = CLAIMED, runner, v[ATTEMPT] + 1
+  if d then
+    v[COMMAND] = d.command
+    if not v[EXPIRES_AT] and d.expires then v[EXPIRES_AT] = now + d.expires * SECOND end
+  end
+  save(row, now + LEASE)
+  return true
+end
+
+local function told(row)
+  local v, own = row.v, ''
+  if v[OWN_CALL] then own = binding(row).text end
+  return {row.id, v[OFFSET], v[LANE], v[CAUSE], v[ATTEMPT], tonumber(call('ZSCORE', K .. 'leases', row.id) or '0'),
+    v[EXPIRES_AT] or -1, v[NOTE] or '', v[WAITED] and 1 or 0, own}
+end
+
+local function held_by(row, runner)
+  if not row or row.v[STATE] ~= CLAIMED or row.v[OWNER] ~= runner then return false end
+  return tonumber(call('ZSCORE', K .. 'leases', row.id) or '0') > now
+end
+
+local function beat(runner, details)
+  call('ZADD', K .. 'seen', now, runner)
+  call('HSET', K .. 'runners', runner, details)
+end
+
+-- The reason of the gap that a due time of an entry fell into, nil without.
+local function covering(eno, due)
+  local text = call('HGET', K .. 'spans', eno)
+  if not text then return nil end
+  local mine = {}
+  for _, span in ipairs(cjson.decode(text)) do
+    if span[2] <= due and (not null(span[3]) or due <= span[3]) then mine[span[1]] = true end
+  end
+  if next(mine) == nil then return nil end
+  for _, gap in ipairs(call('ZRANGEBYSCORE', K .. 'gaps', due, '+inf')) do
+    local gid, whose, after, _, _, reason = string.match(gap, '^(%d+) (%d+) (%-?%d+) (%-?%d+) (%d+) (%S+)')
+    if mine[tonumber(gid)] and tonumber(after) < due and (whose == '0' or tonumber(whose) == eno) then return reason end
+  end
+  return nil
+end
+
+-- How a row stands: id, state, reason, when it was dispatched, and the claim if there is one.
+local function standing(row, claim)
+  return {row.id, row.v[STATE], row.v[REASON], instant(row, DISPATCHED_AT) or -1, claim or false}
+end
+
+-- What is at the head of each reply: now, the program's version, the active revision.
+local function head(...)
+  return {now, tonumber(call('HGET', META, 'pver') or '0'), rev, ...}
+end

@@ -1,0 +1,90 @@
+-- Hand out rows that have come, lane by lane. ARGV: 2 the runner's tag (0: only look), 3 how many, 4 queues that are closed as
+-- JSON, 5 how many of each lane were looked at before. Returns the rows, and 1 when a closed queue hid others further on.
+local runner, limit, skip = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[5])
+if not believes() then return head({}, 0) end
+local PAGE = 1000
+local closed, more = {}, 0
+for _, queue in ipairs(cjson.decode(ARGV[4])) do closed[queue] = true end
+
+local function is_open(row)
+  if next(closed) == nil then return true end
+  local d = binding(row)
+  return not d or d.queue == '' or not closed[d.queue]
+end
+
+local lanes = {{}, {}, {}}
+local function offer(row, at)
+  if row and is_open(row) then table.insert(lanes[row.v[LANE] + 1], {row, at}) end
+end
+
+for lane = 0, 2 do
+  local page = call('ZRANGEBYSCORE', K .. 'lane:' .. lane, '-inf', now, 'WITHSCORES', 'LIMIT', skip, math.max(limit, PAGE))
+  for position = 1, #page, 2 do
+    offer(find(page[position]), tonumber(page[position + 1]))
+    if #lanes[lane + 1] >= limit then break end
+  end
+  if #lanes[lane + 1] < limit and #page >= 2 * math.max(limit, PAGE) then more = 1 end
+end
+local function beyond(name, far)
+  return call('ZRANGEBYSCORE', K .. name, '(' .. string.format('%.0f', now + far), '+inf', 'LIMIT', 0, limit)
+end
+local function until_now(name)
+  return call('ZRANGEBYSCORE', K .. name, '-inf', now, 'LIMIT', 0, limit)
+end
+if skip == 0 then
+  for _, id in ipairs(beyond('back', LONGEST_WAIT)) do
+    local row = find(id)
+    if row and send_at(row) <= now then offer(row, send_at(row)) end
+  end
+  for _, id in ipairs(until_now('leases')) do
+    local row = find(id)
+    if row then offer(row, send_at(row)) end
+  end
+  for _, id in ipairs(beyond('leases', 2 * LEASE)) do
+    local row = find(id)
+    if row and send_at(row) <= now then offer(row, send_at(row)) end
+  end
+  for _, id in ipairs(until_now('wait')) do
+    local row = find(id)
+    if row then offer(row, send_at(row)) end
+  end
+  for _, id in ipairs(beyond('wait', 0)) do
+    local row = find(id)
+    local d = row and definition(row.eno)
+    local at = tonumber(call('ZSCORE', K .. 'wait', id))
+    if row and (not d or not d.runs or at > now + d.runs * SECOND) then offer(row, send_at(row)) end
+  end
+end
+local function sooner(one, other)
+  if one[2] ~= other[2] then return one[2] < other[2] end
+  if one[1].eno ~= other[1].eno then return one[1].eno < other[1].eno end
+  if one[1].due ~= other[1].due then return one[1].due < other[1].due end
+  return one[1].id < other[1].id
+end
+for _, lane in ipairs(lanes) do table.sort(lane, sooner) end
+
+-- core.transitions.shares
+local given, left = {0, 0, 0}, limit
+local function give(lane, wanted)
+  local add = math.min(math.max(wanted - given[lane], 0), left)
+  given[lane], left = given[lane] + add, left - add
+end
+give(1, math.min(#lanes[1], 1))
+for lane = 2, 3 do give(lane, math.min(#lanes[lane], math.max(1, math.floor(limit / 10)))) end
+for lane = 1, 3 do give(lane, #lanes[lane]) end
+
+local found, changed = {}, false
+for lane = 1, 3 do
+  for position = 1, given[lane] do
+    local row = lanes[lane][position][1]
+    if runner == 0 then
+      found[#found + 1] = told(row)
+    else
+      row = find(row.id)  -- a row before it in this very batch may have changed it
+      changed = true
+      if row.v[STATE] <= CLAIMED and hold(row, runner) then found[#found + 1] = told(row) end
+    end
+  end
+end
+if changed then raise_seq() end
+return head(found, more)

@@ -1,0 +1,141 @@
+"""The ledger in Redis, for runners: from due groups to recorded decisions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from math import inf
+from typing import TYPE_CHECKING, Any
+
+from offbeat.core.model import Reason
+from offbeat.core.transitions import Belief
+from offbeat.ports.ledger_redis.claims import Claims
+from offbeat.ports.ledger_redis.store import MOST_ROWS, Page, Reply, Version
+from offbeat.ports.ledger_redis.values import decoded, details, encoded, instant, perhaps, tag
+from offbeat.ports.ledger_values import Claim, Outlook, Runner
+
+if TYPE_CHECKING:
+    from offbeat.core.plan import Group, Member, Portion, Window
+
+
+class PlanningRedis(Claims):
+    """look, changed, take, record."""
+
+    def look(self, runner: Runner) -> Outlook:
+        reply = self.ask("look", tag(runner), details(runner))
+        stamp, wake, believed, suspect, newest, failed, deployed, seq, born = reply.body
+        belief = Belief(newest=instant(newest), suspect_at=perhaps(suspect))
+        wake_at = inf if wake < 0 else instant(wake)
+        return Outlook(
+            now=reply.now,
+            revision=reply.revision,
+            stamp=decoded(stamp),
+            wake_at=wake_at,
+            due=bool(believed) and wake_at <= reply.now,
+            believed=bool(believed),
+            believe_at=belief.believe_at,
+            failed_at=instant(failed),
+            ahead=belief.ahead(reply.now),
+            deployed=bool(deployed),
+            seq=seq,
+            born=decoded(born),
+        )
+
+    def changed(self) -> bool:
+        return True
+
+    def take(self, limit: int) -> Portion:
+        from offbeat.core.plan import Portion
+
+        while True:
+            reply, due = self._due(limit)
+            book = self.read((int(eno) for _, _, _, enos in due for eno in enos), reply.pver)
+            if book.pver == reply.pver:
+                break
+        found: list[tuple[Group, tuple[Member, ...]]] = []
+        size = 0
+        for row in due:
+            found.append(self._group(row))
+            size += len(found[-1][1])
+            if size >= limit:
+                break
+        return Portion(now=reply.now, revision=reply.revision, groups=tuple(found))
+
+    def _due(self, limit: int) -> tuple[Reply, list[Any]]:
+        """Return due groups, read MOST_ROWS at a time, all at one version of the program."""
+        first = reply = self.ask("take", 0, min(limit, MOST_ROWS), limit)
+        due: list[Any] = list(reply.body[1])
+        while 0 < len(reply.body[1]) == MOST_ROWS and len(due) < limit and sum(len(row[3]) for row in due) < limit:
+            reply = self.ask("take", len(due), MOST_ROWS, limit)
+            if reply.pver != first.pver:
+                break
+            known = {row[0] for row in due}
+            due += [row for row in reply.body[1] if row[0] not in known]
+        return first, due
+
+    def _group(self, row: Any) -> tuple[Group, tuple[Member, ...]]:
+        from offbeat.core.plan import Group
+
+        gid, text, cursor_version, enos = row
+        recurrence, zone = json.loads(text)
+        cursor, version = map(int, cursor_version.split())
+        group = Group(gid=int(gid), recurrence=recurrence, zone=zone, cursor=cursor, version=version)
+        return group, tuple(member for eno in sorted(map(int, enos)) for member in self._members(eno, group))
+
+    def _members(self, eno: int, group: Group) -> Iterator[Member]:
+        page = self.book.pages[eno]
+        for place, version in enumerate(page.versions):
+            if version.gid != group.gid or not version.yields:
+                continue
+            last = version.span.last
+            if last is None or last > group.cursor:
+                yield self._member(eno, page, version, page.versions[place + 1 :], group)
+
+    def _member(self, eno: int, page: Page, version: Version, later: Sequence[Version], group: Group) -> Member:
+        from offbeat.core.plan import Heir, Member
+
+        heirs = [heir.span for heir in later if heir.yields]
+        return Member(
+            eno=eno,
+            name=page.name,
+            first=version.span.first,
+            last=version.span.last,
+            policy=(page.open or version).entry.policy,
+            gone=_gone(page),
+            pauses=self.pauses_of(eno, group.cursor),
+            heirs=tuple(Heir(recurrence=s.recurrence, zone=s.zone, first=s.first, last=s.last) for s in heirs),
+        )
+
+    def record(self, runner: Runner, windows: Sequence[Window], revision: int) -> Sequence[Claim]:
+        claimed: list[Claim] = []
+        for some in _batches(windows):
+            reply = self.ask("record", tag(runner), revision, encoded([_told(window, runner) for window in some]))
+            claimed += self.claims(reply.body, reply)
+        return claimed
+
+
+def _gone(page: Page) -> Reason:
+    if page.open is None:
+        return Reason.REMOVED
+    return Reason.NONE if page.open.entry.timing.enabled else Reason.DISABLED
+
+
+def _told(window: Window, runner: Runner) -> list[Any]:
+    rows = [[row.eno, row.due_at, row.send_at - row.due_at, int(row.lane), row.cause, row.reason] for row in window.rows]
+    gaps = [[gap.eno or 0, gap.after, gap.until, gap.reason, runner.id] for gap in window.gaps]
+    return [window.gid, window.version, window.after, window.until, window.next_due, rows, gaps]
+
+
+def _batches(windows: Sequence[Window]) -> Iterator[list[Window]]:
+    """Yield the windows in runs of at most MOST_ROWS rows; a window is never cut, and may be larger by itself."""
+    batch: list[Window] = []
+    size = 0
+    for window in windows:
+        rows = len(window.rows) + len(window.gaps)
+        if batch and (size + rows > MOST_ROWS or len(batch) >= MOST_ROWS):
+            yield batch
+            batch, size = [], 0
+        batch.append(window)
+        size += rows
+    if batch:
+        yield batch

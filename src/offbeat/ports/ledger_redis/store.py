@@ -1,0 +1,214 @@
+"""One ledger in one Redis: opened, looked at for what would lose it, and asked by scripts. Its authority: ledger rule 15.
+
+What the program says of entries is read once and kept until the program's version is another one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from offbeat.core.model import DueTime, Entry, Instant
+from offbeat.core.transitions import Span, bounds, is_empty
+from offbeat.errors import Problem
+from offbeat.ports.clock import Clock
+from offbeat.ports.ledger_redis import problems, safety, schema
+from offbeat.ports.ledger_redis.address import Address, parse
+from offbeat.ports.ledger_redis.client import Client, RedisClient
+from offbeat.ports.ledger_redis.values import decoded, encoded, instant, micros, text_map
+
+MOST_ROWS = 500  # of one script: the server does nothing else meanwhile
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Which ledger. address: as in OFFBEAT_LEDGER. owner: kept for people to read; any number of hosts share a ledger."""
+
+    address: str
+    project: str = ""
+    owner: str = ""
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptPause:
+    """A pause as it is kept. eno 0: of all."""
+
+    number: int
+    eno: int
+    from_at: Instant
+    until_at: Instant | None
+    who: str
+    note: str
+    once: bool
+
+    def holds(self, now: Instant) -> bool:
+        """Return whether it holds now."""
+        return self.from_at <= now and (self.until_at is None or now < self.until_at)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Version:
+    """One version of an entry, valid in [valid_from, valid_until). gid 0: disabled, never due."""
+
+    vno: int
+    gid: int
+    valid_from: DueTime
+    valid_until: DueTime | None
+    entry: Entry
+
+    @property
+    def span(self) -> Span:
+        """Return what it is due by."""
+        first, last = bounds(self.entry.timing, self.valid_from, self.valid_until)
+        return Span(recurrence=self.entry.timing.recurrence, zone=self.entry.timing.zone, first=first, last=last)
+
+    @property
+    def yields(self) -> bool:
+        """Return whether anything can be due in it."""
+        span = self.span
+        return self.gid != 0 and not is_empty(span.first, span.last)
+
+
+@dataclass(slots=True, kw_only=True)
+class Page:
+    """What the book says of an entry."""
+
+    name: str
+    versions: tuple[Version, ...]
+
+    @property
+    def open(self) -> Version | None:
+        """Return the version in force, None when the entry is not in the active revision."""
+        newest = self.versions[-1:]
+        return newest[0] if newest and newest[0].valid_until is None else None
+
+
+@dataclass(slots=True, kw_only=True)
+class Book:
+    """What the program says, as far as it was read. pver: of the program."""
+
+    pver: int = -1
+    revision: int = 0
+    pauses: tuple[KeptPause, ...] = ()
+    pages: dict[int, Page] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What a script answered. body: after the head."""
+
+    now: Instant
+    pver: int
+    revision: int
+    body: Any
+
+
+class Store:
+    """The connection and what every operation of this store begins with."""
+
+    def __init__(self, place: Place, *, horizon: Clock | None = None, client: Client | None = None) -> None:
+        """horizon: a clock that stands for the server's, for tests. client: another way to the server.
+
+        Raises: ConfigError for the address, LedgerError when the server cannot be used or would lose what is recorded.
+        """
+        self.place = place
+        self.address: Address = parse(place.address)
+        self.where = self.address.where
+        self.horizon = horizon
+        self.keys = f"{{{self.address.prefix}:{place.project}}}:"
+        self.client: Client = client or RedisClient(self.address)
+        self.warnings: tuple[Problem, ...] = ()
+        self.book = Book()
+        self.empty = False
+        self._open()
+
+    def _open(self) -> None:
+        self.warnings = safety.check(self.client, self.address)
+        from uuid import uuid4
+
+        place = self.place
+        words = (place.project, place.owner, uuid4().hex, schema.SCHEMA, schema.OLDEST, "1" if place.read_only else "")
+        found, oldest = self.ask("open", *words).body
+        if found > schema.SCHEMA and oldest > schema.SCHEMA:
+            raise problems.refuse(self.where, problems.NEWER, f"its form is {found}, this program knows {schema.SCHEMA}")
+
+    def close(self) -> None:
+        """Release the connection. Safe to call twice."""
+        self.client.close()
+
+    def ask(self, name: str, *args: str | bytes | int, keys: Sequence[str] = ()) -> Reply:
+        """Run a script and return its reply. Raises: LedgerError."""
+        horizon = "" if self.horizon is None else str(micros(self.horizon.now()))
+        words = [one.encode("utf-8", "surrogateescape") if isinstance(one, str) else one for one in args]
+        now, pver, revision, *body = self.client.run(
+            schema.script(name), [self.keys, *(self.keys + key for key in keys)], [horizon, *words]
+        )
+        return Reply(instant(now), pver, revision, body[0] if len(body) == 1 else body)
+
+    def hash(self, name: str) -> dict[str, str]:
+        """Return a whole hash."""
+        return dict(text_map(self.client.say("HGETALL", self.keys + name)))
+
+    def read(self, enos: Iterable[int], pver: int) -> Book:
+        """Return the book with the pages of these entries, as it is at the program's version `pver` or a later one."""
+        wanted = sorted(set(enos))
+        if self.book.pver != pver:
+            self.book = Book()
+        while self.book.pver < 0 or any(eno not in self.book.pages for eno in wanted):
+            some = [eno for eno in wanted if eno not in self.book.pages][: MOST_ROWS * 2]
+            reply = self.ask("book", *some)
+            if reply.pver != self.book.pver:  # the first look, or the program changed while we read
+                self.book = Book(pver=reply.pver, revision=reply.revision, pauses=_pauses(reply.body[0]))
+            for eno, text in zip(some, reply.body[1], strict=True):
+                self.book.pages[eno] = _page(text)
+        return self.book
+
+    def pauses_of(self, eno: int, after: Instant) -> tuple[tuple[Instant, Instant | None], ...]:
+        """Return the pauses of the entry, and of all, that reach beyond `after`, in the order in which they were made."""
+        mine = (pause for pause in self.book.pauses if pause.eno in (0, eno))
+        return tuple((p.from_at, p.until_at) for p in mine if p.until_at is None or p.until_at > after)
+
+
+def _page(text: bytes) -> Page:
+    return page_of(decoded(text)) if text else Page(name="", versions=())
+
+
+def page_of(text: str) -> Page:
+    """Return the page that the book's JSON tells."""
+    from offbeat.core.serial import entry_from_json
+
+    said = json.loads(text)
+    versions = tuple(
+        Version(vno=vno, gid=gid, valid_from=start, valid_until=end, entry=entry_from_json(entry))
+        for vno, gid, start, end, entry in said["versions"]
+    )
+    return Page(name=said["name"], versions=versions)
+
+
+def _pauses(said: list[list[bytes]]) -> tuple[KeptPause, ...]:
+    return pauses_from({int(number): decoded(text) for number, text in said})
+
+
+def pauses_from(said: dict[int, str]) -> tuple[KeptPause, ...]:
+    """Return the pauses of the hash, in the order in which they were made."""
+    found = []
+    for number in sorted(said):
+        eno, start, end, once, words = said[number].split(" ", 4)
+        who, note = json.loads(words)
+        until_at = None if end == "-" else instant(end)
+        found.append(
+            KeptPause(
+                number=number, eno=int(eno), from_at=instant(start), until_at=until_at, who=who, note=note, once=once == "1"
+            )
+        )
+    return tuple(found)
+
+
+def pause_text(pause: KeptPause) -> str:
+    """Return the pause as the hash keeps it."""
+    end = "-" if pause.until_at is None else str(micros(pause.until_at))
+    words = decoded(encoded([pause.who, pause.note]))
+    return f"{pause.eno} {micros(pause.from_at)} {end} {int(pause.once)} {words}"
