@@ -20,7 +20,10 @@ APP = Path(__file__).parent / "e2e"  # worker_app.py is there
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerSettings:
-    """How a worker listens. queues: arguments by queue name. backend: for results, none with "". environ: more variables."""
+    """How a worker listens. queues: arguments by queue name. backend: for results, none with "". environ: more variables.
+
+    python: of the worker, which may be another one than ours.
+    """
 
     broker: str
     queues: Mapping[str, Mapping[str, object]] = field(default_factory=lambda: {"celery": {}})
@@ -30,6 +33,9 @@ class WorkerSettings:
     app: str = "worker_app"
     app_folder: Path = APP
     environ: Mapping[str, str] = field(default_factory=dict)
+    python: str = sys.executable
+    pool: str = "prefork"
+    concurrency: int = 1
 
 
 class Worker:
@@ -79,8 +85,8 @@ def running_worker(folder: Path, settings: WorkerSettings) -> Iterator[Worker]:
     }
     # Not --pool=solo: it is quicker to start, but over RabbitMQ it may sit on messages that it has already read.
     flags = [
-        "--pool=prefork",
-        "--concurrency=1",
+        f"--pool={settings.pool}",
+        f"--concurrency={settings.concurrency}",
         "--loglevel=INFO",
         "--without-gossip",
         "--without-mingle",
@@ -88,7 +94,7 @@ def running_worker(folder: Path, settings: WorkerSettings) -> Iterator[Worker]:
     ]
     with (folder / "worker.log").open("ab") as log:
         program = subprocess.Popen(
-            [sys.executable, "-m", "celery", "-A", settings.app, "worker", *flags],
+            [settings.python, "-m", "celery", "-A", settings.app, "worker", *flags],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,

@@ -5,19 +5,20 @@ Python 3.8 and psycopg 3. Leaves what a report means to the runners: it goes int
 
 from __future__ import annotations
 
+import re
 import selectors
 from typing import Any
-from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from zlib import crc32
 
 from offbeat.ports.clock import SystemClock
-from offbeat.ports.worker_values import ANSWER, CONNECT, NoAnswer, Me, Said
+from offbeat.ports.worker_values import ANSWER, CONNECT, Me, NoAnswer, Said
 
-SCHEMA = "offbeat"
 KNOWN = 1  # the ledger's schema that this file was written for
 
 META = "SELECT oldest, project FROM {s}.meta"
 ADMIT = """
-INSERT INTO {s}.admitted AS a (occurrence, attempt, owner) VALUES ($1, $2::integer, $3)
+INSERT INTO {s}.admitted AS a (occurrence, attempt) VALUES ($1, $2::integer)
 ON CONFLICT (occurrence) DO UPDATE SET attempt = a.attempt RETURNING attempt"""
 REPORT = """
 INSERT INTO {s}.reports (eno, due_at, kind, kind_id, attempt, admitted, state, reason, note, runner, host, pid)
@@ -38,7 +39,7 @@ class WorkerPostgres:
         self._clock = SystemClock()
         self._selector: selectors.BaseSelector | None = None
         self._db: Any = None
-        conninfo, schema = _split(address)
+        conninfo, schema = _split(address, project)
         self._schema = '"' + schema.replace('"', '""').replace("\0", "") + '"'
         try:
             self._db = psycopg.connect(conninfo, autocommit=True, connect_timeout=int(CONNECT))
@@ -49,8 +50,8 @@ class WorkerPostgres:
             raise NoAnswer(_first_line(error)) from error
         self._refuse_strangers(project)
 
-    def admit(self, occurrence: str, attempt: int, owner: str = "") -> bool:
-        return int(self._ask(ADMIT, occurrence, attempt, owner)[0]) == attempt
+    def admit(self, occurrence: str, attempt: int, keep: int) -> bool:
+        return int(self._ask(ADMIT, occurrence, attempt)[0]) == attempt
 
     def report(self, me: Me, said: Said) -> bool:
         told = (said.attempt, "true" if said.admitted else "false", said.state, said.reason, said.note)
@@ -72,7 +73,7 @@ class WorkerPostgres:
         oldest, found = self._ask(META)
         if int(oldest) > KNOWN:
             raise self._closed("the ledger is newer than the offbeat of this worker: pip install --upgrade offbeat")
-        if project not in ("", "default", found.decode()):
+        if project not in ("default", found.decode()):
             raise self._closed(f'the ledger is of project "{found.decode()}", not of "{project}"')
 
     def _ask(self, statement: str, *values: str | int) -> tuple[bytes, ...]:
@@ -121,13 +122,25 @@ class WorkerPostgres:
         return NoAnswer(why)
 
 
-def _split(address: str) -> tuple[str, str]:
-    """Return the address without our own options, and the schema that it names."""
+def _split(address: str, project: str) -> tuple[str, str]:
+    """Return the address without our own option, and the schema: the one that it names, else the project's."""
     parts = urlsplit(address)
     options = parse_qsl(parts.query, keep_blank_values=True)
-    schema = dict(options).get("schema") or SCHEMA
-    kept = urlencode([(name, value) for name, value in options if name not in ("schema", "prefix")])
+    schema = dict(options).get("schema") or schema_of(project)
+    kept = urlencode([(name, value) for name, value in options if name != "schema"], quote_via=quote)
     return urlunsplit(("postgresql", parts.netloc, parts.path, kept, "")), schema
+
+
+def schema_of(project: str) -> str:
+    """Return the schema of a project's ledger, as ports/ledger_postgres/address.py works it out.
+
+    >>> schema_of("difio"), schema_of("My Shop")
+    ('offbeat_difio', 'offbeat_my_shop_0e9ac5dd')
+    """
+    plain = re.sub(r"[^a-z0-9_]", "_", project.lower())
+    if plain == project and len(plain) <= 55:
+        return f"offbeat_{plain}" if plain else "offbeat"
+    return f"offbeat_{plain[:40]}_{crc32(project.encode('utf-8', 'surrogateescape')):08x}"
 
 
 def _first_line(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from typing import Iterator
 from urllib.parse import quote
 
 from offbeat.ports.clock import SystemClock
-from offbeat.ports.worker_values import ANSWER, NoAnswer, Me, Said
+from offbeat.ports.worker_values import ANSWER, Me, NoAnswer, Said
 
 APPLICATION_ID = 0x0FFBEA70
 POLL = 0.002  # seconds between two tries for a turn
@@ -50,7 +50,7 @@ class WorkerSqlite:
             self.close()
             raise
 
-    def admit(self, occurrence: str, attempt: int) -> bool:
+    def admit(self, occurrence: str, attempt: int, keep: int) -> bool:
         with self._writing() as db:
             if db.execute(ADMIT, (occurrence, attempt, self._clock.now())).rowcount == 1:
                 return True

@@ -8,17 +8,20 @@ from __future__ import annotations
 from typing import Protocol
 from urllib.parse import urlsplit
 
-from offbeat.ports.worker_values import NoAnswer, Me, Said
+from offbeat.ports.worker_values import Me, NoAnswer, Said
 
 POSTGRES = ("postgresql", "postgres")
-REDIS = ("redis", "rediss", "unix", "redis+sentinel", "rediss+sentinel", "valkey", "valkeys", "valkey+sentinel")
+REDIS = ("redis", "rediss", "unix", "redis+unix", "redis+sentinel", "valkey", "valkeys")
 
 
 class WorkerStore(Protocol):
     """A connection to a ledger, for one thread at a time. Everything raises NoAnswer, after which it is closed."""
 
-    def admit(self, occurrence: str, attempt: int) -> bool:
-        """Let one attempt of an occurrence start: the first to ask wins, and passes again whenever it asks."""
+    def admit(self, occurrence: str, attempt: int, keep: int) -> bool:
+        """Let one attempt of an occurrence start: the first to ask wins, and passes again whenever it asks.
+
+        keep: seconds to remember it, where the store does not keep it longer by itself.
+        """
 
     def report(self, me: Me, said: Said) -> bool:
         """Write what became of an occurrence, by the rules of the ledger's own `report`; return whether it was accepted."""

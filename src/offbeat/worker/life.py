@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 from offbeat import __version__
 from offbeat.ports.clock import Clock, SystemClock
 from offbeat.ports.worker_store import WorkerStore, open_store, shown
-from offbeat.ports.worker_values import NoAnswer, Me, Said
+from offbeat.ports.worker_values import Me, NoAnswer, Said
 from offbeat.worker.link import Link
 from offbeat.worker.message import Occurrence, occurrence_of
 from offbeat.worker.settings import read_settings
@@ -26,6 +26,8 @@ log = logging.getLogger("offbeat.worker")
 
 BEAT = 30.0  # seconds between two signs of life
 QUIET = 60.0  # seconds between two complaints about the same thing
+KEEP = 8 * 86_400  # seconds after a message's expiry, or from now, for which it is remembered who has won
+LONGEST_KEPT = 400 * 86_400.0
 OWED = 1000  # reports that wait for the ledger to come back, at most
 
 
@@ -78,7 +80,8 @@ class Life:
 
     def admit(self, found: Occurrence) -> bool:
         """Return whether this attempt of the occurrence may start. Raises: NoAnswer."""
-        return self.link(found.project).ask(lambda store: store.admit(found.id, found.attempt))
+        keep = KEEP + int(min(max(found.expires_at - self.clock.now(), 0.0), LONGEST_KEPT))
+        return self.link(found.project).ask(lambda store: store.admit(found.id, found.attempt, keep))
 
     def say(self, said: Said, project: str) -> None:
         """Report now; what the ledger does not take is kept, and told with the next report."""

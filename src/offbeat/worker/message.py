@@ -5,6 +5,7 @@ Never trusts a header to be of the right type: what is not ours, or not as we wr
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any, Mapping, NamedTuple
 
 from offbeat.ports.worker_values import Row
@@ -17,6 +18,7 @@ class Occurrence(NamedTuple):
 
     atomic: its message is in the queue exactly once, so nobody need be asked. row: where to report to, if somebody waits
     for the end. project: "" when the message does not say. headers: those of the message that begin with offbeat_.
+    expires_at: seconds since the epoch, 0 when it never does.
     """
 
     id: str
@@ -25,6 +27,7 @@ class Occurrence(NamedTuple):
     row: Row | None
     project: str
     headers: dict[str, Any]
+    expires_at: float
 
 
 def occurrence_of(headers: Mapping[str, Any], task_id: str | None) -> Occurrence | None:
@@ -45,7 +48,15 @@ def occurrence_of(headers: Mapping[str, Any], task_id: str | None) -> Occurrence
         row=row_of(headers.get("offbeat_row")),
         project=project if isinstance(project, str) else "",
         headers={key: value for key, value in headers.items() if key.startswith("offbeat_")},
+        expires_at=_instant(headers.get("expires")),
     )
+
+
+def _instant(text: Any) -> float:
+    try:
+        return datetime.fromisoformat(text).timestamp()
+    except (TypeError, ValueError, OverflowError):
+        return 0.0
 
 
 def of_request(request: Any) -> Occurrence | None:

@@ -1,0 +1,181 @@
+"""The guard in real workers, over real brokers and ledgers: one attempt of an occurrence starts, and nothing else is touched."""
+
+from __future__ import annotations
+
+import json
+import os
+import uuid
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import kombu
+import pytest
+from tests.servers import wait_for
+from tests.workers import Worker, WorkerSettings, running_worker
+
+from offbeat.core.message import Message, build
+from offbeat.core.model import Cause, TaskCall
+from offbeat.ports.clock import SystemClock
+from offbeat.ports.ledger_open import open_ledger
+
+PROJECT = "guarded"
+
+
+def message(task: str, *args: Any, occurrence: str = "", attempt: int = 1, row: str = "", atomic: bool = False) -> Message:
+    return build(
+        call=TaskCall(task=task, args=args),
+        entry="report",
+        occurrence=occurrence or str(uuid.uuid4()),
+        due_at=1_772_332_200,
+        cause=Cause.SCHEDULE,
+        attempt=attempt,
+        origin="offbeat@test",
+        expires_at=None,
+        row=row,
+        atomic=atomic,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """A worker with the guard, and how to send to it."""
+
+    worker: Worker
+    url: str
+    queue: str
+    ledger: str
+
+    def send(self, *messages: Message) -> None:
+        with kombu.Connection(self.url) as connection:
+            producer = connection.Producer()
+            for one in messages:
+                self.publish(producer, one.headers, one.body)
+
+    def publish(self, producer: Any, headers: Mapping[str, Any], body: Any) -> None:
+        producer.publish(body, routing_key=self.queue, headers=dict(headers), correlation_id=headers["id"], serializer="json")
+
+    def flush(self) -> None:
+        """Return when everything sent before has been through the worker, which does one task at a time."""
+        last = message("tests.noted", "last")
+        self.send(last)
+        self.worker.wait_for_started([last.task_id])
+
+    def of(self, task_id: str, event: str = "started") -> list[dict[str, Any]]:
+        return [record for record in self.worker.records(event) if record["id"] == task_id]
+
+
+def settings(request: pytest.FixtureRequest, broker: str, ledger: str, folder: Path) -> WorkerSettings:
+    queue = f"guard-{uuid.uuid4().hex}"
+    return WorkerSettings(
+        broker=request.getfixturevalue("module_redis_url" if broker == "redis" else "rabbitmq_url"),
+        queues={queue: {"x-expires": 60_000}} if broker == "rabbitmq" else {queue: {}},
+        app="guarded_app",
+        conf={
+            "imports": ["offbeat.worker"],
+            "offbeat_ledger": address_of(request, ledger, folder),
+            "offbeat_project": PROJECT,
+            "offbeat_requeue_pause": 0.2,
+        },
+    )
+
+
+def address_of(request: pytest.FixtureRequest, ledger: str, folder: Path) -> str:
+    """Return the address of a new ledger."""
+    if ledger == "sqlite":
+        address = f"sqlite:///{folder}/ledger.sqlite3"
+        open_ledger(address, clock=SystemClock(), project=PROJECT, owner="").close()
+        return address
+    raise NotImplementedError
+
+
+@pytest.fixture(scope="module", params=["redis-sqlite", "rabbitmq-sqlite"])
+def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    broker, ledger = request.param.split("-")
+    folder = tmp_path_factory.mktemp(request.param)
+    chosen = settings(request, broker, ledger, folder)
+    with running_worker(folder / "worker", chosen) as worker:
+        yield Pair(worker, chosen.broker, next(iter(chosen.queues)), str(chosen.conf["offbeat_ledger"]))
+
+
+def test_of_two_attempts_at_one_occurrence_one_is_started(pair: Pair) -> None:
+    first = message("tests.noted", attempt=1)
+    second = message("tests.noted", attempt=2, occurrence=first.task_id)
+
+    pair.send(second, first, second)
+    pair.flush()
+
+    assert len(pair.of(first.task_id)) == 2, "the second attempt came first, and again"
+    assert {record["headers"]["offbeat_attempt"] for record in pair.of(first.task_id)} == {2}
+
+
+def test_the_attempt_that_won_passes_when_the_broker_delivers_it_again(pair: Pair) -> None:
+    only = message("tests.noted")
+
+    pair.send(only, only)
+    pair.flush()
+
+    assert len(pair.of(only.task_id)) == 2
+
+
+@pytest.mark.parametrize("task", ["tests.own_start", "tests.also_start"])
+def test_a_task_with_a_start_of_its_own_is_guarded_too_and_its_own_still_runs(pair: Pair, task: str) -> None:
+    first = message(task, attempt=1)
+
+    pair.send(first, message(task, attempt=2, occurrence=first.task_id))
+    pair.flush()
+
+    assert (len(pair.of(first.task_id)), len(pair.of(first.task_id, "own_start"))) == (1, 1)
+
+
+def test_a_retry_of_the_attempt_that_won_passes_and_other_attempts_stay_out(pair: Pair) -> None:
+    first = message("tests.retried")
+
+    pair.send(first, message("tests.retried", attempt=2, occurrence=first.task_id))
+    wait_for("the second retry", lambda: len(pair.of(first.task_id)) >= 3)
+    pair.flush()
+
+    assert [record["retries"] for record in pair.of(first.task_id)] == [0, 1, 2]
+
+
+def test_messages_of_others_are_not_touched(pair: Pair) -> None:
+    with kombu.Connection(pair.url) as connection:
+        name, headers = str(uuid.uuid4()), {"task": "tests.noted", "id": ""}
+        headers["id"] = name
+        for _ in range(2):
+            pair.publish(connection.Producer(), headers, [[], {}, None])
+    pair.flush()
+
+    assert len(pair.of(name)) == 2
+
+
+def test_a_child_that_was_sent_with_its_parents_headers_is_not_taken_for_another_attempt(pair: Pair) -> None:
+    only = message("tests.parent")
+
+    pair.send(only, only)
+    pair.flush()
+    pair.flush()
+
+    assert len([record for record in pair.worker.records() if record.get("args") == ["child"]]) == 2
+
+
+def test_a_message_that_was_sent_atomically_needs_no_ledger(pair: Pair) -> None:
+    first = message("tests.noted", attempt=1, atomic=True)
+
+    pair.send(first, message("tests.noted", attempt=2, occurrence=first.task_id))
+    pair.flush()
+
+    assert len(pair.of(first.task_id)) == 2, "the first one asked nobody, so the second one won"
+
+
+def test_the_worker_gives_signs_of_life(pair: Pair) -> None:
+    ledger = open_ledger(pair.ledger, clock=SystemClock(), project=PROJECT, owner="")
+    try:
+        wait_for("a sign of life", lambda: "worker" in {seen.runner.role for seen in ledger.status().runners})
+        (seen,) = [seen for seen in ledger.status().runners if seen.runner.role == "worker"]
+    finally:
+        ledger.close()
+
+    assert seen.runner.pid == pair.worker.program.pid
+    assert seen.runner.id == f"{seen.runner.host}:{seen.runner.pid}:worker"
