@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import os
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import kombu
 import pytest
-from tests.servers import wait_for
+from tests import servers
+from tests.servers import free_port, wait_for
 from tests.workers import Worker, WorkerSettings, running_worker
 
 from offbeat.core.message import Message, build
@@ -83,6 +83,8 @@ def settings(request: pytest.FixtureRequest, broker: str, ledger: str, folder: P
 
 def address_of(request: pytest.FixtureRequest, ledger: str, folder: Path) -> str:
     """Return the address of a new ledger."""
+    if ledger == "none":
+        return f"sqlite:///{folder}/none"
     if ledger == "sqlite":
         address = f"sqlite:///{folder}/ledger.sqlite3"
         open_ledger(address, clock=SystemClock(), project=PROJECT, owner="").close()
@@ -179,3 +181,58 @@ def test_the_worker_gives_signs_of_life(pair: Pair) -> None:
 
     assert seen.runner.pid == pair.worker.program.pid
     assert seen.runner.id == f"{seen.runner.host}:{seen.runner.pid}:worker"
+
+
+@pytest.fixture(params=["redis", "rabbitmq"])
+def lone(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..., Pair]]:
+    """Return a function that starts one more worker, over either broker, with settings of its own."""
+    with ExitStack() as stack:
+
+        def start(**conf: Any) -> Pair:
+            chosen = settings(request, str(request.param), "none", tmp_path)
+            chosen = replace(chosen, conf={**chosen.conf, **conf})
+            worker = stack.enter_context(running_worker(tmp_path / "worker", chosen))
+            return Pair(worker, chosen.broker, next(iter(chosen.queues)), str(chosen.conf["offbeat_ledger"]))
+
+        yield start
+
+
+def test_without_the_guard_every_attempt_starts(lone: Callable[..., Pair]) -> None:
+    pair = lone(imports=[])
+    first = message("tests.noted", attempt=1)
+
+    pair.send(first, message("tests.noted", attempt=2, occurrence=first.task_id))
+    pair.flush()
+
+    assert len(pair.of(first.task_id)) == 2
+
+
+def test_while_the_ledger_is_down_tasks_run_and_the_log_says_so_once(lone: Callable[..., Pair]) -> None:
+    pair = lone(offbeat_ledger=f"redis://:s3cr3t@127.0.0.1:{free_port()}/0")
+    first = message("tests.noted", attempt=1)
+
+    pair.send(first, message("tests.noted", attempt=2, occurrence=first.task_id))
+    pair.flush()
+
+    assert len(pair.of(first.task_id)) == 2
+    assert pair.worker.log.count("[W102]") == 1
+    assert "s3cr3t" not in pair.worker.log
+
+
+@pytest.mark.parametrize("task", ["tests.noted", "tests.late"], ids=["acknowledged early", "acknowledged late"])
+def test_a_refused_task_comes_again_until_the_ledger_answers(lone: Callable[..., Pair], task: str, tmp_path: Path) -> None:
+    servers.need("redis-server")
+    port = free_port()
+    pair = lone(offbeat_ledger=f"redis://127.0.0.1:{port}/0", offbeat_on_error="refuse")
+    first = message(task, 0, attempt=1)
+
+    pair.send(first, message(task, 0, attempt=2, occurrence=first.task_id))
+    wait_for("the second time", lambda: pair.worker.log.count("] ignored") >= 4)
+    assert pair.of(first.task_id) == []
+    with servers.redis_server(tmp_path, port):
+        wait_for("the start", lambda: len(pair.of(first.task_id)) >= 1)
+        wait_for("the other attempt's end", lambda: "another one has started" in pair.worker.log)
+        pair.flush()
+
+    assert len(pair.of(first.task_id)) == 1
+    assert "[W103]" in pair.worker.log
