@@ -172,7 +172,7 @@ def test_the_commands_that_a_page_shows_do_what_it_says(page: Path, tmp_path: Pa
 
 
 def test_json_has_the_keys_that_its_page_lists(tmp_path: Path) -> None:
-    commands = ("next", "explain", "load", "history", "check", "list", "plan", "status")
+    commands = ("next", "explain", "load", "history", "check", "list", "plan", "status", "log")
     tree = tmp_path / "cron"
     (tree / "hourly").mkdir(parents=True)
     schedule = 'project = "p"\n[entries.a]\nevery = "1h"\n[entries.b]\ncron = "bad"\n'

@@ -111,7 +111,9 @@ def test_check_tells_when_the_broker_cannot_be_reached(shop: Shop) -> None:
 def test_check_tells_when_the_broker_answers(shop: Shop) -> None:
     result = shop.call("check", "--broker")
 
-    assert (result.exit_code, result.stdout) == (0, "0 entries, no problems, the broker answers\n")
+    first, ledger = result.stdout.splitlines()[:2]
+    assert (result.exit_code, first) == (0, "0 entries, no problems, the broker answers")
+    assert ledger.startswith("ledger: SQLite, sqlite:///") and "runners of other hosts cannot share it" in ledger
 
 
 def test_check_tells_when_no_broker_is_named(shop: Shop) -> None:
@@ -238,6 +240,10 @@ def test_list_as_json_has_its_documented_keys(shop: Shop) -> None:
             "recurrence": "every 45m",
             "zone": "UTC",
             "enabled": True,
+            "is_paused": False,
+            "paused_until_at": None,
+            "overlap": "allow",
+            "max_runtime_s": None,
             "task": "shop.tasks.report",
             "queue": "celery",
             "args": [],

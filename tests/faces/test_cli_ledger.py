@@ -491,7 +491,7 @@ def test_status_tells_where_the_ledger_is_and_who_ticked(ticked: Shop) -> None:
 
     assert result.exit_code == 0
     shown = dict(line.split(": ", 1) for line in result.stdout.splitlines())
-    assert list(shown) == ["project", "ledger", "tree", "revision", "last tick", "next due", "waiting", "runner"]
+    assert list(shown) == ["project", "ledger", "tree", "revision", "last tick", "next due", "waiting", "delivery", "runner"]
     assert shown["runner"].strip().startswith("tick on ")
     (row,) = ticked.json("status")
     assert row["tree_state"] == "accepted"

@@ -45,9 +45,22 @@ def lived(settled: Callable[[str], Shop]) -> Shop:
     return shop
 
 
-@pytest.mark.parametrize("command", ["next", "explain", "load", "history", "check", "list", "plan", "status"])
+ARGS: Mapping[str, list[str]] = {
+    "history": ["--output"],
+    "deploy": ["--allow-problems"],
+    "skip": ["ping"],
+    "backfill": ["ping", "--from", "1h", "--to", "50m"],
+}
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["next", "explain", "load", "history", "check", "list", "plan", "status", "log", "diff", "deploy", "skip", "backfill"],
+)
 def test_each_command_prints_the_documented_keys_and_no_others(lived: Shop, command: str) -> None:
-    args = [command, "--output"] if command == "history" else [command]
+    args = [command, *ARGS.get(command, [])]
+    if command == "diff":
+        (lived.tree / "schedule.toml").write_text('project = "shop"\n[entries.ping]\nevery = "2m"\n', "utf-8")
 
     rows = lived.json(*args)
 
@@ -56,11 +69,22 @@ def test_each_command_prints_the_documented_keys_and_no_others(lived: Shop, comm
     assert documented(command) >= PROMISED.get(command, set())
 
 
+def test_pauses_runners_and_workers_have_the_keys_that_status_names(lived: Shop) -> None:
+    lived.call("pause", "ping")
+
+    (row,) = lived.json("status")
+
+    text = PAGE.partition("\n## status\n")[2].partition("\n## ")[0]
+    told = {line.split("`")[1]: {*line.split("`")[3::2]} for line in text.splitlines() if line.startswith("| `")}
+    assert set(row["pauses"][0]) == told["pauses"]
+    assert set(row["runners"][0]) == told["runners"]
+
+
 def test_the_version_of_the_output_is_documented() -> None:
     assert f"**version {JSON_VERSION}**" in PAGE
 
 
-@pytest.mark.parametrize("command", ["next", "history", "list", "plan", "status"])
+@pytest.mark.parametrize("command", ["next", "history", "list", "plan", "status", "log"])
 def test_every_instant_is_utc_text_or_null(lived: Shop, command: str) -> None:
     values = [row[key] for row in lived.json(command) for key in row if key.endswith("_at")]
 

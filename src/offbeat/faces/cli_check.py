@@ -74,11 +74,11 @@ def _look(session: Session, broker: bool) -> tuple[int, list[Problem], list[str]
         found += problems
         if schedule is not None:
             from offbeat.core.past import past_warnings
-            from offbeat.faces.ledger_check import ledger_problems, ledger_promise
+            from offbeat.faces.ledger_check import ledger_problems, ledger_promise, ledger_summary
 
             entries = len(schedule.entries)
             found += past_warnings(schedule, session.clock.now())
-            found += ledger_problems(site, schedule)
+            found += ledger_problems(site, schedule, ledger_summary(site))
             if broker or session.verbose or site.environ.get("OFFBEAT_LEDGER"):
                 said.append(ledger_promise(site))
         if broker and schedule is not None:

@@ -110,8 +110,9 @@ def _names(found: Difference, *, back: bool = False) -> Names:
 def _tell_difference(found: Difference, as_json: bool, quiet: bool) -> None:
     names = _names(found)
     if as_json:
-        row = {"revision": None, "is_new": bool(found.changes or found.settings), "dry_run": True, **_name_row(names)}
-        print_json([{**row, "problems": [problem_row(problem) for problem in by_place(found.problems)]}])
+        problems = [problem_row(problem) for problem in by_place(found.problems)]
+        is_new = bool(found.changes or found.settings)
+        print_json([{"revision": None, "is_new": is_new, **_name_row(names), "problems": problems, "dry_run": True}])
     elif not quiet:
         changed = found.changes or found.settings
         click.echo("nothing is deployed (--dry-run); it would change:" if changed else "nothing would change")

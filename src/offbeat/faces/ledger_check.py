@@ -24,20 +24,22 @@ SHARED = "OFFBEAT_LEDGER=postgresql://... or redis://..., the same for all of th
 
 
 def ledger_promise(site: Site) -> str:
-    """Return one line: where the ledger is, and what it cannot promise."""
+    """Return where the ledger is, and what it cannot promise, in one line."""
     where, kind = conceal(site.ledger_address), ledger_kind(site.ledger_address)
     limit = LIMITS.get(kind, "")
     return f"ledger: {kind}, {where}" + (f"; {limit}" if limit else "")
 
 
-def ledger_problems(site: Site, schedule: Schedule, mounts: Path = MOUNTS) -> list[Problem]:
-    """Return warnings of the ledger's place, of who shares it, and of overlap that nobody reports the end of."""
-    told = _status(site)
+def ledger_problems(site: Site, schedule: Schedule, told: LedgerStatus | None, mounts: Path = MOUNTS) -> list[Problem]:
+    """Return warnings of the ledger's place, of who shares it, and of overlap that nobody reports the end of.
+
+    told: the ledger's summary, None where there is none yet.
+    """
     found = [_layer(site, mounts), _hosts(told), *(_unguarded(entry, told) for entry in schedule.entries)]
     return [problem for problem in found if problem is not None]
 
 
-def _status(site: Site) -> LedgerStatus | None:
+def ledger_summary(site: Site) -> LedgerStatus | None:
     """Return the ledger's summary, None when there is none yet or it cannot be read."""
     from offbeat.faces.cli_history import open_existing
 
