@@ -154,8 +154,8 @@ class Proxy:
         with contextlib.suppress(OSError):
             for some in self._pieces(link, way):
                 allowed = self._allow(len(some), way)
-                link.sink(way).sendall(some[:allowed])
                 self.passed[way] += allowed
+                link.sink(way).sendall(some[:allowed])
                 if allowed < len(some) or self._left.get(way) == 0:
                     self._left.pop(way, None)
                     link.reset()

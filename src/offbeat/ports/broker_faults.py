@@ -144,6 +144,8 @@ def connecting(error: BaseException, words: Words) -> Delivery:
         return Delivery(error=words.of(error, "the broker refused user or password"), down=True, code=LOGIN)
     if _is_address(error):
         return Delivery(error=words.of(error, "the broker's address is not right"), down=True, code=ADDRESS)
+    if isinstance(error, TimeoutError) and not str(error):
+        return down("the broker did not answer in time")
     return down(words.of(error, "the broker is out of reach"))
 
 

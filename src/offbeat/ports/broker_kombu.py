@@ -23,6 +23,7 @@ from offbeat.ports.broker_lines import BrokenLineError, Letter, Line
 from offbeat.ports.clock import Clock
 
 IDLE = 30.0  # seconds; a connection unused for longer is opened anew, because what is between may have forgotten it
+CHECK = 2.0  # seconds for a connection that was used before to show that it is alive; what is left of TIMEOUT is for a new one
 FAREWELL = 1.0  # seconds for a connection to part politely
 OVER = 1.0  # seconds beyond its time that a batch may take to end by itself
 LONGEST_EXPIRATION = 2**32 - 1  # milliseconds; RabbitMQ closes the channel over a longer one
@@ -95,7 +96,9 @@ class BrokerKombu:
     def reach(self, seconds: float) -> Delivery:
         """Return whether the broker can be reached and lets us in; sends nothing."""
         line = self._open(seconds)
-        return line if isinstance(line, Delivery) else Delivery()
+        if isinstance(line, Delivery):
+            return line
+        return faults.blocked(self._words.of(Exception(line.blocked), "an alarm")) if line.blocked else Delivery()
 
     def close(self) -> None:
         """Release the connection, within a second or two. Safe to call twice."""
@@ -136,9 +139,11 @@ class BrokerKombu:
 
     def _open(self, seconds: float) -> Line | Delivery:
         """Return the line that is open, or a new one where there is none or it is stale; a Delivery when there is no way."""
+        began = self._clock.monotonic()
         self._close_stale(seconds)
         if self._line is not None:
             return self._line
+        seconds = min(seconds, TIMEOUT * self._url.count(";") + TIMEOUT) - (self._clock.monotonic() - began)
         if wrong := fault_of(self._url):
             return Delivery(error=wrong, down=True, code=faults.ADDRESS)
         try:
@@ -160,11 +165,11 @@ class BrokerKombu:
         if line is None:
             return
         idle = self._clock.monotonic() - self._used_at
-        if idle > IDLE:
+        if idle > IDLE and not line.blocked:  # one that is blocked will say when it no longer is
             self.close()
             return
         try:
-            within(max(SHORTEST, min(TIMEOUT, seconds)), lambda: line.check(idle), cut=line.cut)
+            within(max(SHORTEST, min(CHECK, seconds)), lambda: line.check(idle), cut=line.cut)
         except Exception:  # noqa: BLE001 - whatever it is, a new connection will tell
             self._drop()
 

@@ -16,6 +16,7 @@ HEAVY = 64 * 1024  # bytes; a heavier letter is confirmed alone, because the bro
 CONFIRM = 5.0  # seconds without a single confirm, then the connection counts as broken
 BLOCKED = 1.0  # seconds without a confirm once the broker has said that it takes nothing
 FRESH = 1.0  # seconds; a connection that was used so lately is not asked whether it is still there
+NOBODY = "offbeat-nobody-3f0e6a52-2d0c-4b53-9d5e-6f3f0c1f7b1e"  # a routing key without a queue
 ALONE = {"CC", "BCC"}  # headers that RabbitMQ reads itself, and closes the channel over
 
 
@@ -30,16 +31,17 @@ class ConfirmedLine:
         self._waiting: dict[int, Letter] = {}  # by tag, in order
         self._returned: set[str] = set()  # task ids
         self._found: dict[int, Delivery] = {}
-        self._proved = False  # whether this connection has had a confirm
-        self._blocked = ""  # why the broker takes nothing, in its own words
+        self._asked = 0  # the tag of a question that is not answered
+        self.blocked = ""
         self._listen_for_blocked()
+        self._ask()
 
     def send(self, letters: Sequence[Letter], until: float, found: dict[int, Delivery]) -> None:
         import amqp
 
         self._found = found
-        windows = list(_windows(letters, first_alone=not self._proved))
-        while windows and self._clock.monotonic() < until and not self._blocked:
+        windows = list(_windows(letters))
+        while windows and self._clock.monotonic() < until and not self.blocked:
             window = windows.pop(0)
             try:
                 self._send(window, until)
@@ -49,8 +51,8 @@ class ConfirmedLine:
                 raise BrokenLineError(TimeoutError("the broker does not read what it is sent")) from exc
             except (amqp.AMQPError, OSError) as exc:
                 raise BrokenLineError(exc) from exc
-        if self._blocked:
-            found.update({letter.number: faults.blocked(self._blocked) for letter in letters if letter.number not in found})
+        if self.blocked:
+            found.update({letter.number: faults.blocked(self.blocked) for letter in letters if letter.number not in found})
 
     def check(self, idle: float) -> None:
         amqp_connection = self._connection.connection
@@ -59,15 +61,37 @@ class ConfirmedLine:
                 amqp_connection.drain_events(timeout=0)
             except TimeoutError:
                 break
-        if idle > FRESH and self._channel is not None and not self._blocked:
-            self._channel.basic_qos(0, 0, False)  # means nothing to one who only sends, and is answered
+        if idle > FRESH and not self.blocked:
+            self._ask()
+
+    def _ask(self) -> None:
+        """Ask whether the broker takes messages, with an empty one that no queue can get. Return when it answers.
+
+        An alarm is told only to who publishes, and what is published then is taken once it is over, whoever has left: with a
+        letter of ours, that would be a task sent twice.
+        """
+        import amqp
+
+        if self._channel is None:
+            self._channel = self._open()
+        self._tag += 1
+        self._asked = self._tag
+        try:
+            self._channel.basic_publish(amqp.Message(b""), exchange="", routing_key=NOBODY, mandatory=True)
+            while self._asked and not self.blocked:
+                self._connection.connection.drain_events(timeout=CONFIRM)
+        except amqp.ChannelError:  # this user may publish to some exchanges only; they will answer
+            self._forget_channel()
 
     def cut(self) -> None:
         transport = getattr(getattr(self._connection, "_connection", None), "_transport", None)
         cut_sockets([getattr(transport, "sock", None)])
 
     def close(self) -> None:
-        self._connection.release()
+        if self.blocked:  # the broker would not read a farewell
+            self.drop()
+        else:
+            self._connection.release()
 
     def drop(self) -> None:
         self.cut()
@@ -84,10 +108,10 @@ class ConfirmedLine:
             connection._callbacks[spec.Connection.Blocked] = self._is_blocked
 
     def _is_blocked(self, reason: str) -> None:
-        self._blocked = reason or "no reason given"
+        self.blocked = reason or "no reason given"
 
     def _is_unblocked(self) -> None:
-        self._blocked = ""
+        self.blocked = ""
 
     def _open(self) -> Any:
         channel = self._connection.channel()
@@ -109,11 +133,11 @@ class ConfirmedLine:
             self._put(letter)
         while self._waiting:
             before = len(self._waiting)
-            patience = max(0.05, min(BLOCKED if self._blocked else CONFIRM, until - self._clock.monotonic()))
+            patience = max(0.05, min(BLOCKED if self.blocked else CONFIRM, until - self._clock.monotonic()))
             try:
                 self._connection.connection.drain_events(timeout=patience)
             except TimeoutError as exc:
-                if self._blocked:
+                if self.blocked:
                     return
                 if len(self._waiting) == before:
                     raise TimeoutError(f"no confirmation from the broker within {patience:.1f} s") from exc
@@ -138,6 +162,8 @@ class ConfirmedLine:
             self._found[letter.number] = faults.refused(f"cannot be written: {exc}", retry=False)
 
     def _settle(self, tag: int, multiple: bool, delivery: Delivery) -> None:
+        if self._asked == tag or (multiple and self._asked < tag):
+            self._asked = 0
         tags = [other for other in self._waiting if other <= tag] if multiple else [tag]
         for each in tags:
             letter = self._waiting.pop(each, None)
@@ -148,7 +174,6 @@ class ConfirmedLine:
             self._found[letter.number] = faults.unroutable(message.exchange, message.routing_key) if back else delivery
 
     def _acked(self, tag: int, multiple: bool) -> None:
-        self._proved = True
         self._settle(tag, multiple, Delivery())
 
     def _nacked(self, tag: int, multiple: bool) -> None:
@@ -156,7 +181,7 @@ class ConfirmedLine:
         self._settle(tag, multiple, faults.refused(words, retry=True))
 
     def _came_back(self, error: Exception, exchange: str, routing_key: str, message: Any) -> None:
-        self._returned.add(message.properties["correlation_id"])
+        self._returned.add(message.properties.get("correlation_id", ""))
 
     def _channel_closed(self, error: Any) -> Sequence[Letter]:
         """Answer for the letter that made the server close the channel; return those to be sent again, one by one.
@@ -165,9 +190,7 @@ class ConfirmedLine:
         taken: that a message may be there twice, with the same id, is better than that one letter stops the others.
         """
         left, self._waiting = list(self._waiting.values()), {}
-        closed, self._channel = self._channel, None
-        with suppress(Exception):  # it is closed
-            closed.close()
+        self._forget_channel()
         if len(left) > 1 and error.code != 403:
             return left
         for letter in left:
@@ -177,12 +200,16 @@ class ConfirmedLine:
                 self._found[letter.number] = faults.refused(str(error), retry=error.code != 406)
         return []
 
+    def _forget_channel(self) -> None:
+        closed, self._channel, self._asked = self._channel, None, 0
+        with suppress(Exception):  # it is closed
+            closed.close()
 
-def _windows(letters: Sequence[Letter], *, first_alone: bool) -> Iterator[Sequence[Letter]]:
-    """Cut into windows. first_alone: the first letter asks whether the broker takes anything, before others are in doubt."""
+
+def _windows(letters: Sequence[Letter]) -> Iterator[Sequence[Letter]]:
     window: list[Letter] = []
-    for number, letter in enumerate(letters):
-        alone = _travels_alone(letter) or (first_alone and number == 0)
+    for letter in letters:
+        alone = _travels_alone(letter)
         if window and (alone or len(window) == WINDOW):
             yield window
             window = []

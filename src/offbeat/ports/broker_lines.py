@@ -53,7 +53,12 @@ class BrokenLineError(Exception):
 
 
 class Line(Protocol):
-    """An open connection, of one kind of transport. Each call may block for as long as the sockets' timeouts let it."""
+    """An open connection, of one kind of transport. Each call may block for as long as the sockets' timeouts let it.
+
+    blocked: why the broker takes nothing for the time being, in its own words; "" while it takes messages, or cannot say.
+    """
+
+    blocked: str
 
     def send(self, letters: Sequence[Letter], until: float, found: dict[int, Delivery]) -> None:
         """Send in order until the clock's monotonic `until`; write into `found` what became of each, by number, once known.
@@ -84,6 +89,8 @@ def cut_sockets(found: Iterable[Any]) -> None:
 
 class PlainLine:
     """kombu's transports without confirms: what was sent without an error was taken."""
+
+    blocked = ""
 
     def __init__(self, connection: Any, clock: Clock) -> None:
         self._connection = connection
