@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from tests.ports.ledger_world import NOON, command, entry, outcome, pass_once, report, runner, schedule, states
@@ -14,8 +15,8 @@ from offbeat.ports.ledger import Ledger
 from offbeat.ports.ledger_values import Claim
 
 A, B, SUPERVISOR = runner("a"), runner("b"), runner("s", "supervisor")
-SKIP = {"overlap": Overlap.SKIP, "max_runtime": 1000}
-WAIT = {"overlap": Overlap.WAIT, "max_runtime": 1000}
+SKIP: dict[str, Any] = {"overlap": Overlap.SKIP, "max_runtime": 1000}
+WAIT: dict[str, Any] = {"overlap": Overlap.WAIT, "max_runtime": 1000}
 
 
 def begin(ledger: Ledger, clock: FakeClock, one: Entry) -> Claim:

@@ -68,8 +68,11 @@ class MendingMemory(SlotsMemory):
     def _forget(self, group: Shard, until: DueTime, now: float) -> None:
         if group.cursor >= until:
             return
-        if group.next_due is not None and group.next_due <= until:
-            gap = KeptGap(gid=group.gid, eno=None, after=group.cursor, until=until, reason=Reason.RESTORED, recorded_at=now)
-            self.gaps.append(gap)
+        if group.next_due is None or group.next_due > until:  # nothing was due in between
+            group.cursor = until
+            return
+        self.gaps.append(
+            KeptGap(gid=group.gid, eno=None, after=group.cursor, until=until, reason=Reason.RESTORED, recorded_at=now)
+        )
         group.cursor = until
         group.next_due = self._soonest(group)

@@ -54,12 +54,12 @@ class SlotsMemory(Shelves):
     def prolong(self, row: Row, now: Instant) -> None:
         """Hold the slot until max_runtime from now, unless another occurrence has it; what waits waits as long."""
         policy, holder = self.policy_of(row.key.eno), self.slots.get(row.key.eno)
-        if judge_slot(row.key, policy, holder=holder, waiting=None, now=now) is not Turn.GO:
+        seconds = slot_seconds(policy, row.key.kind)
+        if not seconds or judge_slot(row.key, policy, holder=holder, waiting=None, now=now) is not Turn.GO:
             return
         self._take(row, now)
-        waiting, held = self.waiting_of(row.key.eno), self.slots.get(row.key.eno)
-        if waiting is not None and held is not None:
-            waiting.next_try_at = held[1]
+        if (waiting := self.waiting_of(row.key.eno)) is not None:
+            waiting.next_try_at = now + seconds
 
     def free(self, row: Row, now: Instant) -> None:
         """Free the slot if the row has it; what waits for it is pending, to be claimed now."""

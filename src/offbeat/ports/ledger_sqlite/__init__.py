@@ -5,14 +5,20 @@ Every write is one short transaction; nothing is open while messages are publish
 
 from __future__ import annotations
 
+from offbeat.ports.ledger import Enqueuing
 from offbeat.ports.ledger_sqlite.connection import Place
+from offbeat.ports.ledger_sqlite.mending import MendingSqlite
 from offbeat.ports.ledger_sqlite.operating import OperatingSqlite
+from offbeat.ports.ledger_sqlite.pruning import PruningSqlite
 from offbeat.ports.ledger_sqlite.reading import ReadingSqlite
 from offbeat.ports.ledger_sqlite.reporting import ReportingSqlite
-from offbeat.ports.ledger_sqlite.unfinished import Unfinished
 
 __all__ = ["LedgerSqlite", "Place"]
 
 
-class LedgerSqlite(ReadingSqlite, OperatingSqlite, ReportingSqlite, Unfinished):
+class LedgerSqlite(ReadingSqlite, OperatingSqlite, MendingSqlite, PruningSqlite, ReportingSqlite):
     """A whole store: `LedgerSqlite(Place(path="/state/ledger.sqlite3", project="difio"), clock=SystemClock())`."""
+
+    def enqueuing(self) -> Enqueuing | None:
+        """Return None: there are no queues in a file."""
+        return None

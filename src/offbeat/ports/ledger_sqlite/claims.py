@@ -17,11 +17,12 @@ from offbeat.core.model import (
     Key,
     Kind,
     Lane,
+    Overlap,
     Policy,
     TaskCall,
     Timing,
 )
-from offbeat.core.transitions import Belief, Span, shares
+from offbeat.core.transitions import SET_BACK, Belief, Span, shares
 from offbeat.ports.ledger_sqlite.problems import Unreadable, read_back
 from offbeat.ports.ledger_values import LEASE, LONGEST_WAIT, Claim, Runner
 
@@ -29,11 +30,14 @@ if TYPE_CHECKING:
     from offbeat.core.plan import Pauses
 
 KeyTuple: TypeAlias = tuple[int, int, str, str]
-PauseRow: TypeAlias = tuple[int | None, Instant, Instant | None]  # whose (None: all), from, until
+PauseRow: TypeAlias = tuple[int | None, Instant, Instant | None, int]  # whose (None: all), from, until, once
+Meta: TypeAlias = tuple[int, Instant | None, Instant | None, str, int, int, str]  # the columns of META
+
+POLICY = "v.catch_up, v.grace, v.jitter, v.overlap, v.max_runtime"  # as `policy_of` takes them
 
 THIS = "eno = ? AND due_at = ? AND kind = ? AND kind_id = ?"
 
-META = "SELECT active_rev, last_seen, suspect_at, stamp FROM meta"
+META = "SELECT active_rev, last_seen, suspect_at, stamp, seq, deployed, born FROM meta"
 
 HOLD = f"""
 UPDATE outbox SET state = 'claimed', owner = ?, attempt = attempt + 1, lease_until = ?,
@@ -43,9 +47,9 @@ UPDATE outbox SET state = 'claimed', owner = ?, attempt = attempt + 1, lease_unt
     coalesce((SELECT v.command FROM versions v WHERE v.eno = outbox.eno AND v.valid_until IS NULL), command) END
 WHERE {THIS}"""
 
-CLAIM = """
+CLAIM = f"""
 SELECT e.name, o.send_at, o.lane, o.cause, o.attempt, o.lease_until, o.expires_at, o.last_error, o.call,
-  v.definition, v.recurrence, v.zone, v.starts_at, v.ends_at, v.enabled, v.catch_up, v.grace, v.jitter
+  v.definition, v.recurrence, v.zone, v.starts_at, v.ends_at, v.enabled, o.waited, {POLICY}
 FROM outbox o JOIN entries e ON e.eno = o.eno LEFT JOIN versions v ON v.eno = o.eno AND v.valid_until IS NULL
 WHERE o.eno = ? AND o.due_at = ? AND o.kind = ? AND o.kind_id = ?"""
 
@@ -55,13 +59,17 @@ SPANS = """
 SELECT recurrence, zone, first, last FROM versions
 WHERE eno = ? AND gid IS NOT NULL AND (last IS NULL OR (last >= first AND last > ?)) ORDER BY vno"""
 
+IS_FREE = """(v.max_runtime IS NULL OR v.max_runtime = 0 OR v.overlap = 'allow'
+  OR o.next_try_at <= {now} OR o.next_try_at > {longest} + v.max_runtime)"""  # the slot that a waiting row waits for
+
 CLAIMABLE = """
 SELECT o.next_try_at, o.eno, o.due_at, o.kind, o.kind_id
 FROM outbox o LEFT JOIN versions v ON v.eno = o.eno AND v.valid_until IS NULL
 WHERE {which} AND coalesce(CASE WHEN o.call IS NOT NULL THEN o.queue ELSE v.queue END, '') NOT IN ({closed})
 ORDER BY o.next_try_at, o.eno, o.due_at, o.kind, o.kind_id LIMIT ?"""
-WAITING = "o.state = 'pending' AND o.next_try_at <= ? AND o.lane = ?"
+PENDING = "o.state = 'pending' AND o.next_try_at <= ? AND o.lane = ?"
 KEPT = "o.state = 'pending' AND o.next_try_at > o.send_at AND o.next_try_at > ? AND o.send_at <= ? AND +o.lane = ?"
+FREED = f"o.state = 'waiting' AND {IS_FREE.format(now='?', longest='?')} AND +o.lane = ?"
 LAPSED = "o.state = 'claimed' AND (o.lease_until <= ? OR (o.lease_until > ? AND o.send_at <= ?)) AND +o.lane = ?"
 
 MOVE = f"""
@@ -84,28 +92,36 @@ def key_of(values: Sequence[Any]) -> Key:
     return Key(eno=eno, due_at=due_at, kind=Kind(kind), kind_id=kind_id)
 
 
-def meta_of(db: sqlite3.Connection) -> tuple[int, Instant | None, Instant | None, str]:
-    """Return the active revision, what is believed of the clock, and the tree's stamp. Raises: Unreadable without them."""
-    row: tuple[int, Instant | None, Instant | None, str] | None = db.execute(META).fetchone()
+def meta_of(db: sqlite3.Connection) -> Meta:
+    """Return the active revision, what is believed of the clock, and so on. Raises: Unreadable without them."""
+    row: Meta | None = db.execute(META).fetchone()
     if row is None:
         raise Unreadable("it does not say how it stands")
     return row
 
 
-def belief_of(meta: tuple[int, Instant | None, Instant | None, str]) -> Belief:
+def belief_of(meta: Meta) -> Belief:
     """Return what META says of the clock."""
     return Belief(newest=meta[1], suspect_at=meta[2])
 
 
 @lru_cache(maxsize=256)
-def policy_of(catch_up: str, grace: int | None, jitter: int) -> Policy:
+def policy_of(catch_up: str, grace: int | None, jitter: int, overlap: str, max_runtime: int | None) -> Policy:
     """Return the policy of a version's columns. jitter: in seconds, or below 0 a percentage of the gap."""
-    return Policy(catch_up=CatchUp(catch_up), grace=grace, jitter=max(jitter, 0), jitter_percent=max(-jitter, 0))
+    return Policy(
+        catch_up=CatchUp(catch_up),
+        grace=grace,
+        jitter=max(jitter, 0),
+        jitter_percent=max(-jitter, 0),
+        overlap=Overlap(overlap),
+        max_runtime=max_runtime,
+    )
 
 
-def policy_columns(policy: Policy) -> tuple[str, int | None, int]:
+def policy_columns(policy: Policy) -> tuple[str, int | None, int, str, int | None]:
     """Return the columns that `policy_of` reads."""
-    return str(policy.catch_up), policy.grace, -policy.jitter_percent or policy.jitter
+    jitter = -policy.jitter_percent or policy.jitter
+    return str(policy.catch_up), policy.grace, jitter, str(policy.overlap), policy.max_runtime
 
 
 @lru_cache(maxsize=512)
@@ -129,12 +145,12 @@ def held_by(db: sqlite3.Connection, runner: Runner, keys: Iterable[Key], now: In
 
 def all_pauses(db: sqlite3.Connection) -> list[PauseRow]:
     """Return all pauses, in the order in which they were made."""
-    return list(db.execute("SELECT eno, from_at, until_at FROM pauses ORDER BY id"))
+    return list(db.execute("SELECT eno, from_at, until_at, once FROM pauses ORDER BY id"))
 
 
 def pauses_of(pauses: Iterable[PauseRow], eno: int, after: DueTime) -> Pauses:
     """Return those of the entry, and of all, that reach beyond `after`."""
-    return tuple((start, end) for whose, start, end in pauses if whose in (None, eno) and (end is None or end > after))
+    return tuple((start, end) for whose, start, end, _ in pauses if whose in (None, eno) and (end is None or end > after))
 
 
 def claims(db: sqlite3.Connection, keys: Iterable[Key], revision: int, now: Instant) -> list[Claim]:
@@ -152,7 +168,7 @@ def _claim(
 ) -> Claim:
     row = db.execute(CLAIM, key_tuple(key)).fetchone()
     name, send_at, lane, cause, attempt, lease_until, expires_at, last_error, call = row[:9]
-    definition, recurrence, zone, starts_at, ends_at, enabled, *policy = row[9:]
+    definition, recurrence, zone, starts_at, ends_at, enabled, waited, *policy = row[9:]
     present = definition is not None
     return Claim(
         key=key,
@@ -171,7 +187,11 @@ def _claim(
         next_due=_next_due(db, key, pauses) if present else None,
         expires_at=expires_at,
         last_error=last_error,
-        paused=any(start <= now and (end is None or now < end) for start, end in pauses_of(pauses, key.eno, 0)),
+        paused=any(
+            whose in (None, key.eno) and not once and start <= now and (end is None or now < end)
+            for whose, start, end, once in pauses
+        ),
+        waited=bool(waited),
     )
 
 
@@ -201,9 +221,10 @@ def claimable(db: sqlite3.Connection, limit: int, closed_queues: Collection[str]
     for lane in Lane:
         rows: list[tuple[float, int, int, str, str]] = []
         for which, instants in (
-            (WAITING, (now,)),
+            (PENDING, (now,)),
             (KEPT, (now + LONGEST_WAIT, now)),
             (LAPSED, (now, now + 2 * LEASE, now)),
+            (FREED, (now, now + SET_BACK)),
         ):
             question = CLAIMABLE.format(which=which, closed=marks)
             rows.extend(db.execute(question, (*instants, int(lane), *closed, limit)))

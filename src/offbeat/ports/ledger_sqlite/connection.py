@@ -12,16 +12,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import quote
 
 from offbeat.ports.clock import Clock
 from offbeat.ports.ledger_sqlite.mounts import NETWORK, file_system_of
 from offbeat.ports.ledger_sqlite.problems import CORRUPT, FOREIGN, LOCKED, Lost, refuse, told
-from offbeat.ports.ledger_sqlite.schema import APPLICATION_ID, SCHEMA, migrate
+from offbeat.ports.ledger_sqlite.schema import APPLICATION_ID, MIGRATIONS, Migrations, migrate
 from offbeat.ports.ledger_sqlite.turnstile import Turnstile, TurnTimeout
 
 MOST_ROWS = 5000  # of occurrences in one transaction
 MOUNTINFO = "/proc/self/mountinfo"
+NEW = "INSERT INTO meta (one, project, owner, born) VALUES (1, ?, ?, lower(hex(randomblob(8))))"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +40,8 @@ class Place:
 
 class Store:
     """An open file. Every public operation of the stores built on this is one `reading` or `writing` block."""
+
+    MIGRATIONS: ClassVar[Migrations] = MIGRATIONS
 
     def __init__(self, place: Place, *, clock: Clock) -> None:
         self.clock = clock
@@ -176,14 +180,14 @@ class Store:
     def _open(self) -> None:
         if self.place.read_only:
             db = self._connect("ro")
-            if self._version(db) < SCHEMA:
+            if self._version(db) < self.schema_known:
                 raise refuse(self.path, "L214", "the ledger is older than this offbeat, or was never used", "offbeat tick")
         else:
             self._make_file()
             with self._turn() as turnstile:
                 turnstile.drop_strange_wal(self.path)
                 db = self._connect("rw")
-                if self._version(db) < SCHEMA:
+                if self._version(db) < self.schema_known:
                     self._bring_up_to_date(db)
                 turnstile.note_wal(self.path)
         self._refuse_strangers(db)
@@ -219,15 +223,26 @@ class Store:
         if version <= 0 and is_used:
             code, what, fix = CORRUPT
             raise refuse(self.path, code, f"{what}: its tables are of schema {version}, which never was", fix)
-        if version > SCHEMA:
+        if version > self.schema_known and self._oldest(db) > self.schema_known:
             raise refuse(
                 self.path,
                 "L210",
-                f"the ledger is of schema {version}, this offbeat knows {SCHEMA}",
+                f"the ledger is of schema {version}, this offbeat knows {self.schema_known}",
                 "pip install --upgrade offbeat",
                 why="a newer offbeat has written it, and this one would misread it; nothing is recorded or sent",
             )
         return version
+
+    @property
+    def schema_known(self) -> int:
+        """Return the newest schema that this code knows."""
+        return self.MIGRATIONS[-1][0]
+
+    def _oldest(self, db: sqlite3.Connection) -> int:
+        """Return the oldest schema whose code may use a ledger that is newer than this code."""
+        (said,) = db.execute("SELECT count(*) FROM pragma_table_info('meta') WHERE name = 'oldest'").fetchone()
+        found = db.execute("SELECT oldest FROM meta").fetchone() if said else None
+        return int(found[0]) if found else self.schema_known + 1
 
     def _bring_up_to_date(self, db: sqlite3.Connection) -> None:
         """Make or migrate the tables. It is our turn."""
@@ -235,10 +250,10 @@ class Store:
             db.execute("PRAGMA journal_mode = WAL")
         with self._transaction(db):
             present = self._version(db)
-            migrate(db, present)
+            migrate(db, present, self.MIGRATIONS)
             if not present:
                 db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-                db.execute("INSERT INTO meta (one, project, owner) VALUES (1, ?, ?)", (self.place.project, self.place.owner))
+                db.execute(NEW, (self.place.project, self.place.owner))
 
     def _refuse_strangers(self, db: sqlite3.Connection) -> None:
         found = db.execute("SELECT project, owner FROM meta").fetchone()

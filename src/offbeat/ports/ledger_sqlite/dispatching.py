@@ -5,12 +5,12 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Sequence
 
-from offbeat.core.model import RANK, Instant, Key, LedgerSettings, State
-from offbeat.core.transitions import Verdict, judge_outcome, prunable
-from offbeat.ports.ledger import KEEP
-from offbeat.ports.ledger_sqlite.claims import THIS, belief_of, claimable, claims, hold, key_of, key_tuple, meta_of, move
+from offbeat.core.model import RANK, Instant, Key, State
+from offbeat.core.transitions import Verdict, judge_outcome
+from offbeat.ports.ledger_sqlite.claims import THIS, belief_of, claimable, claims, key_tuple, meta_of, move
 from offbeat.ports.ledger_sqlite.connection import MOST_ROWS, Store
-from offbeat.ports.ledger_values import SEEN_LATELY, SETTLES, Claim, Outcome, Runner
+from offbeat.ports.ledger_sqlite.slots import begin, free, prolong
+from offbeat.ports.ledger_values import SETTLES, Claim, Outcome, Runner
 
 UNSETTLED_ROW = f"SELECT state, '', attempt, command, next_try_at, lane, send_at FROM outbox WHERE {THIS}"
 SETTLED_ROW = f"SELECT state, reason, attempt, command, 0, 0, send_at FROM history WHERE {THIS}"
@@ -22,25 +22,21 @@ UPDATE history SET state = ?, reason = ?, note = ?, task_id = ?, dispatched_at =
 STAMP = f"""
 UPDATE history SET dispatched_at = coalesce(dispatched_at, ?), task_id = CASE ? WHEN '' THEN task_id ELSE ? END WHERE {THIS}"""
 
-OLD = """
-SELECT eno, due_at, kind, kind_id FROM history WHERE due_at <= ? ORDER BY due_at, eno, kind, kind_id LIMIT ?"""
-FORGET = (f"DELETE FROM history WHERE {THIS}", f"DELETE FROM outputs WHERE {THIS}")
-END_GAPS = "DELETE FROM gaps WHERE id IN (SELECT id FROM gaps WHERE until_at <= ? ORDER BY until_at, id LIMIT ?)"
-END_RUNNERS = "DELETE FROM runners WHERE seen_at < ? AND id NOT IN (SELECT owner FROM history WHERE live = 1)"
-
 
 class DispatchingSqlite(Store):
-    """claim, settle, prune."""
+    """claim, settle."""
 
     def claim(self, runner: Runner, limit: int, closed_queues: Collection[str] = ()) -> Sequence[Claim]:
-        with self.writing() as db:
-            now = self.clock.now()
-            meta = meta_of(db)
-            if not belief_of(meta).holds(now):
-                return []
-            keys = claimable(db, min(limit, MOST_ROWS), closed_queues, now)
-            hold(db, runner, keys, now)
-            return claims(db, keys, meta[0], now)
+        while True:
+            with self.writing() as db:
+                now = self.clock.now()
+                meta = meta_of(db)
+                keys = claimable(db, min(limit, MOST_ROWS), closed_queues, now) if belief_of(meta).holds(now) else []
+                if not keys:
+                    return []
+                db.execute("UPDATE meta SET seq = seq + ?", (len(keys),))
+                if begun := begin(db, runner, keys, now):
+                    return claims(db, begun, meta[0], now)
 
     def settle(self, runner: Runner, outcomes: Sequence[Outcome]) -> Sequence[Key]:
         accepted: list[Key] = []
@@ -48,33 +44,21 @@ class DispatchingSqlite(Store):
             with self.writing() as db:
                 now = self.clock.now()
                 some = outcomes[start : start + MOST_ROWS]
-                accepted.extend(outcome.key for outcome in some if _settled(db, outcome, now))
+                verdicts = [_settled(db, outcome, now) for outcome in some]
+                changed = sum(verdict in (Verdict.WRITTEN, Verdict.STAMPED) for verdict in verdicts)
+                if changed:
+                    db.execute("UPDATE meta SET seq = seq + ?", (changed,))
+                pairs = zip(some, verdicts, strict=True)
+                accepted.extend(outcome.key for outcome, verdict in pairs if verdict is not Verdict.REFUSED)
         return accepted
 
-    def prune(self, limit: int, keep: LedgerSettings = KEEP) -> int:
-        with self.writing() as db:
-            now = self.clock.now()
-            if not belief_of(meta_of(db)).holds(now):
-                return 0
-            through = prunable(now, db.execute("SELECT min(next_due) FROM groups WHERE next_due IS NOT NULL").fetchone()[0])
-            db.execute("UPDATE meta SET pruned_through = max(coalesce(pruned_through, ?1), ?1)", (through,))
-            (through,) = db.execute("SELECT pruned_through FROM meta").fetchone()
-            old = [key_tuple(key_of(row)) for row in db.execute(OLD, (through, min(limit, MOST_ROWS)))]
-            for statement in FORGET:
-                db.executemany(statement, old)
-            gaps = db.execute(END_GAPS, (through, min(limit, MOST_ROWS) - len(old))).rowcount
-            db.execute("DELETE FROM pauses WHERE until_at <= ?", (through,))
-            db.execute("DELETE FROM admitted WHERE admitted_at <= ?", (through,))
-            db.execute(END_RUNNERS, (now - SEEN_LATELY,))
-            return len(old) + gaps
 
-
-def _settled(db: sqlite3.Connection, outcome: Outcome, now: Instant) -> bool:
+def _settled(db: sqlite3.Connection, outcome: Outcome, now: Instant) -> Verdict:
     assert outcome.state in SETTLES, outcome.state
     key = key_tuple(outcome.key)
     row = db.execute(UNSETTLED_ROW, key).fetchone() or db.execute(SETTLED_ROW, key).fetchone()
     if row is None or row[2] != outcome.attempt or not outcome.attempt:
-        return False
+        return Verdict.REFUSED
     held = State(row[0])
     same = row[1] == outcome.reason
     if outcome.state is State.PENDING:
@@ -84,16 +68,18 @@ def _settled(db: sqlite3.Connection, outcome: Outcome, now: Instant) -> bool:
         _write(db, outcome, held, now)
     elif verdict is Verdict.STAMPED:
         db.execute(STAMP, (now, outcome.task_id, outcome.task_id, *key))
-    return verdict is not Verdict.REFUSED
+    return verdict
 
 
 def _write(db: sqlite3.Connection, outcome: Outcome, held: State, now: Instant) -> None:
     key = key_tuple(outcome.key)
     if outcome.state is State.PENDING:
         db.execute(HAND_BACK, (outcome.next_try_at, int(outcome.lane), outcome.error, *key))
+        free(db, outcome.key, now)
         return
     if RANK[held] <= RANK[State.CLAIMED]:
         move(db, outcome.key)
     sent = outcome.state is State.DISPATCHED
     told = (str(outcome.state), str(outcome.reason), outcome.error, outcome.task_id if sent else "", now if sent else None)
     db.execute(SETTLE, (*told, sent, *key))
+    (prolong if sent else free)(db, outcome.key, now)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from dataclasses import replace
 from math import floor
 
 from offbeat.core.model import (
@@ -16,39 +17,37 @@ from offbeat.core.model import (
     Key,
     Kind,
     Lane,
-    Reason,
     Schedule,
-    State,
     TaskCall,
     Timing,
 )
 from offbeat.core.transitions import Span, boundary, bounds, compare, is_stale, just_passed, next_due, queue_of
 from offbeat.ports.ledger_sqlite.claims import (
-    THIS,
     belief_of,
     claims,
     held_by,
-    hold,
     key_of,
     key_tuple,
     meta_of,
     policy_columns,
 )
-from offbeat.ports.ledger_sqlite.connection import Store
+from offbeat.ports.ledger_sqlite.pausing import COVERED, PRESENT, PausingSqlite, known
 from offbeat.ports.ledger_sqlite.planning import ADD_ROW, LAST_DUE
+from offbeat.ports.ledger_sqlite.revisions import origin_to_json
+from offbeat.ports.ledger_sqlite.slots import begin
 from offbeat.ports.ledger_values import COMPILED, Origin, Runner, Slot, clock_not_believed, unknown_entry
 
 OPEN = """
 SELECT e.name, v.vno, v.gid, v.valid_from, v.recurrence, v.zone, v.starts_at, v.ends_at, v.enabled, v.definition
 FROM versions v JOIN entries e ON e.eno = v.eno WHERE v.valid_until IS NULL ORDER BY v.eno"""
-PRESENT = "SELECT e.eno FROM entries e JOIN versions v ON v.eno = e.eno AND v.valid_until IS NULL WHERE e.name = ?"
 CLOSE = "UPDATE versions SET valid_until = ?, last = ? WHERE vno = ?"
 REDEFINE = """
-UPDATE versions SET queue = ?, expires = ?, command = ?, catch_up = ?, grace = ?, jitter = ?, definition = ? WHERE vno = ?"""
+UPDATE versions SET queue = ?, expires = ?, command = ?, catch_up = ?, grace = ?, jitter = ?, overlap = ?,
+  max_runtime = ?, definition = ? WHERE vno = ?"""
 ADD_VERSION = """
-INSERT INTO versions (queue, expires, command, catch_up, grace, jitter, definition, eno, rev, gid, recurrence, zone, starts_at,
-  ends_at, enabled, valid_from, first, last)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
+INSERT INTO versions (queue, expires, command, catch_up, grace, jitter, overlap, max_runtime, definition, eno, rev, gid,
+  recurrence, zone, starts_at, ends_at, enabled, valid_from, first, last)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"""
 ROOM = """
 SELECT gid, cursor, next_due FROM groups WHERE recurrence = ? AND zone = ? AND members < ? ORDER BY gid LIMIT 1"""
 ADD_GROUP = """
@@ -56,26 +55,23 @@ INSERT INTO groups (recurrence, zone, shard, cursor)
 VALUES (?1, ?2, (SELECT count(*) FROM groups WHERE recurrence = ?1 AND zone = ?2), ?3)"""
 JOIN = "UPDATE groups SET members = members + 1, next_due = min(coalesce(next_due, ?1), coalesce(?1, next_due)) WHERE gid = ?2"
 
-COVERED = """
-SELECT g.reason FROM versions v JOIN gaps g ON g.gid = v.gid AND (g.eno IS NULL OR g.eno = v.eno)
-WHERE v.eno = ?1 AND v.first <= ?2 AND (v.last IS NULL OR ?2 <= v.last) AND g.after_at < ?2 AND ?2 <= g.until_at
-ORDER BY g.id LIMIT 1"""
 FIRED = """
 SELECT eno, due_at, kind, kind_id FROM outbox WHERE kind <> 'schedule' AND kind_id = ?1 AND eno = ?2 AND kind = 'manual'
 UNION ALL
 SELECT eno, due_at, kind, kind_id FROM history WHERE kind <> 'schedule' AND kind_id = ?1 AND eno = ?2 AND kind = 'manual'"""
-KNOWN = f"""
-SELECT state, '', NULL FROM outbox WHERE {THIS} UNION ALL SELECT state, reason, dispatched_at FROM history WHERE {THIS}"""
 BORN = """
 INSERT INTO outbox (eno, due_at, kind, kind_id, send_at, lane, cause, next_try_at, recorded_rev, recorded_at,
   call, queue, expires, command)
 VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?5, (SELECT active_rev FROM meta), ?7, ?8, ?9, ?10, ?11)"""
 
-PAUSED = "eno IS ? AND from_at <= ? AND (until_at IS NULL OR until_at > ?)"
+
+STAMP = "UPDATE meta SET stamp = ?, problems = ?, refused_whole = 0, deployed = max(deployed, ?)"
+ADD_REVISION = """
+INSERT INTO revisions (rev, digest, activated_at, settings, text, origin, entries) VALUES (?, ?, ?, ?, ?, ?, ?)"""
 
 
-class OperatingSqlite(Store):
-    """activate, refuse, fire, slot, pause, resume."""
+class OperatingSqlite(PausingSqlite):
+    """activate, refuse, fire, slot."""
 
     def activate(
         self, schedule: Schedule, stamp: str, problems: str = "", *, known: str | None = None, origin: Origin = COMPILED
@@ -87,16 +83,19 @@ class OperatingSqlite(Store):
             meta = meta_of(db)
             if not belief_of(meta).holds(now):
                 raise clock_not_believed(self.where)
-            if is_stale(meta[3], stamp, known):
+            if (meta[5] and not origin.deployed) or is_stale(meta[3], stamp, known):
                 return 0
             revision = int(meta[0])
-            db.execute("UPDATE meta SET stamp = ?, problems = ?, refused_whole = 0", (stamp, problems))
+            db.execute(STAMP, (stamp, problems, origin.deployed))
             active = db.execute("SELECT digest FROM revisions WHERE rev = ?", (revision,)).fetchone()
             if schedule.digest and active == (schedule.digest,):
+                if origin.deployed:
+                    db.execute("UPDATE revisions SET origin = ? WHERE rev = ?", (origin_to_json(origin), revision))
                 return revision
             Compilation(db, revision + 1, now).run(schedule)
+            told = (origin_to_json(origin), len(schedule.entries))
             text = (schedule.digest, now, settings_to_json(schedule), schedule_to_json(schedule))
-            db.execute("INSERT INTO revisions VALUES (?, ?, ?, ?, ?)", (revision + 1, *text))
+            db.execute(ADD_REVISION, (revision + 1, *text, *told))
             db.execute("UPDATE meta SET active_rev = ?", (revision + 1,))
             return revision + 1
 
@@ -111,53 +110,20 @@ class OperatingSqlite(Store):
             if call is None and not db.execute(PRESENT, (name,)).fetchone():
                 raise unknown_entry(name, self.where)
             eno = number_of(db, name)
-            known = db.execute(FIRED, (token, eno)).fetchone()
-            if known:
-                return _known(db, key_of(known), runner, now)
+            fired = db.execute(FIRED, (token, eno)).fetchone()
+            if fired and (found := known(db, key_of(fired))):
+                return _held(db, found, runner, now)
             key = Key(eno=eno, due_at=floor(now), kind=Kind.MANUAL, kind_id=token)
             return _born(db, runner, key, Cause.MANUAL, call=call, now=now)
 
     def slot(self, runner: Runner, name: str, due_at: DueTime) -> Slot:
         with self.writing() as db:
             now = self.clock.now()
-            found = db.execute(PRESENT, (name,)).fetchone()
-            if not found:
-                raise unknown_entry(name, self.where)
-            key = Key(eno=found[0], due_at=due_at)
-            if db.execute(KNOWN, key_tuple(key) * 2).fetchone():
-                return _known(db, key, runner, now)
-            if gap := db.execute(COVERED, (key.eno, due_at)).fetchone():
-                return Slot(key=key, claim=None, state=State.SKIPPED, reason=Reason(gap[0]))
-            last_due = db.execute("SELECT last_due FROM entries WHERE eno = ?", (key.eno,)).fetchone()[0]
-            if last_due is not None and due_at <= last_due:
-                return Slot(key=key, claim=None, state=State.DISPATCHED)
+            key = Key(eno=self.present(db, name), due_at=due_at)
+            if found := known(db, key):
+                return _held(db, found, runner, now)
             db.execute(LAST_DUE, (due_at, key.eno))
             return _born(db, runner, key, Cause.CATCH_UP if now - due_at > PUNCTUAL else Cause.SCHEDULE, call=None, now=now)
-
-    def pause(self, name: str, who: str, note: str, until: Instant | None = None) -> None:
-        with self.writing() as db:
-            now = self.clock.now()
-            eno = self._whom(db, name)
-            held = db.execute(
-                f"UPDATE pauses SET until_at = ?, who = ?, note = ? WHERE {PAUSED}", (until, who, note, eno, now, now)
-            )
-            if not held.rowcount:
-                add = "INSERT INTO pauses (eno, from_at, until_at, who, note) VALUES (?, ?, ?, ?, ?)"
-                db.execute(add, (eno, now, until, who, note))
-
-    def resume(self, name: str) -> None:
-        with self.writing() as db:
-            now = self.clock.now()
-            eno = self._whom(db, name)
-            db.execute(f"UPDATE pauses SET until_at = ? WHERE {PAUSED}", (now, eno, now, now))
-
-    def _whom(self, db: sqlite3.Connection, name: str) -> int | None:
-        if not name:
-            return None
-        found = db.execute("SELECT eno FROM entries WHERE name = ?", (name,)).fetchone()
-        if not found:
-            raise unknown_entry(name, self.where)
-        return int(found[0])
 
 
 def number_of(db: sqlite3.Connection, name: str) -> int:
@@ -166,13 +132,10 @@ def number_of(db: sqlite3.Connection, name: str) -> int:
     return int(db.execute("SELECT eno FROM entries WHERE name = ?", (name,)).fetchone()[0])
 
 
-def _known(db: sqlite3.Connection, key: Key, runner: Runner, now: Instant) -> Slot:
-    state, reason, dispatched_at = db.execute(KNOWN, key_tuple(key) * 2).fetchone()
-    revision = meta_of(db)[0]
-    held = claims(db, held_by(db, runner, [key], now), revision, now)
-    return Slot(
-        key=key, claim=held[0] if held else None, state=State(state), reason=Reason(reason), dispatched_at=dispatched_at
-    )
+def _held(db: sqlite3.Connection, found: Slot, runner: Runner, now: Instant) -> Slot:
+    """Return what is known already, with its claim if the runner holds it."""
+    held = claims(db, held_by(db, runner, [found.key], now), meta_of(db)[0], now)
+    return replace(found, claim=held[0]) if held else found
 
 
 def _born(
@@ -184,8 +147,10 @@ def _born(
     special = (None, "", None, 0) if call is None else (call_to_json(call), *_columns(call))
     db.execute(BORN, (*key_tuple(key), min(key.due_at, floor(now)), str(cause), now, *special))
     db.execute("UPDATE meta SET seq = seq + 1")
-    hold(db, runner, [key], now)
-    return Slot(key=key, claim=claims(db, [key], revision, now)[0], state=State.CLAIMED)
+    begun = begin(db, runner, [key], now)
+    found = known(db, key)
+    assert found is not None
+    return replace(found, claim=claims(db, begun, revision, now)[0]) if begun else found
 
 
 def _columns(call: TaskCall | CommandCall) -> tuple[str, int | None, bool]:
@@ -287,4 +252,5 @@ class Compilation:
                 continue
             row = (eno, due_at, due_at, int(Lane.LIVE), str(Cause.SCHEDULE), self.revision, self.now)
             if self.db.execute(ADD_ROW, row).rowcount:
+                self.db.execute("UPDATE meta SET seq = seq + 1")
                 self.db.execute(LAST_DUE, (due_at, eno))

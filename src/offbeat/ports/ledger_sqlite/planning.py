@@ -8,34 +8,37 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from offbeat.core.model import Instant, Key, Lane, Policy, Reason
-from offbeat.core.transitions import HEARTBEAT, look_at_clock
+from offbeat.core.transitions import HEARTBEAT, SET_BACK, look_at_clock
 from offbeat.ports.ledger_sqlite.claims import (
+    IS_FREE,
+    POLICY,
     PauseRow,
     all_pauses,
     belief_of,
     claims,
     held_by,
-    hold,
     meta_of,
     pauses_of,
     policy_of,
 )
 from offbeat.ports.ledger_sqlite.connection import MOST_ROWS, Store
+from offbeat.ports.ledger_sqlite.slots import begin
 from offbeat.ports.ledger_values import LEASE, LONGEST_WAIT, Claim, Outlook, Runner
 
 if TYPE_CHECKING:
     from offbeat.core.plan import Group, Heir, Member, PlannedRow, Portion, Window
 
 BEAT = """
-INSERT INTO runners (id, host, pid, role, seen_at) VALUES (?, ?, ?, ?, ?)
-ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at"""
+INSERT INTO runners (id, host, pid, role, rev, skew, version, seen_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+ON CONFLICT (id) DO UPDATE SET rev = excluded.rev, skew = excluded.skew, version = excluded.version,
+  seen_at = excluded.seen_at"""
 
 GIVE_UP = """
 UPDATE history SET state = 'failed', reason = 'runner_died', finished_at = ?, live = 0
 WHERE live = 1 AND ? - max(coalesce(dispatched_at, 0), coalesce(started_at, 0),
   coalesce((SELECT seen_at FROM runners WHERE id = history.owner), 0)) > ?"""
 
-WAKE_AT = """
+WAKE_AT = f"""
 SELECT min(instant) FROM (
   SELECT min(next_due) AS instant FROM groups WHERE next_due IS NOT NULL
   UNION ALL SELECT min(next_try_at) FROM outbox WHERE state = 'pending' AND lane = 0
@@ -43,6 +46,9 @@ SELECT min(instant) FROM (
   UNION ALL SELECT min(next_try_at) FROM outbox WHERE state = 'pending' AND lane = 2
   UNION ALL SELECT min(lease_until) FROM outbox WHERE state = 'claimed'
   UNION ALL SELECT ?1 FROM outbox WHERE state = 'claimed' AND lease_until > ?2 AND send_at <= ?1
+  UNION ALL SELECT min(next_try_at) FROM outbox WHERE state = 'waiting'
+  UNION ALL SELECT ?1 FROM outbox o LEFT JOIN versions v ON v.eno = o.eno AND v.valid_until IS NULL
+    WHERE o.state = 'waiting' AND {IS_FREE.format(now="?1", longest="?4")}
   UNION ALL SELECT ?1 FROM outbox
     WHERE state = 'pending' AND next_try_at > send_at AND next_try_at > ?3 AND send_at <= ?1)"""
 
@@ -50,9 +56,9 @@ DUE = """
 SELECT gid, recurrence, zone, cursor, version FROM groups WHERE next_due IS NOT NULL AND next_due <= ?
 ORDER BY next_due, gid LIMIT ?"""
 
-MEMBERS = """
-SELECT v.vno, v.eno, e.name, v.first, v.last, v.valid_until IS NULL, v.catch_up, v.grace, v.jitter,
-  p.vno, p.enabled, p.catch_up, p.grace, p.jitter
+MEMBERS = f"""
+SELECT v.vno, v.eno, e.name, v.first, v.last, v.valid_until IS NULL, {POLICY},
+  p.vno, p.enabled, {POLICY.replace("v.", "p.")}
 FROM versions v JOIN entries e ON e.eno = v.eno LEFT JOIN versions p ON p.eno = v.eno AND p.valid_until IS NULL
 WHERE v.gid = ? AND (v.last IS NULL OR (v.last >= v.first AND v.last > ?)) ORDER BY v.eno, v.vno"""
 
@@ -90,11 +96,11 @@ class PlanningSqlite(Store):
             meta = meta_of(db)
             belief = look_at_clock(belief_of(meta), now)
             db.execute("UPDATE meta SET last_seen = ?, suspect_at = ?", (belief.newest, belief.suspect_at))
-            db.execute(BEAT, (runner.id, runner.host, runner.pid, runner.role, now))
+            beat(db, runner, now)
             believed = belief.holds(now)
             if believed:
                 db.execute(GIVE_UP, (now, now, HEARTBEAT))
-            wake_at = db.execute(WAKE_AT, (now, now + 2 * LEASE, now + LONGEST_WAIT)).fetchone()[0]
+            wake_at = db.execute(WAKE_AT, (now, now + 2 * LEASE, now + LONGEST_WAIT, now + SET_BACK)).fetchone()[0]
             failed_at = db.execute("SELECT max(finished_at) FROM history WHERE state = 'failed'").fetchone()[0]
         wake_at = inf if wake_at is None else wake_at
         return Outlook(
@@ -107,6 +113,9 @@ class PlanningSqlite(Store):
             believe_at=belief.believe_at,
             failed_at=failed_at or 0.0,
             ahead=belief.ahead(now),
+            deployed=bool(meta[5]),
+            seq=meta[4],
+            born=meta[6],
         )
 
     def changed(self) -> bool:
@@ -159,13 +168,19 @@ class PlanningSqlite(Store):
         return claims(db, keys, meta[0], now)
 
 
+def beat(db: sqlite3.Connection, runner: Runner, now: Instant) -> None:
+    """Write that the runner is alive, and what it says of itself."""
+    who = (runner.id, runner.host, runner.pid, runner.role)
+    db.execute(BEAT, (*who, runner.revision, runner.skew, runner.version, now))
+
+
 def _members(db: sqlite3.Connection, group: Group, pauses: list[PauseRow]) -> Iterator[Member]:
     from offbeat.core.plan import Member
 
     for row in db.execute(MEMBERS, (group.gid, group.cursor)).fetchall():
         vno, eno, name, first, last, is_open = row[:6]
-        gone = Reason.NONE if is_open or row[10] else (Reason.REMOVED if row[9] is None else Reason.DISABLED)
-        policy: Policy = policy_of(*row[6:9]) if row[9] is None else policy_of(*row[11:14])
+        gone = Reason.NONE if is_open or row[12] else (Reason.REMOVED if row[11] is None else Reason.DISABLED)
+        policy: Policy = policy_of(*row[6:11]) if row[11] is None else policy_of(*row[13:18])
         yield Member(
             eno=eno,
             name=name,
@@ -217,8 +232,7 @@ def _write(db: sqlite3.Connection, runner: Runner, window: Window, revision: int
         if _added(db, row, revision, now) and row.lane is Lane.LIVE and row.send_at <= now:
             born.append(Key(eno=row.eno, due_at=row.due_at))
     db.executemany(LAST_DUE, [(due_at, eno) for eno, due_at in last_due.items()])
-    hold(db, runner, born, now)
-    return born
+    return begin(db, runner, born, now)
 
 
 def _added(db: sqlite3.Connection, row: PlannedRow, revision: int, now: Instant) -> bool:

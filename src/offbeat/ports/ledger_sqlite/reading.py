@@ -3,32 +3,31 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
-from offbeat.core.model import BrokerSettings, Cause, DueTime, Entry, Instant, Key, Kind, Reason, Schedule, State
+from offbeat.core.model import Cause, DueTime, Entry, Instant, Key, Kind, Reason, State
 from offbeat.core.transitions import Span, tally
 from offbeat.ports.ledger_sqlite.claims import THIS, belief_of, claimable, claims, entry_of, key_tuple, meta_of
 from offbeat.ports.ledger_sqlite.dispatching import DispatchingSqlite
 from offbeat.ports.ledger_sqlite.planning import PlanningSqlite
-from offbeat.ports.ledger_sqlite.problems import read_back
-from offbeat.ports.ledger_sqlite.schema import SCHEMA
+from offbeat.ports.ledger_sqlite.revisions import RevisionsSqlite, origin_from_json
 from offbeat.ports.ledger_values import SEEN_LATELY, Claim, HistoryRow, LedgerStatus, Runner, SeenRunner, newest_first
 
 if TYPE_CHECKING:
     from offbeat.core.plan import Portion
-
-T = TypeVar("T")
 
 SUMMARY = """
 SELECT m.project, m.owner, m.active_rev, coalesce(r.digest, ''), r.activated_at, m.problems, m.refused_whole,
   (SELECT min(next_due) FROM groups WHERE next_due IS NOT NULL),
   (SELECT count(*) FROM outbox WHERE state = 'pending'),
   (SELECT count(*) FROM outbox WHERE state = 'claimed'),
-  (SELECT count(*) FROM history WHERE state = 'undelivered')
+  (SELECT count(*) FROM history WHERE state = 'undelivered'),
+  (SELECT count(*) FROM outbox WHERE state = 'waiting'),
+  (SELECT min(send_at) FROM outbox WHERE state IN ('pending', 'waiting') AND send_at <= ?),
+  coalesce(r.origin, ''), m.deployed, m.restored_at
 FROM meta m LEFT JOIN revisions r ON r.rev = m.active_rev"""
-RUNNERS = "SELECT id, role, host, pid, seen_at FROM runners WHERE seen_at > ? ORDER BY seen_at DESC, id"
-ACTIVE = "SELECT {column} FROM revisions WHERE rev = (SELECT active_rev FROM meta)"
+RUNNERS = "SELECT id, role, host, pid, rev, skew, version, seen_at FROM runners WHERE seen_at > ? ORDER BY seen_at DESC, id"
 ENTRIES = """
 SELECT v.definition, e.last_due FROM versions v JOIN entries e ON e.eno = v.eno WHERE v.valid_until IS NULL ORDER BY e.name"""
 
@@ -56,20 +55,20 @@ SELECT (SELECT count(*) FROM outbox WHERE eno = ?1 AND due_at BETWEEN ?2 AND ?3 
   + (SELECT count(*) FROM history WHERE eno = ?1 AND due_at BETWEEN ?2 AND ?3 AND kind = 'schedule')"""
 
 
-class ReadingSqlite(PlanningSqlite, DispatchingSqlite):
-    """status, schedule, broker_settings, entries, history, peek, output."""
+class ReadingSqlite(PlanningSqlite, DispatchingSqlite, RevisionsSqlite):
+    """status, entries, history, failures, peek, output."""
 
     def status(self) -> LedgerStatus:
         with self.reading() as db:
             now = self.clock.now()
             meta = meta_of(db)
-            project, owner, revision, digest, activated_at, refused, whole, *counts = db.execute(SUMMARY).fetchone()
+            project, owner, revision, digest, activated_at, refused, whole, *counts = db.execute(SUMMARY, (now,)).fetchone()
             runners = db.execute(RUNNERS, (now - SEEN_LATELY,)).fetchall()
         return LedgerStatus(
             where=self.where,
             project=project,
             owner=owner,
-            schema=SCHEMA,
+            schema=self.schema_known,
             revision=revision,
             digest=digest,
             activated_at=activated_at,
@@ -79,28 +78,21 @@ class ReadingSqlite(PlanningSqlite, DispatchingSqlite):
             claimed=counts[2],
             undelivered=counts[3],
             runners=tuple(
-                SeenRunner(runner=Runner(id=id_, host=host, pid=pid, role=role), seen_at=seen_at)
-                for id_, role, host, pid, seen_at in runners
+                SeenRunner(
+                    runner=Runner(id=id_, host=host, pid=pid, role=role, revision=revision_, skew=skew, version=version),
+                    seen_at=seen_at,
+                )
+                for id_, role, host, pid, revision_, skew, version, seen_at in runners
             ),
             refused=refused,
             refused_whole=bool(whole),
             ahead=belief_of(meta).ahead(now),
+            waiting=counts[4],
+            waits_since=counts[5],
+            origin=origin_from_json(counts[6]),
+            deployed=bool(counts[7]),
+            restored_at=counts[8],
         )
-
-    def schedule(self, revision: int | None = None) -> Schedule | None:
-        from offbeat.core.serial import schedule_from_json
-
-        return self._active("text", schedule_from_json)
-
-    def broker_settings(self) -> BrokerSettings | None:
-        from offbeat.core.serial import settings_from_json
-
-        return self._active("settings", settings_from_json)
-
-    def _active(self, column: str, parsed: Callable[[str], T]) -> T | None:
-        with self.reading() as db, read_back():
-            row = db.execute(ACTIVE.format(column=column)).fetchone()
-            return parsed(row[0]) if row else None
 
     def entries(self) -> Sequence[tuple[Entry, DueTime | None]]:
         with self.reading() as db:

@@ -9,7 +9,8 @@ from offbeat.core.model import RANK, Instant, Key, Reason, State
 from offbeat.core.transitions import Verdict, judge_report
 from offbeat.ports.ledger_sqlite.claims import THIS, key_tuple, move
 from offbeat.ports.ledger_sqlite.connection import MOST_ROWS, Store
-from offbeat.ports.ledger_sqlite.planning import BEAT
+from offbeat.ports.ledger_sqlite.planning import beat
+from offbeat.ports.ledger_sqlite.slots import free, prolong
 from offbeat.ports.ledger_values import LONGEST_HOLD, Report, Runner
 
 UNSETTLED_ROW = f"SELECT state, '', attempt, owner FROM outbox WHERE {THIS}"
@@ -21,6 +22,7 @@ UPDATE history SET state = ?, reason = ?, note = CASE ? WHEN '' THEN note ELSE ?
 WHERE {THIS}"""
 KEEP_OUTPUT = "INSERT OR REPLACE INTO outputs (eno, due_at, kind, kind_id, output) VALUES (?, ?, ?, ?, ?)"
 
+ADMIT = "INSERT INTO admitted (occurrence, attempt, admitted_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
 OCCUPY = """
 INSERT INTO busy (name, owner, until_at) VALUES (?1, ?2, ?3)
 ON CONFLICT (name) DO UPDATE SET owner = ?2, until_at = ?3 WHERE busy.owner = ?2 OR busy.until_at <= ?4
@@ -35,7 +37,7 @@ class ReportingSqlite(Store):
         for start in range(0, len(reports) or 1, MOST_ROWS):
             with self.writing() as db:
                 now = self.clock.now()
-                db.execute(BEAT, (runner.id, runner.host, runner.pid, runner.role, now))
+                beat(db, runner, now)
                 some = reports[start : start + MOST_ROWS]
                 accepted.extend(report.key for report in some if _reported(db, runner, report, now))
         return accepted
@@ -51,7 +53,7 @@ class ReportingSqlite(Store):
 
     def admit(self, occurrence: str, attempt: int) -> bool:
         with self.writing() as db:
-            db.execute("INSERT INTO admitted VALUES (?, ?, ?) ON CONFLICT DO NOTHING", (occurrence, attempt, self.clock.now()))
+            db.execute(ADMIT, (occurrence, attempt, self.clock.now()))
             winner = db.execute("SELECT attempt FROM admitted WHERE occurrence = ?", (occurrence,)).fetchone()[0]
         return bool(winner == attempt)
 
@@ -67,6 +69,7 @@ def _reported(db: sqlite3.Connection, runner: Runner, report: Report, now: Insta
         if RANK[held] <= RANK[State.CLAIMED]:
             move(db, report.key)
         _tell(db, runner, report, now)
+        (free if RANK[report.state] >= RANK[State.SUCCEEDED] else prolong)(db, report.key, now)
     return verdict is not Verdict.REFUSED
 
 

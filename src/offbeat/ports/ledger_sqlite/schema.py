@@ -6,6 +6,7 @@ A step that was released is never changed; the newest one is SCHEMA. Migrations 
 from __future__ import annotations
 
 import sqlite3
+from typing import TypeAlias
 
 APPLICATION_ID = 0x0FFBEA70  # what `file` and others tell our files by
 
@@ -174,12 +175,42 @@ _TABLES = (
 
 _HANDED_BACK = ("CREATE INDEX outbox_handed_back ON outbox (next_try_at) WHERE state = 'pending' AND next_try_at > send_at",)
 
-MIGRATIONS: tuple[tuple[int, tuple[str, ...]], ...] = ((1, _TABLES), (2, _HANDED_BACK))
+_SHARED = (
+    "ALTER TABLE meta ADD COLUMN oldest INTEGER NOT NULL DEFAULT 3",
+    "ALTER TABLE meta ADD COLUMN born TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE meta ADD COLUMN deployed INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE meta ADD COLUMN restored_at REAL",
+    "UPDATE meta SET born = lower(hex(randomblob(8)))",
+    "ALTER TABLE revisions ADD COLUMN origin TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE revisions ADD COLUMN entries INTEGER",
+    "ALTER TABLE versions ADD COLUMN overlap TEXT NOT NULL DEFAULT 'allow'",
+    "ALTER TABLE versions ADD COLUMN max_runtime INTEGER",
+    "ALTER TABLE outbox ADD COLUMN waited INTEGER NOT NULL DEFAULT 0",
+    "CREATE INDEX outbox_waiting ON outbox (eno, next_try_at) WHERE state = 'waiting'",
+    "ALTER TABLE pauses ADD COLUMN once INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE runners ADD COLUMN rev INTEGER NOT NULL DEFAULT 0",
+    "ALTER TABLE runners ADD COLUMN skew REAL NOT NULL DEFAULT 0",
+    "ALTER TABLE runners ADD COLUMN version TEXT NOT NULL DEFAULT ''",
+    """
+    CREATE TABLE slots (
+      eno INTEGER PRIMARY KEY,
+      due_at INTEGER NOT NULL,
+      kind TEXT NOT NULL,
+      kind_id TEXT NOT NULL,
+      until_at REAL NOT NULL
+    )""",
+)
+
+Migrations: TypeAlias = "tuple[tuple[int, tuple[str, ...]], ...]"
+
+# A step that only adds (tables, indexes, columns with a default) lets those before it go on; one that takes away or changes
+# what is there also says from which schema on the code knows the new form: UPDATE meta SET oldest = ...
+MIGRATIONS: Migrations = ((1, _TABLES), (2, _HANDED_BACK), (3, _SHARED))
 
 SCHEMA = MIGRATIONS[-1][0]
 
 
-def migrate(db: sqlite3.Connection, present: int, migrations: tuple[tuple[int, tuple[str, ...]], ...] = MIGRATIONS) -> None:
+def migrate(db: sqlite3.Connection, present: int, migrations: Migrations = MIGRATIONS) -> None:
     """Bring an open transaction's tables from version `present` to the newest; PRAGMA user_version follows with the commit."""
     for version, statements in migrations:
         if version > present:

@@ -1,0 +1,86 @@
+"""The SQLite ledger: which occurrence has its entry's slot (overlap), and what waits for it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+
+from offbeat.core.model import Instant, Key, Overlap, Policy
+from offbeat.core.transitions import Turn, judge_slot, slot_seconds
+from offbeat.ports.ledger_sqlite.claims import hold, key_of, key_tuple, move
+from offbeat.ports.ledger_values import Runner
+
+LIMITED = "SELECT overlap, max_runtime FROM versions WHERE eno = ? AND valid_until IS NULL AND overlap <> 'allow'"
+HOLDER = "SELECT eno, due_at, kind, kind_id, until_at FROM slots WHERE eno = ?"
+TAKE = """
+INSERT INTO slots (eno, due_at, kind, kind_id, until_at) VALUES (?, ?, ?, ?, ?)
+ON CONFLICT (eno) DO UPDATE SET due_at = excluded.due_at, kind = excluded.kind, kind_id = excluded.kind_id,
+  until_at = excluded.until_at"""
+FREE = "DELETE FROM slots WHERE eno = ? AND due_at = ? AND kind = ? AND kind_id = ?"
+WHO_WAITS = "SELECT eno, due_at, kind, kind_id FROM outbox WHERE eno = ? AND state = 'waiting'"
+WAIT = """
+UPDATE outbox SET state = 'waiting', owner = '', waited = 1, next_try_at = ?
+WHERE eno = ? AND due_at = ? AND kind = ? AND kind_id = ?"""
+WAIT_ON = "UPDATE outbox SET next_try_at = ? WHERE eno = ? AND state = 'waiting'"
+WAKE = "UPDATE outbox SET state = 'pending', next_try_at = ? WHERE eno = ? AND state = 'waiting'"
+OVERLAPS = """
+UPDATE history SET state = 'skipped', reason = 'overlap' WHERE eno = ? AND due_at = ? AND kind = ? AND kind_id = ?"""
+
+
+def begin(db: sqlite3.Connection, runner: Runner, keys: Iterable[Key], now: Instant) -> list[Key]:
+    """Give the rows to the runner, one after the other; return those whose turn it is. The others are skipped or wait."""
+    begun = [key for key in keys if _may_go(db, key, now)]
+    hold(db, runner, begun, now)
+    return begun
+
+
+def _policy(db: sqlite3.Connection, key: Key) -> Policy | None:
+    """Return the policy of an entry that has a slot, None for any other."""
+    found = db.execute(LIMITED, (key.eno,)).fetchone()
+    return Policy(overlap=Overlap(found[0]), max_runtime=found[1]) if found else None
+
+
+def _holder(db: sqlite3.Connection, key: Key) -> tuple[Key, Instant] | None:
+    found = db.execute(HOLDER, (key.eno,)).fetchone()
+    return (key_of(found), found[4]) if found else None
+
+
+def _may_go(db: sqlite3.Connection, key: Key, now: Instant) -> bool:
+    """Take the slot, where there is one; else let the row wait or be skipped, and return False."""
+    policy = _policy(db, key)
+    seconds = slot_seconds(policy, key.kind)
+    if not seconds:
+        return True
+    holder, found = _holder(db, key), db.execute(WHO_WAITS, (key.eno,)).fetchone()
+    waiting = key_of(found) if found else None
+    turn = judge_slot(key, policy, holder=holder, waiting=waiting, now=now)
+    if turn is Turn.GO:
+        db.execute(TAKE, (*key_tuple(key), now + seconds))
+        return True
+    if turn is Turn.WAIT and holder is not None:
+        if waiting is not None and waiting != key:
+            _skip(db, waiting)
+        db.execute(WAIT, (holder[1], *key_tuple(key)))
+    else:
+        _skip(db, key)
+    return False
+
+
+def _skip(db: sqlite3.Connection, key: Key) -> None:
+    move(db, key)
+    db.execute(OVERLAPS, key_tuple(key))
+
+
+def prolong(db: sqlite3.Connection, key: Key, now: Instant) -> None:
+    """Hold the slot until max_runtime from now, unless another occurrence has it; what waits waits as long."""
+    policy = _policy(db, key)
+    seconds = slot_seconds(policy, key.kind)
+    if seconds and judge_slot(key, policy, holder=_holder(db, key), waiting=None, now=now) is Turn.GO:
+        db.execute(TAKE, (*key_tuple(key), now + seconds))
+        db.execute(WAIT_ON, (now + seconds, key.eno))
+
+
+def free(db: sqlite3.Connection, key: Key, now: Instant) -> None:
+    """Free the slot if the row has it; what waits for it is pending, to be claimed now."""
+    if db.execute(FREE, key_tuple(key)).rowcount:
+        db.execute(WAKE, (now, key.eno))
