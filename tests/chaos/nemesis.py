@@ -59,7 +59,7 @@ class Nemesis:
         faults: list[Callable[[], None]] = [self._kill_runner, self._stop_runner]
         faults += [lambda plant=plant: self._restart(plant) for plant in self.plants]  # type: ignore[misc]
         if self.proxies:
-            faults += [self._stall, self._drop, self._half_close, self._cut]
+            faults += [self._stall, self._freeze, self._drop, self._half_close, self._cut]
         return faults
 
     def _say(self, what: str) -> None:
@@ -89,6 +89,9 @@ class Nemesis:
     def _stall(self) -> None:
         self._harm("stall", lambda proxy: proxy.stall())
 
+    def _freeze(self) -> None:
+        self._harm("freeze", lambda proxy: proxy.freeze())
+
     def _drop(self) -> None:
         self._harm("drop", lambda proxy: proxy.drop())
 
@@ -101,9 +104,9 @@ class Nemesis:
 
     def _harm(self, what: str, harm: Callable[[Proxy], None]) -> None:
         proxy, seconds = self._draw.choice(self.proxies), self._draw.uniform(0.5, 6.0)
-        self._say(f"{what} {proxy.name} for {seconds:.1f} s")
+        self._say(f"{what} the way to the broker for {seconds:.1f} s")
         harm(proxy)
-        self._later(seconds, lambda: proxy.pass_())
+        self._later(seconds, proxy.pass_on)
 
 
 def void(_: object) -> None:

@@ -56,7 +56,7 @@ def set_up(folder: Path, store: str, broker: str) -> Iterator[Scene]:
         for plant in plants.values():
             stack.callback(plant.stop)
             plant.start()
-        proxy = stack.enter_context(closing(Proxy(name=f"proxy of {broker}", to_port=port_of(plants[broker].address))))
+        proxy = stack.enter_context(Proxy(port_of(plants[broker].address)))
         through = plants[broker].address.replace(f":{port_of(plants[broker].address)}", f":{proxy.port}")
         ledgers = _ledgers(store, broker, folder, plants, through)
         environ = _environ(folder)
