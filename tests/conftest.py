@@ -41,6 +41,13 @@ def redis_address(session_folder: Path) -> str:
     return servers.shared("redis", session_folder)
 
 
+@pytest.fixture(scope="session")
+def durable_redis_address(session_folder: Path) -> str:
+    """Return the address, without a database, of a private Redis that keeps an append-only file."""
+    servers.need("redis-server")
+    return servers.shared("durable-redis", session_folder)
+
+
 @pytest.fixture
 def redis_url(redis_address: str) -> Iterator[str]:
     """Return the address of an empty Redis database, for one test."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import shutil
 import signal
@@ -115,6 +116,13 @@ def redis_server(folder: Path, port: int, password: str = "", flags: Sequence[st
         yield f"redis://:{quote(password, safe='')}@127.0.0.1:{port}" if password else f"redis://127.0.0.1:{port}"
 
 
+@contextlib.contextmanager
+def durable_redis_server(folder: Path, port: int) -> Iterator[str]:
+    """Run a Redis that keeps an append-only file, as a ledger needs it; yield its address."""
+    with redis_server(folder, port, flags=["--appendonly", "yes"]) as address:
+        yield address
+
+
 def empty_database(url: str) -> Iterator[str]:
     """Yield a Redis database that must be empty, and empty it again."""
     import redis
@@ -126,8 +134,8 @@ def empty_database(url: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def rabbitmq_server(folder: Path, port: int) -> Iterator[str]:
-    """Run a RabbitMQ of its own: node, cookie, ports, port mapper; yield its address."""
+def rabbitmq_server(folder: Path, port: int, more: str = "") -> Iterator[str]:
+    """Run a RabbitMQ of its own: node, cookie, ports, port mapper; yield its address. more: lines of rabbitmq.conf."""
     program, epmd = find("rabbitmq-server"), find("epmd")
     assert program is not None
     assert epmd is not None
@@ -135,7 +143,7 @@ def rabbitmq_server(folder: Path, port: int) -> Iterator[str]:
     config = folder / "rabbitmq.conf"
     config.write_text(
         f"listeners.tcp.1 = 127.0.0.1:{port}\nloopback_users = none\ndisk_free_limit.absolute = 1MB\n"
-        "default_user = offbeat\nlog.console = true\nlog.console.level = warning\n"
+        f"default_user = offbeat\nlog.console = true\nlog.console.level = warning\n{more}"
     )
     password = ",".join(str(byte) for byte in PASSWORD.encode())  # as Erlang bytes: rabbitmq.conf cannot quote it
     (folder / "advanced.config").write_text(f"[{{rabbit, [{{default_pass, <<{password}>>}}]}}].\n")
@@ -160,11 +168,19 @@ def rabbitmq_server(folder: Path, port: int) -> Iterator[str]:
         "RABBITMQ_PID_FILE": str(folder / "pid"),
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1 +sbwt none",
     }
+    (folder / "environment.json").write_text(json.dumps(env))  # for rabbitmqctl
     with running([epmd, "-port", str(mapper), "-address", "127.0.0.1"], folder / "epmd.log", env):
         wait_for("epmd's start", lambda: answers(mapper))
         with running([program], folder / "rabbitmq.log", env):
             wait_for("RabbitMQ's start", lambda: answers(port))
             yield f"amqp://offbeat:{quote(PASSWORD, safe='')}@127.0.0.1:{port}//"
+
+
+def rabbitmqctl(folder: Path, *arguments: str) -> None:
+    """Tell the RabbitMQ that runs in this folder something; only one that was not `shared`."""
+    env = json.loads((folder / "environment.json").read_text())
+    program = str(Path(find("rabbitmq-server") or "").with_name("rabbitmqctl"))
+    subprocess.run([program, "-n", env["RABBITMQ_NODENAME"], *arguments], env=env, check=True, capture_output=True)
 
 
 @contextlib.contextmanager
@@ -190,7 +206,7 @@ def running(command: list[str], log: Path, env: dict[str, str] | None = None) ->
 
 def keep(kind: str, home: Path) -> None:
     """Run the server until no test process holds the users' lock; the main function of a keeper."""
-    server = {"redis": redis_server, "rabbitmq": rabbitmq_server}[kind]
+    server = {"redis": redis_server, "durable-redis": durable_redis_server, "rabbitmq": rabbitmq_server}[kind]
     with (
         server(home, free_port()) as address,
         (home / "start.lock").open("w") as start,

@@ -34,10 +34,20 @@ def _sqlite(request: pytest.FixtureRequest, clock: FakeClock, stack: ExitStack) 
     return lambda: stack.enter_context(closing(LedgerSqlite(place, clock=clock)))
 
 
+def _redis(request: pytest.FixtureRequest, clock: FakeClock, stack: ExitStack) -> Handles:
+    from tests.ports.redis_place import own_place
+
+    from offbeat.ports.ledger_redis import LedgerRedis
+
+    place = stack.enter_context(own_place(request.getfixturevalue("durable_redis_address")))
+    return lambda: stack.enter_context(closing(LedgerRedis(place, horizon=clock)))
+
+
 # Each makes a new, empty store. What it opens is closed by the stack; a server's fixture is asked for by its name.
 STORES: dict[str, Callable[[pytest.FixtureRequest, FakeClock, ExitStack], Handles]] = {
     "memory": _memory,
     "sqlite": _sqlite,
+    "redis": _redis,
 }
 
 

@@ -115,7 +115,9 @@ def _shown(scheme: str, netloc: str, path: str, service: str, database: int, pre
 def _check(scheme: str, form: str, options: dict[str, str]) -> None:
     unknown = sorted(set(options) - set(KNOWN))
     if unknown:
-        raise _wrong(scheme, f'its option "{unknown[0][:40]}" is none of {", ".join(name for name in KNOWN if "pass" not in name)}')
+        raise _wrong(
+            scheme, f'its option "{unknown[0][:40]}" is none of {", ".join(name for name in KNOWN if "pass" not in name)}'
+        )
     if options.get("durability", "none") != "none":
         raise _wrong(scheme, '?durability= can only be "none"')
     if form == "unix" and any(name in options for name in (*TLS, "tls")):

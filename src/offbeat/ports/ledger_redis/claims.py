@@ -46,7 +46,7 @@ class Claims(Store):
             next_due=self._next_due(key) if entry else None,
             expires_at=perhaps(expires_at),
             last_error=decoded(note),
-            paused=any(pause.holds(now) for pause in self.book.pauses if pause.eno in (0, key.eno)),
+            paused=any(pause.holds(now) for pause in self.book.pauses if pause.eno in (0, key.eno) and not pause.once),
             waited=bool(waited),
         )
 

@@ -14,6 +14,7 @@ from offbeat.ports.ledger_redis.store import MOST_ROWS
 from offbeat.ports.ledger_redis.values import decoded, encoded, id_of, micros, short, tag
 from offbeat.ports.ledger_values import SETTLES, Claim, Outcome, Post, Runner
 
+PAGE = 1000  # rows of a lane that one claim looks at; claim.lua says it too
 ELSEWHERE = "the ledger has moved to another server"
 
 
@@ -34,7 +35,9 @@ class DispatchingRedis(Claims):
             some = min(limit - len(claims), MOST_ROWS)
             reply = self.ask("claim", runner, some, closed, looked_at)
             claims += self.claims(reply.body[0], reply)
-            looked_at += 1000
+            if not claims and reply.body[2] and runner:
+                continue  # all of them were skipped, or wait: others may have come
+            looked_at += PAGE
             if not reply.body[1]:
                 break
         return claims
@@ -67,9 +70,7 @@ class DispatchingRedis(Claims):
         return self.server_id() == before or not before
 
     def _enqueued(self, posts: Sequence[Post]) -> list[str]:
-        told = [
-            [*_told(post.outcome), post.push.database, post.push.key, number] for number, post in enumerate(posts, start=1)
-        ]
+        told = [[*_told(post.outcome), post.push.database, post.push.key, number] for number, post in enumerate(posts, start=1)]
         reply = self.ask("settle", encoded(told), self.address.database, *(post.push.payload for post in posts))
         return [FENCED if answer == b"FENCED" else decoded(answer) for answer in reply.body]
 

@@ -11,13 +11,21 @@ NOTHING = "nothing was recorded and nothing is sent until this is mended"
 # code, what, fix
 UNREACHABLE = ("L501", "the Redis of the ledger cannot be reached", "start it, or check its address, port and firewall")
 SILENT = ("L502", "the Redis of the ledger does not answer", "look whether its host hangs, or a firewall swallows packets")
-DENIED = ("L503", "the Redis of the ledger does not let us in", "check user and password in OFFBEAT_LEDGER (ACL LIST shows users)")
+DENIED = (
+    "L503",
+    "the Redis of the ledger does not let us in",
+    "check user and password in OFFBEAT_LEDGER (ACL LIST shows users)",
+)
 FORBIDDEN = (
     "L504",
     "the user in Redis may not do what the ledger needs",
     "give it the rights that docs/how-to/redis-ledger.md lists (ACL SETUSER)",
 )
-TLS = ("L505", "there is no trusted connection to the Redis of the ledger", "check ?ssl_ca_certs=, the certificate's name and its dates")
+TLS = (
+    "L505",
+    "there is no trusted connection to the Redis of the ledger",
+    "check ?ssl_ca_certs=, the certificate's name and its dates",
+)
 NOT_DURABLE = (
     "L506",
     "this Redis keeps no append-only file, so what is recorded is lost when it ends",
@@ -28,16 +36,36 @@ EVICTS = (
     "this Redis may throw away parts of the ledger when its memory is full",
     "redis-cli CONFIG SET maxmemory-policy noeviction, and the same in redis.conf",
 )
-CLUSTER = ("L508", "this is a Redis Cluster, which the ledger does not use", "give it a Redis of its own, with a replica and Sentinel")
+CLUSTER = (
+    "L508",
+    "this is a Redis Cluster, which the ledger does not use",
+    "give it a Redis of its own, with a replica and Sentinel",
+)
 TOO_OLD = ("L509", "this Redis is too old", "use Redis 6.2 or newer, or Valkey")
 NEWER = ("L510", "this ledger belongs to a newer offbeat", "upgrade offbeat on this host")
-READ_ONLY = ("L511", "this Redis is a replica and takes no writes", "give OFFBEAT_LEDGER the master's address, or redis+sentinel://")
+READ_ONLY = (
+    "L511",
+    "this Redis is a replica and takes no writes",
+    "give OFFBEAT_LEDGER the master's address, or redis+sentinel://",
+)
 LOADING = ("L512", "the Redis of the ledger is still loading its data", "wait until it has; the next tick tries again")
-BUSY = ("L513", "the Redis of the ledger is busy with another program's script", "find it with SLOWLOG GET; SCRIPT KILL ends it")
+BUSY = (
+    "L513",
+    "the Redis of the ledger is busy with another program's script",
+    "find it with SLOWLOG GET; SCRIPT KILL ends it",
+)
 FULL = ("L514", "the Redis of the ledger has no memory left", "raise maxmemory, or keep less: [ledger] keep in schedule.toml")
-DISK = ("L515", "the Redis of the ledger cannot write to its disk", "free space where Redis writes (CONFIG GET dir), look at its log")
+DISK = (
+    "L515",
+    "the Redis of the ledger cannot write to its disk",
+    "free space where Redis writes (CONFIG GET dir), look at its log",
+)
 FOREIGN = ("L516", "the keys of the ledger hold something else", "use another ?prefix=, or remove what is there")
-NO_MASTER = ("L517", "no Sentinel knows a master of this name", "check hosts and service name in OFFBEAT_LEDGER (SENTINEL MASTERS)")
+NO_MASTER = (
+    "L517",
+    "no Sentinel knows a master of this name",
+    "check hosts and service name in OFFBEAT_LEDGER (SENTINEL MASTERS)",
+)
 MISSING = ("L518", "the package redis is not installed", "pip install 'offbeat[redis]'")
 REFUSED = ("L519", "the Redis of the ledger refused a command", "look at the server's log")
 CONTENDED = ("L520", "others kept changing the schedule or its groups while this was worked out", "do the same again")

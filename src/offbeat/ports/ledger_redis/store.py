@@ -143,7 +143,7 @@ class Store:
         """Run a script and return its reply. Raises: LedgerError."""
         horizon = "" if self.horizon is None else str(micros(self.horizon.now()))
         words = [one.encode("utf-8", "surrogateescape") if isinstance(one, str) else one for one in args]
-        now, pver, revision, *body = self.client.run(
+        (now, pver, revision), *body = self.client.run(
             schema.script(name), [self.keys, *(self.keys + key for key in keys)], [horizon, *words]
         )
         return Reply(instant(now), pver, revision, body[0] if len(body) == 1 else body)

@@ -1,9 +1,10 @@
 -- Write what was worked out from an earlier read, if that still holds. ARGV: 2 what, as JSON:
--- pver, stamp, cursors {gid: "cursor version"}: as they were read; hashes {name: {field: text}}; gone {name: [field]};
+-- pver, stamp (null: any), cursors {gid: "cursor version"}: as they were read; hashes {name: {field: text}}; gone {name: [field]};
 -- due {gid: next due time or false}; members [[gid, eno]]; rows [[eno, due time]]: pending now, unless they are known;
 -- changes: 1 when the program changes. Returns 1, or 0 when something else was written in between.
 local plan = cjson.decode(ARGV[2])
-if call('HGET', META, 'pver') ~= plan.pver or (call('HGET', META, 'stamp') or '') ~= plan.stamp then return head(0) end
+if call('HGET', META, 'pver') ~= plan.pver then return head(0) end
+if null(plan.stamp) and (call('HGET', META, 'stamp') or '') ~= plan.stamp then return head(0) end
 for gid, kept in pairs(plan.cursors) do
   if call('HGET', K .. 'groups', gid) ~= kept then return head(0) end
 end

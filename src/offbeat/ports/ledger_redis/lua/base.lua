@@ -159,7 +159,8 @@ local function binding(row)
   return {queue = d[1], expires = null(d[2]), command = d[3], overlap = 'allow', text = d[4]}
 end
 
--- Slots of entries (overlap). A value is "until id".
+-- Slots of entries (overlap), as core.transitions.judge_slot decides. A value is "until id".
+local SET_BACK = 60000000
 local function slot_of(eno)
   local text = call('HGET', K .. 'slots', eno)
   if not text then return nil end
@@ -167,18 +168,31 @@ local function slot_of(eno)
   return tonumber(till), id
 end
 
-local function slotted(row)
+-- For how many microseconds the row takes its entry's slot, 0 when it takes none.
+local function slot_time(row)
   local d = definition(row.eno)
-  if not d or d.overlap == 'allow' or not d.runs or string.match(row.id, '^%d+:%-?%d+:m:') then return nil end
-  return d
+  if not d or d.overlap == 'allow' or string.match(row.id, '^%d+:%-?%d+:m:') then return 0 end
+  return (d.runs or 0) * SECOND
 end
 
+local function is_held(till, time)
+  return time > 0 and now < till and till <= now + time + SET_BACK
+end
+
+local function waiting_of(eno)
+  local id = call('HGET', K .. 'queued', eno)
+  return id and find(id)
+end
+
+-- Hold the slot until max_runtime from now, unless another occurrence has it; what waits waits as long.
 local function keep_slot(row)
-  local d = slotted(row)
-  if not d then return end
+  local time = slot_time(row)
+  if time == 0 then return end
   local till, holder = slot_of(row.eno)
-  if holder and holder ~= row.id and till > now and till <= now + d.runs * SECOND then return end
-  call('HSET', K .. 'slots', row.eno, string.format('%.0f %s', now + d.runs * SECOND, row.id))
+  if holder and holder ~= row.id and is_held(till, time) then return end
+  call('HSET', K .. 'slots', row.eno, string.format('%.0f %s', now + time, row.id))
+  local waiting = call('HGET', K .. 'queued', row.eno)
+  if waiting then call('ZADD', K .. 'wait', 'XX', now + time, waiting) end
 end
 
 -- Free the entry's slot if this row has it; what waits is to be claimed now.
@@ -186,42 +200,35 @@ local function free_slot(row)
   local _, holder = slot_of(row.eno)
   if holder ~= row.id then return end
   call('HDEL', K .. 'slots', row.eno)
-  local waiting = call('HGET', K .. 'queued', row.eno)
-  local next_row = waiting and find(waiting)
-  if next_row and next_row.v[STATE] == WAITING then
-    next_row.v[STATE] = PENDING
-    save(next_row, math.max(now, send_at(next_row)))
+  local waiting = waiting_of(row.eno)
+  if waiting then
+    waiting.v[STATE] = PENDING
+    save(waiting, now)
   end
+end
+
+local function overlapped(row)
+  row.v[STATE], row.v[REASON] = SKIPPED, OVERLAP
+  save(row)
 end
 
 -- Take the slot for a row that is about to be claimed; false when another has it, and then the row is skipped, or waits.
 local function take_slot(row)
-  local d = slotted(row)
-  if not d then return true end
+  local time = slot_time(row)
+  if time == 0 then return true end
   local till, holder = slot_of(row.eno)
-  local runs = d.runs * SECOND
-  if not holder or holder == row.id or till <= now or till > now + runs then
-    call('HSET', K .. 'slots', row.eno, string.format('%.0f %s', now + runs, row.id))
+  if not holder or holder == row.id or not is_held(till, time) then
+    call('HSET', K .. 'slots', row.eno, string.format('%.0f %s', now + time, row.id))
     return true
   end
-  local loser = row
-  if d.overlap == 'wait' then
-    local before = call('HGET', K .. 'queued', row.eno)
-    if before and before ~= row.id then
-      loser = find(before)
-    else
-      loser = nil
-    end
-    row.v[STATE], row.v[OWNER], row.v[WAITED] = WAITING, false, 1
-    if loser then
-      loser.v[STATE], loser.v[REASON] = SKIPPED, OVERLAP
-      save(loser)
-    end
-    save(row, till)
-  else
-    row.v[STATE], row.v[REASON], row.v[OWNER] = SKIPPED, OVERLAP, false
-    save(row)
+  local waiting = waiting_of(row.eno)
+  if definition(row.eno).overlap == 'skip' or (waiting and waiting.due > row.due) then
+    overlapped(row)
+    return false
   end
+  if waiting and waiting.id ~= row.id then overlapped(waiting) end
+  row.v[STATE], row.v[OWNER], row.v[WAITED] = WAITING, false, 1
+  save(row, till)
   return false
 end
 
@@ -278,5 +285,5 @@ end
 
 -- What is at the head of each reply: now, the program's version, the active revision.
 local function head(...)
-  return {now, tonumber(call('HGET', META, 'pver') or '0'), rev, ...}
+  return {{now, tonumber(call('HGET', META, 'pver') or '0'), rev}, ...}
 end

@@ -1,7 +1,8 @@
 -- Hand out rows that have come, lane by lane. ARGV: 2 the runner's tag (0: only look), 3 how many, 4 queues that are closed as
--- JSON, 5 how many of each lane were looked at before. Returns the rows, and 1 when a closed queue hid others further on.
+-- JSON, 5 how many of each lane were looked at before. Returns the rows, 1 when a closed queue hid others further on, and how
+-- many others were skipped, or wait, because of an overlap.
 local runner, limit, skip = tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[5])
-if not believes() then return head({}, 0) end
+if not believes() then return head({}, 0, 0) end
 local PAGE = 1000
 local closed, more = {}, 0
 for _, queue in ipairs(cjson.decode(ARGV[4])) do closed[queue] = true end
@@ -50,9 +51,7 @@ if skip == 0 then
   end
   for _, id in ipairs(beyond('wait', 0)) do
     local row = find(id)
-    local d = row and definition(row.eno)
-    local at = tonumber(call('ZSCORE', K .. 'wait', id))
-    if row and (not d or not d.runs or at > now + d.runs * SECOND) then offer(row, send_at(row)) end
+    if row and not is_held(tonumber(call('ZSCORE', K .. 'wait', id)), slot_time(row)) then offer(row, send_at(row)) end
   end
 end
 local function sooner(one, other)
@@ -73,7 +72,7 @@ give(1, math.min(#lanes[1], 1))
 for lane = 2, 3 do give(lane, math.min(#lanes[lane], math.max(1, math.floor(limit / 10)))) end
 for lane = 1, 3 do give(lane, #lanes[lane]) end
 
-local found, changed = {}, false
+local found, others = {}, 0
 for lane = 1, 3 do
   for position = 1, given[lane] do
     local row = lanes[lane][position][1]
@@ -81,10 +80,15 @@ for lane = 1, 3 do
       found[#found + 1] = told(row)
     else
       row = find(row.id)  -- a row before it in this very batch may have changed it
-      changed = true
-      if row.v[STATE] <= CLAIMED and hold(row, runner) then found[#found + 1] = told(row) end
+      if row.v[STATE] > CLAIMED then
+        others = others + 1
+      elseif hold(row, runner) then
+        found[#found + 1] = told(row)
+      else
+        others = others + 1
+      end
     end
   end
 end
-if changed then raise_seq() end
-return head(found, more)
+if runner ~= 0 and #found + others > 0 then raise_seq() end
+return head(found, more, others)

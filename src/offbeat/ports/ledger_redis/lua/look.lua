@@ -28,7 +28,6 @@ if believed then
         row.v[STATE], row.v[REASON] = FAILED, RUNNER_DIED
         stamp(row, FINISHED_AT)
         save(row)
-        free_slot(row)
         raise_seq()
         checked = checked + 1
         if checked == 500 then break end
@@ -48,12 +47,11 @@ local due = first('due')
 soonest(due and due * SECOND)
 for _, name in ipairs({'lane:0', 'lane:1', 'lane:2', 'leases', 'wait'}) do soonest(first(name)) end
 -- What was kept in a wrong future is to be looked at now.
-for name, far in pairs({back = LONGEST_WAIT, leases = 2 * LEASE, wait = LONGEST_WAIT}) do
+for name, far in pairs({back = LONGEST_WAIT, leases = 2 * LEASE, wait = 0}) do
   for _, id in ipairs(call('ZRANGEBYSCORE', K .. name, '(' .. string.format('%.0f', now + far), '+inf', 'LIMIT', 0, 500)) do
     local row = find(id)
-    local d = name == 'wait' and row and definition(row.eno)
     local wrong = row and send_at(row) <= now
-    if d and d.runs then wrong = tonumber(call('ZSCORE', K .. name, id)) > now + d.runs * SECOND end
+    if row and name == 'wait' then wrong = not is_held(tonumber(call('ZSCORE', K .. name, id)), slot_time(row)) end
     if wrong then
       soonest(now)
       break

@@ -5,10 +5,12 @@ if not believes() then return head(0) end
 local today = math.floor(now / SECOND)
 local soonest = call('ZRANGE', K .. 'due', 0, 0, 'WITHSCORES')[2]
 local decided = (soonest and math.min(today, tonumber(soonest) - 1) or today) - tonumber(ARGV[4])
-local through = math.min(today - tonumber(ARGV[3]), decided)
-local before = tonumber(call('HGET', META, 'through') or '')
-if before and before > through then through = before end
-call('HSET', META, 'through', through)
+local old = math.min(today - tonumber(ARGV[3]), decided)
+local function raise(through)
+  local before = tonumber(call('HGET', META, 'through') or '')
+  if not before or before < through then call('HSET', META, 'through', through) end
+end
+raise(old)
 
 local names = {'unsent', 'leases'}
 local unsettled = 0
@@ -56,7 +58,7 @@ local function fields_of(name)
   return found
 end
 
-local oldest_hour = math.floor((excess > 0 and decided or through) / 3600)
+local oldest_hour = math.floor((excess > 0 and decided or old) / 3600)
 for _, hour in ipairs(call('ZRANGEBYSCORE', K .. 'hours', '-inf', oldest_hour, 'LIMIT', 0, 200)) do
   local rows = {}
   for _, field in ipairs(fields_of(K .. 'h:' .. hour)) do
@@ -69,29 +71,26 @@ for _, hour in ipairs(call('ZRANGEBYSCORE', K .. 'hours', '-inf', oldest_hour, '
     return one[3] < other[3]
   end)
   for _, at in ipairs(rows) do
-    if gone == limit or at[1] > decided and at[1] > through then break end
-    local row = at[1] <= through or gone < excess
+    if gone == limit or at[1] > decided or (at[1] > old and gone >= excess) then break end
+    local row = at[1] <= old or gone < excess
     row = row and find(string.format('%d:%d%s', at[2], at[1], at[3]))
     if row and row.v[STATE] > CLAIMED then
+      raise(at[1])
       forget(row)
-      if at[1] > through then
-        through = at[1]
-        call('HSET', META, 'through', through)
-      end
     end
   end
   if call('HLEN', K .. 'h:' .. hour) == 0 then call('ZREM', K .. 'hours', hour) end
   if gone == limit then break end
 end
 if gone < limit then
-  local gaps = call('ZRANGEBYSCORE', K .. 'gaps', '-inf', through, 'LIMIT', 0, limit - gone)
+  local gaps = call('ZRANGEBYSCORE', K .. 'gaps', '-inf', old, 'LIMIT', 0, limit - gone)
   for _, gap in ipairs(gaps) do call('ZREM', K .. 'gaps', gap) end
   gone = gone + #gaps
 end
 local pauses = call('HGETALL', K .. 'pauses')
 for position = 1, #pauses, 2 do
   local till = tonumber(string.match(pauses[position + 1], '^%d+ %d+ (%d+)') or '')
-  if till and till <= through * SECOND then
+  if till and till <= old * SECOND then
     call('HDEL', K .. 'pauses', pauses[position])
     call('HINCRBY', META, 'pver', 1)
   end

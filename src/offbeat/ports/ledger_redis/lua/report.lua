@@ -1,5 +1,6 @@
 -- Whoever runs what was sent tells of it. ARGV: 2 the runner's tag, 3 its JSON, 4 the reports as JSON, 5... their outputs.
--- A report: [id, attempt, state, reason, note, exit status or null, number of its output or 0]. Returns 1 or 0 for each.
+-- A report: [id, attempt, state, reason, note, exit status or null, number of its output or 0, 1 when this very attempt was
+-- admitted: then it counts although the row may be at a later one]. Returns 1 or 0 for each.
 local runner = tonumber(ARGV[2])
 beat(runner, ARGV[3])
 -- [held][state][mine or not] as core.transitions.judge_report says: K kept, R refused, W written; a test compares them.
@@ -17,10 +18,11 @@ local VERDICTS =
   'RRRRRRRRRRRRRRRRRRRKRR' ..
   'RRRRRRRRRRRRRRRRRRRRRK' ..
   'RRRRRRRRRRRRRRWWWWWWRR'
-local answers = {head(), {}}
+local answers = {}
 for _, told_us in ipairs(cjson.decode(ARGV[4])) do
   local row, accepted = find(told_us[1]), 0
-  if row and row.v[ATTEMPT] == told_us[2] and told_us[2] > 0 then
+  local attempt = told_us[2]
+  if row and attempt > 0 and (row.v[ATTEMPT] == attempt or (told_us[8] == 1 and attempt < row.v[ATTEMPT])) then
     local v, state = row.v, CODE[told_us[3]]
     local held = v[STATE]
     if held == FAILED and v[REASON] == RUNNER_DIED then held = 12 end
@@ -44,6 +46,6 @@ for _, told_us in ipairs(cjson.decode(ARGV[4])) do
       raise_seq()
     end
   end
-  answers[2][#answers[2] + 1] = accepted
+  answers[#answers + 1] = accepted
 end
-return answers
+return head(answers)

@@ -1,14 +1,15 @@
 -- The ledger went back to an older state. ARGV: 2 the sequence that was seen of it, 3 "1" to skip, 4 JSON {cursors: {gid:
 -- "cursor version"} as read, groups: {gid: next due or false}, pver}, 5 who. Returns 1, 0 when its own is not lower, -1 when
--- something was written in between.
+-- something was written in between, -2 while the clock is not believed.
 local seen, plan = tonumber(ARGV[2]), cjson.decode(ARGV[4])
 if tonumber(call('HGET', META, 'seq') or '0') >= seen then return head(0) end
 if ARGV[3] == '1' then
+  if not believes() then return head(-2) end
   if call('HGET', META, 'pver') ~= plan.pver then return head(-1) end
   for gid, kept in pairs(plan.cursors) do
     if call('HGET', K .. 'groups', gid) ~= kept then return head(-1) end
   end
-  local RESTORED, today = CODE['restored'], math.floor(now / SECOND)
+  local RESTORED, today = CODE['restored'], plan['until']
   for _, name in ipairs({'lane:0', 'lane:1', 'lane:2', 'wait', 'leases'}) do
     for _, id in ipairs(call('ZRANGE', K .. name, 0, -1)) do
       local row = find(id)
@@ -21,9 +22,12 @@ if ARGV[3] == '1' then
   for gid, due in pairs(plan.groups) do
     local cursor, version = string.match(plan.cursors[gid], '^(%-?%d+) (%d+)$')
     if tonumber(cursor) < today then
-      local number = call('HINCRBY', META, 'next_gap', 1)
-      local gap = string.format('%s 0 %s %d %.0f restored %d %s', gid, cursor, today, now, number, ARGV[5])
-      call('ZADD', K .. 'gaps', today, gap)
+      local soonest = tonumber(call('ZSCORE', K .. 'due', gid) or '')
+      if soonest and soonest <= today then
+        local number = call('HINCRBY', META, 'next_gap', 1)
+        local gap = string.format('%s 0 %s %d %.0f restored %d %s', gid, cursor, today, now, number, ARGV[5])
+        call('ZADD', K .. 'gaps', today, gap)
+      end
       call('HSET', K .. 'groups', gid, string.format('%d %d', today, tonumber(version) + 1))
       if due then call('ZADD', K .. 'due', due, gid) else call('ZREM', K .. 'due', gid) end
     end

@@ -1,13 +1,11 @@
 -- Set back what was decided after an instant. ARGV: 2 that due time, 3 JSON {pver, cursors: {gid: "cursor version"} as read,
--- groups: {gid: next due or false} to set back, hashes: {name: {field: text}}}. Returns 1, or 0 when something was in between.
+-- due: {gid: next due or false}, hashes: {name: {field: text}}}: what else changes. Returns 1, or 0 when something was in between.
 local to, plan = tonumber(ARGV[2]), cjson.decode(ARGV[3])
 if call('HGET', META, 'pver') ~= plan.pver then return head(0) end
 for gid, kept in pairs(plan.cursors) do
   if call('HGET', K .. 'groups', gid) ~= kept then return head(0) end
 end
-for gid, due in pairs(plan.groups) do
-  local version = tonumber(string.match(plan.cursors[gid], ' (%d+)$'))
-  call('HSET', K .. 'groups', gid, string.format('%d %d', to, version + 1))
+for gid, due in pairs(plan.due) do
   if due then call('ZADD', K .. 'due', due, gid) else call('ZREM', K .. 'due', gid) end
 end
 for name, fields in pairs(plan.hashes) do

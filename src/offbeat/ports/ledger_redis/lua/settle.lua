@@ -80,7 +80,7 @@ end
 local function push(row, outcome)
   local v = row and row.v
   if not row or v[ATTEMPT] ~= outcome[2] then return 'FENCED' end
-  if v[STATE] >= DISPATCHED and v[STATE] ~= SKIPPED and v[DISPATCHED_AT] then return '' end
+  if v[STATE] >= DISPATCHED and v[STATE] ~= SKIPPED then return '' end
   if v[STATE] ~= CLAIMED or tonumber(call('ZSCORE', K .. 'leases', row.id) or '0') <= now then return 'FENCED' end
   local database, name = outcome[9], outcome[10]
   local kind = in_database(database, 'TYPE', name)

@@ -6,29 +6,30 @@ if not (eno and definition(eno)) then return head('') end
 local PUNCTUAL, BY_HAND = 90, CODE['by_hand']
 local id = string.format('%d:%d', eno, due)
 local row = find(id)
-if row then
-  if is_skip and row.v[STATE] <= WAITING then
-    row.v[STATE], row.v[REASON], row.v[NOTE] = SKIPPED, BY_HAND, ARGV[6]
-    save(row)
-    raise_seq()
-  end
-  return head(standing(row, held_by(row, runner) and told(row)))
-end
-local reason = covering(eno, due)
-if reason then return head({id, SKIPPED, CODE[reason], -1, false}) end
-local last = call('HGET', K .. 'last', eno)
-if last and due <= tonumber(last) then return head({id, DISPATCHED, 1, -1, false}) end
-local offset = math.min(due, math.floor(now / SECOND)) - due
-if is_skip then
-  row = blank(id, CODE['cause schedule'], 0)
+
+local function skip()
+  row = row or blank(id, CODE['cause schedule'], 0)
   row.v[STATE], row.v[REASON], row.v[NOTE] = SKIPPED, BY_HAND, ARGV[6]
   save(row)
   local pause = call('HINCRBY', META, 'next_pause', 1)
   call('HSET', K .. 'pauses', pause, string.format('%d %.0f %.0f 1 %s', eno, due * SECOND, (due + 1) * SECOND, ARGV[7]))
   call('HINCRBY', META, 'pver', 1)
   raise_seq()
+end
+
+if row then
+  if is_skip and row.v[STATE] <= WAITING then skip() end
+  return head(standing(row, held_by(row, runner) and told(row)))
+end
+local reason = covering(eno, due)
+if reason then return head({id, SKIPPED, CODE[reason], -1, false}) end
+local last = call('HGET', K .. 'last', eno)
+if last and due <= tonumber(last) then return head({id, DISPATCHED, 1, -1, false}) end
+if is_skip then
+  skip()
   return head(standing(row))
 end
+local offset = math.min(due, math.floor(now / SECOND)) - due
 call('HSET', K .. 'last', eno, due)
 row = blank(id, CODE[now - due * SECOND > PUNCTUAL * SECOND and 'cause catch_up' or 'cause schedule'], offset)
 local claimed = hold(row, runner)
