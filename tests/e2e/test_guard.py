@@ -1,4 +1,4 @@
-"""The guard in real workers, over real brokers and ledgers: one attempt of an occurrence starts, and nothing else is touched."""
+"""The guard in real workers, over real brokers and ledgers: one attempt starts, and nothing else is touched."""
 
 from __future__ import annotations
 

@@ -14,21 +14,50 @@ from typing import Iterator
 from urllib.parse import quote
 
 from offbeat.ports.clock import SystemClock
-from offbeat.ports.worker_values import ANSWER, Me, NoAnswer, Said
+from offbeat.ports.worker_values import ANSWER, RANK, REFUSED, WRITTEN, Me, NoAnswer, Said, judge
 
 APPLICATION_ID = 0x0FFBEA70
+SCHEMA = 3  # the ledger's schema that this file was written for
+SET_BACK = 60.0  # seconds by which a clock may have been set back: core.transitions
 POLL = 0.002  # seconds between two tries for a turn
 
 ADMIT = "INSERT OR IGNORE INTO admitted (occurrence, attempt, admitted_at) VALUES (?, ?, ?)"
 ADMITTED = "SELECT attempt FROM admitted WHERE occurrence = ?"
 SEEN = "UPDATE runners SET seen_at = ? WHERE id = ?"
-NEW = "INSERT INTO runners (id, host, pid, role, seen_at) VALUES (?, ?, ?, 'worker', ?)"
+NEW = "INSERT INTO runners (id, host, pid, version, role, seen_at) VALUES (?, ?, ?, ?, 'worker', ?)"
+
+
+THIS = "eno = ? AND due_at = ? AND kind = ? AND kind_id = ?"
+UNSETTLED = f"SELECT state, '', attempt, owner FROM outbox WHERE {THIS}"
+SETTLED = f"SELECT state, reason, attempt, owner FROM history WHERE {THIS}"
+MOVE = f"""
+INSERT INTO history (eno, due_at, kind, kind_id, send_at, cause, state, reason, attempt, recorded_rev, rev, recorded_at,
+  owner, command, note)
+SELECT eno, due_at, kind, kind_id, send_at, cause, state, '', attempt, recorded_rev, (SELECT active_rev FROM meta),
+  recorded_at, owner, command, last_error
+FROM outbox WHERE {THIS}"""
+LEAVE = f"DELETE FROM outbox WHERE {THIS}"
+TELL = f"""
+UPDATE history SET state = ?, reason = ?, note = CASE ? WHEN '' THEN note ELSE ? END, owner = ?,
+  started_at = coalesce(started_at, ?), finished_at = coalesce(?, finished_at)
+WHERE {THIS}"""
+RUNTIME = """
+SELECT max_runtime FROM versions WHERE eno = ? AND valid_until IS NULL AND overlap <> 'allow' AND max_runtime IS NOT NULL"""
+TAKE = """
+INSERT INTO slots (eno, due_at, kind, kind_id, until_at) VALUES (?1, ?2, ?3, ?4, ?5)
+ON CONFLICT (eno) DO UPDATE SET due_at = ?2, kind = ?3, kind_id = ?4, until_at = ?5
+WHERE (due_at = ?2 AND kind = ?3 AND kind_id = ?4) OR until_at <= ?6 OR until_at > ?7"""
+FREE = f"DELETE FROM slots WHERE {THIS}"
+WAIT_ON = "UPDATE outbox SET next_try_at = ? WHERE eno = ? AND state = 'waiting'"
+WAKE = "UPDATE outbox SET state = 'pending', next_try_at = ? WHERE eno = ? AND state = 'waiting'"
 
 
 class WorkerSqlite:
     """The open file, for one thread at a time."""
 
     def __init__(self, address: str) -> None:
+        if not address.startswith("sqlite:///"):
+            raise NoAnswer("the ledger's address is not right: it is sqlite:////absolute/path")
         self.path = os.path.abspath(address.split("?", 1)[0][len("sqlite:///") :])
         self._clock = SystemClock()
         self._db: sqlite3.Connection | None = None
@@ -41,14 +70,21 @@ class WorkerSqlite:
             where = f"file:{quote(self.path)}?mode=rw"
             self._db = sqlite3.connect(where, uri=True, isolation_level=None, timeout=ANSWER, check_same_thread=False)
             self._db.execute("PRAGMA synchronous = FULL")
-            if self._db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-                raise NoAnswer(f"{self.path} is no ledger, or no runner has used it yet")
+            self._refuse_strangers(self._db)
         except (sqlite3.Error, OSError) as error:
             self.close()
             raise NoAnswer(f"{self.path}: {error}") from error
         except NoAnswer:
             self.close()
             raise
+
+    def _refuse_strangers(self, db: sqlite3.Connection) -> None:
+        if db.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
+            raise NoAnswer(f"{self.path} is no ledger, or no runner has used it yet")
+        if db.execute("PRAGMA user_version").fetchone()[0] < SCHEMA:
+            raise NoAnswer(f"{self.path} is of an older offbeat; it is brought up to date by its next `offbeat tick`")
+        if db.execute("SELECT oldest FROM meta").fetchone()[0] > SCHEMA:
+            raise NoAnswer(f"{self.path} is newer than the offbeat of this worker: pip install --upgrade offbeat")
 
     def admit(self, occurrence: str, attempt: int, keep: int) -> bool:
         with self._writing() as db:
@@ -57,13 +93,23 @@ class WorkerSqlite:
             return bool(db.execute(ADMITTED, (occurrence,)).fetchone()[0] == attempt)
 
     def report(self, me: Me, said: Said) -> bool:
-        raise NotImplementedError
+        with self._writing() as db:
+            now = self._clock.now()
+            _beat(db, me, now)
+            found = db.execute(UNSETTLED, said.row).fetchone() or db.execute(SETTLED, said.row).fetchone()
+            if found is None:
+                return False
+            held, why, attempt, owner = found
+            if not (attempt == said.attempt or (said.admitted and said.attempt < attempt)):
+                return False
+            verdict = judge(held, why, said.state, owner == me.id)
+            if verdict == WRITTEN:
+                _write(db, me, said, RANK[held], now)
+            return verdict != REFUSED
 
     def beat(self, me: Me) -> None:
         with self._writing() as db:
-            now = self._clock.now()
-            if db.execute(SEEN, (now, me.id)).rowcount == 0:
-                db.execute(NEW, (me.id, me.host, me.pid, now))
+            _beat(db, me, self._clock.now())
 
     def close(self) -> None:
         db, self._db = self._db, None
@@ -125,6 +171,30 @@ class WorkerSqlite:
             lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             os.fchmod(lock, found.st_mode & 0o660)
             return lock
+
+
+def _beat(db: sqlite3.Connection, me: Me, now: float) -> None:
+    if db.execute(SEEN, (now, me.id)).rowcount == 0:
+        db.execute(NEW, (*me, now))
+
+
+def _write(db: sqlite3.Connection, me: Me, said: Said, rank: int, now: float) -> None:
+    """Write an accepted report; rank: of the state that the row had."""
+    ended = RANK[said.state] >= RANK["succeeded"]
+    if rank <= RANK["claimed"]:
+        db.execute(MOVE, said.row)
+        db.execute(LEAVE, said.row)
+    instants = (None, now) if ended else (now, None)
+    db.execute(TELL, (said.state, said.reason, said.note, said.note, me.id, *instants, *said.row))
+    if ended:
+        if db.execute(FREE, said.row).rowcount:
+            db.execute(WAKE, (now, said.row.eno))
+        return
+    found = db.execute(RUNTIME, (said.row.eno,)).fetchone()
+    if found and said.row.kind != "manual":
+        until = now + found[0]
+        if db.execute(TAKE, (*said.row, until, now, until + SET_BACK)).rowcount:
+            db.execute(WAIT_ON, (until, said.row.eno))
 
 
 def _name(path: str) -> tuple[int, int] | None:

@@ -7,6 +7,20 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+RANK = {
+    "waiting": 0,
+    "pending": 0,
+    "claimed": 1,
+    "undelivered": 2,
+    "skipped": 2,
+    "dispatched": 2,
+    "started": 3,
+    "retrying": 3,
+    "succeeded": 4,
+    "failed": 4,
+    "revoked": 4,
+}
+WRITTEN, KEPT, REFUSED = "written", "kept", "refused"
 CONNECT = 2.0  # seconds to reach the ledger
 ANSWER = 2.0  # seconds for it to answer: a task waits for this
 
@@ -36,6 +50,20 @@ class Said(NamedTuple):
     reason: str = ""
     note: str = ""
     admitted: bool = False
+
+
+def judge(held: str, why: str, state: str, mine: bool) -> str:
+    """Judge a report as core.transitions.judge_report does. why: the row's reason. mine: this worker spoke of it last."""
+    lost = held == "failed" and why == "runner_died"
+    if held == state and not lost:
+        return KEPT if mine else REFUSED
+    if held == "skipped":
+        return REFUSED
+    if {held, state} == {"started", "retrying"}:
+        return WRITTEN
+    if lost:
+        return WRITTEN if RANK[state] == RANK["failed"] else REFUSED
+    return WRITTEN if RANK[state] > RANK[held] else REFUSED
 
 
 class Me(NamedTuple):

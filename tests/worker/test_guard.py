@@ -1,0 +1,195 @@
+"""What the guard makes of messages, settings and connections, without any server."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.app.task import Context
+from hypothesis import given
+from hypothesis import strategies as st
+
+from offbeat.ports.clock import FakeClock
+from offbeat.ports.worker_store import shown
+from offbeat.ports.worker_values import Me, NoAnswer, Row, Said
+from offbeat.worker.life import Life
+from offbeat.worker.link import Link
+from offbeat.worker.message import occurrence_of, of_request, row_of
+from offbeat.worker.settings import read_settings
+
+OURS = {"offbeat_occurrence": "a", "offbeat_attempt": 2}
+
+
+class Store:
+    """A ledger that answers or not."""
+
+    def __init__(self, *, silent: bool = False) -> None:
+        self.silent = silent
+        self.is_closed = False
+        self.heard: list[Said] = []
+
+    def admit(self, occurrence: str, attempt: int, keep: int) -> bool:
+        self._answer()
+        return attempt == 1
+
+    def report(self, me: Me, said: Said) -> bool:
+        self._answer()
+        self.heard.append(said)
+        return True
+
+    def beat(self, me: Me) -> None:
+        self._answer()
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    def _answer(self) -> None:
+        if self.silent:
+            raise NoAnswer("it is down")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"offbeat_attempt": 1},
+        {**OURS, "offbeat_occurrence": "another"},
+        {**OURS, "offbeat_attempt": True},
+        {**OURS, "offbeat_attempt": "2"},
+        {**OURS, "offbeat_attempt": 0},
+        {**OURS, "offbeat_occurrence": None},
+    ],
+)
+def test_a_message_without_our_headers_or_with_anothers_is_not_ours(headers: dict[str, Any]) -> None:
+    assert occurrence_of(headers, "a") is None
+
+
+@given(
+    st.dictionaries(
+        st.sampled_from([*OURS, "offbeat_row", "offbeat_atomic", "expires"]), st.one_of(st.text(), st.integers(), st.none())
+    )
+)
+def test_no_header_breaks_the_guard(headers: dict[str, Any]) -> None:
+    found = occurrence_of(headers, str(headers.get("offbeat_occurrence")))
+
+    assert found is None or found.attempt >= 1
+
+
+@given(st.integers(), st.integers(), st.sampled_from(["schedule", "manual", "backfill"]), st.text())
+def test_a_row_is_read_as_it_was_written(eno: int, due_at: int, kind: str, kind_id: str) -> None:
+    assert row_of(f"{eno}:{due_at}:{kind}:{kind_id}") == Row(eno, due_at, kind, kind_id)
+
+
+def test_headers_are_found_as_attributes_and_as_headers_but_not_in_eager_tasks() -> None:
+    flat = Context({"id": "a", **OURS})
+    flat.headers = None  # Celery 5.2
+    inner = Context({"id": "a", "headers": OURS})
+    eager = Context({"id": "a", "headers": OURS, "is_eager": True})
+
+    assert [found is not None for found in map(of_request, (flat, inner, eager))] == [True, True, False]
+
+
+def test_settings_come_from_the_app_then_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OFFBEAT_LEDGER", "sqlite:////of/the/environment")
+    monkeypatch.setenv("OFFBEAT_GUARD_ON_ERROR", "refuse")
+    app = Celery("settings", set_as_current=False)
+    bare = read_settings(app.conf)
+    app.conf.update(offbeat_ledger="sqlite:////of/the/app", offbeat_requeue_pause=3)
+    prefixed = Celery("prefixed", set_as_current=False)
+    prefixed.config_from_object({"CELERY_OFFBEAT_PROJECT": "difio"}, namespace="CELERY")
+
+    assert (bare.ledger, bare.project, bare.on_error, bare.pause) == (
+        "sqlite:////of/the/environment",
+        "default",
+        "refuse",
+        10.0,
+    )
+    assert (read_settings(app.conf).ledger, read_settings(app.conf).pause) == ("sqlite:////of/the/app", 3.0)
+    assert read_settings(prefixed.conf).project == "difio"
+
+
+def test_a_setting_that_makes_no_sense_is_told_and_replaced() -> None:
+    found = read_settings({"offbeat_on_error": "refsue", "offbeat_requeue_pause": "soon"})
+
+    assert (found.on_error, found.pause) == ("run", 10.0)
+    assert [sentence.partition(" is ")[0] for sentence in found.wrong] == ["offbeat_on_error", "offbeat_requeue_pause"]
+
+
+def test_no_address_is_shown_with_what_is_secret_in_it() -> None:
+    assert shown("redis://:hunter2@cache:6379/0?password=hunter2&prefix=x") == "redis://cache:6379/0"
+    assert shown("postgresql://u:p@ss@h/db") == "postgresql://h/db"
+    assert shown("hunter2") == "(not an address)"
+
+
+def test_a_connection_is_used_again_and_one_that_broke_is_replaced_at_once() -> None:
+    stores: list[Store] = []
+    link = Link(lambda: stores.append(Store()) or stores[-1], FakeClock())  # type: ignore[func-returns-value]
+
+    assert [link.ask(lambda store: store.admit("a", 1, 9)) for _ in range(3)] == [True] * 3
+    assert len(stores) == 1
+    stores[0].silent = True
+
+    assert link.ask(lambda store: store.admit("a", 1, 9))
+    assert [store.is_closed for store in stores] == [True, False]
+
+
+def test_a_host_that_is_gone_is_not_waited_for_by_every_task() -> None:
+    clock, tries = FakeClock(), []
+
+    def connect() -> Store:
+        tries.append(clock.monotonic())
+        clock.advance(2)
+        raise NoAnswer("timed out")
+
+    link = Link(connect, clock)
+    for _ in range(5):
+        with pytest.raises(NoAnswer, match="timed out"):
+            link.ask(lambda store: store.admit("a", 1, 9))
+    assert len(tries) == 1
+    clock.advance(10)
+    with pytest.raises(NoAnswer):
+        link.ask(lambda store: store.admit("a", 1, 9))
+
+    assert len(tries) == 2
+
+
+def test_whatever_stops_a_question_in_the_middle_closes_its_connection() -> None:
+    store = Store()
+    link = Link(lambda: store, FakeClock())
+
+    def stopped(_: object) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        link.ask(stopped)
+
+    assert store.is_closed
+
+
+def test_a_report_that_is_not_taken_comes_with_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, life = Store(silent=True), Life(FakeClock())
+    link = Link(lambda: store, FakeClock())
+    monkeypatch.setattr(life, "link", lambda project: link)
+    said = [Said(Row(1, 60, "schedule", ""), 1, state) for state in ("started", "succeeded")]
+
+    life.say(said[0], "")
+    store.silent = False
+    life.say(said[1], "")
+
+    assert store.heard == said
+
+
+def test_a_complaint_is_made_once_a_minute_with_a_count(caplog: pytest.LogCaptureFixture) -> None:
+    clock = FakeClock()
+    life = Life(clock)
+
+    for _ in range(5):
+        life.complain("W102", "it is down", "why")
+    clock.advance(61)
+    life.complain("W102", "it is down", "why")
+
+    assert [record.message.partition("why")[2] for record in caplog.records] == [
+        " [W102]",
+        " (4 times more since the last such line) [W102]",
+    ]
