@@ -14,6 +14,7 @@ from offbeat.ports.clock import Clock
 WINDOW = 200  # letters sent to RabbitMQ before their confirms are waited for
 HEAVY = 64 * 1024  # bytes; a heavier letter is confirmed alone, because the broker may close the channel over it
 CONFIRM = 5.0  # seconds without a single confirm, then the connection counts as broken
+LAST = 0.8  # seconds for the confirms of what was sent just before the time was over; without them nobody knows
 BLOCKED = 1.0  # seconds without a confirm once the broker has said that it takes nothing
 FRESH = 1.0  # seconds; a connection that was used so lately is not asked whether it is still there
 NOBODY = "offbeat-nobody-3f0e6a52-2d0c-4b53-9d5e-6f3f0c1f7b1e"  # a routing key without a queue
@@ -133,7 +134,7 @@ class ConfirmedLine:
             self._put(letter)
         while self._waiting:
             before = len(self._waiting)
-            patience = max(0.05, min(BLOCKED if self.blocked else CONFIRM, until - self._clock.monotonic()))
+            patience = min(BLOCKED if self.blocked else CONFIRM, max(LAST, until - self._clock.monotonic()))
             try:
                 self._connection.connection.drain_events(timeout=patience)
             except TimeoutError as exc:
