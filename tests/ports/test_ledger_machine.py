@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from math import floor
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 from tests.ports.ledger_world import NOON, command, entry, outcome, report, runner, schedule
 
-from offbeat.core.model import RANK, CatchUp, Entry, Key, Kind, State
+from offbeat.core.model import RANK, CatchUp, Entry, Key, Kind, LedgerSettings, Overlap, State
 from offbeat.core.plan import Portion, plan
 from offbeat.core.recurrence import compile_recurrence
 from offbeat.errors import OffbeatError
@@ -35,7 +36,7 @@ def entries(draw: st.DrawFn) -> tuple[Entry, ...]:
     for name in draw(st.sets(st.sampled_from(NAMES))):
         recurrence = draw(st.sampled_from(RECURRENCES))
         if draw(st.integers(0, 4)) == 0:
-            made.append(command(name, recurrence))
+            made.append(command(name, recurrence, overlap=draw(st.sampled_from(Overlap)), max_runtime=40))
             continue
         made.append(
             entry(
@@ -49,6 +50,8 @@ def entries(draw: st.DrawFn) -> tuple[Entry, ...]:
                 expires=draw(st.sampled_from([None, 100])),
                 starts_at=draw(st.sampled_from([None, NOON + 130])),
                 ends_at=draw(st.sampled_from([None, NOON + 400])),
+                overlap=draw(st.sampled_from(Overlap)),
+                max_runtime=draw(st.sampled_from([15, 100])),
             )
         )
     return tuple(sorted(made, key=lambda one: one.name))
@@ -98,7 +101,7 @@ class Both(RuleBasedStateMachine):
 
     @initialize(made=entries())
     def first(self, made: tuple[Entry, ...]) -> None:
-        self.ask(lambda ledger: ledger.look(RUNNERS[0]))
+        self.look(RUNNERS[0])
         self.activate(made)
 
     @rule(made=entries())
@@ -115,7 +118,7 @@ class Both(RuleBasedStateMachine):
 
     @rule(who=st.sampled_from(RUNNERS))
     def look(self, who: Runner) -> None:
-        self.ask(lambda ledger: ledger.look(who))
+        self.ask(lambda ledger: replace(ledger.look(who), born=""))
 
     @rule(limit=st.integers(1, 4))
     def take(self, limit: int) -> None:
@@ -189,6 +192,41 @@ class Both(RuleBasedStateMachine):
     def resume(self, name: str) -> None:
         self.ask(lambda ledger: ledger.resume(name))
 
+    @rule(name=st.sampled_from(NAMES), ahead=st.integers(-2, 3))
+    def skip(self, name: str, ahead: int) -> None:
+        due_at = floor(self.clock.now()) // 20 * 20 + 20 * ahead
+        self.ask(lambda ledger: ledger.skip(name, due_at, "ann", "why"))
+
+    @rule(name=st.sampled_from(NAMES), count=st.integers(0, 3), wait=st.sampled_from([0, 30]), again=st.booleans())
+    def backfill(self, name: str, count: int, wait: int, again: bool) -> None:
+        rows = [(NOON - 20 * number, floor(self.clock.now()) + wait) for number in range(count)]
+        self.ask(lambda ledger: ledger.backfill(name, "token", rows))
+        if again:
+            assert self.ask(lambda ledger: ledger.backfill(name, "token", rows)) in (0, "C301")
+
+    @rule(back=st.sampled_from([0, 30, 300]), again=st.booleans())
+    def rewind(self, back: int, again: bool) -> None:
+        to = floor(self.clock.now()) - back
+        self.ask(lambda ledger: ledger.rewind(to, "ann"))
+        if again:
+            assert self.ask(lambda ledger: ledger.rewind(to, "ann")) == 0
+        assert isinstance(self.memory, LedgerMemory)
+        rows = self.memory.rows  # what is gone comes back with attempt 1
+        self.cursors = {}
+        self.claims = [claim for claim in self.claims if claim.key in rows]
+        self.attempts = {key: attempt for key, attempt in self.attempts.items() if key in rows}
+        self.ranks = {which: rank for which, rank in self.ranks.items() if which[0] in rows}
+
+    @rule(ahead=st.integers(-1, 5), skip=st.booleans())
+    def restored(self, ahead: int, skip: bool) -> None:
+        assert isinstance(self.memory, LedgerMemory)
+        seq = self.memory.seq + ahead
+        self.ask(lambda ledger: ledger.restored(RUNNERS[1], seq, skip=skip))
+
+    @rule(limit=st.integers(1, 3), rows=st.sampled_from([None, 1, 5]))
+    def prune(self, limit: int, rows: int | None) -> None:
+        self.ask(lambda ledger: ledger.prune(limit, LedgerSettings(keep_seconds=1, keep_rows=rows)))
+
     @rule()
     def the_runner_dies(self) -> None:
         self.claims = []
@@ -201,8 +239,9 @@ class Both(RuleBasedStateMachine):
         self.ask(lambda ledger: ledger.history(limit=10_000))
         self.ask(lambda ledger: ledger.entries())
         self.ask(lambda ledger: ledger.peek(5))
-        self.ask(lambda ledger: ledger.status().next_due)
-        self.ask(lambda ledger: (ledger.status().pending, ledger.status().claimed, ledger.status().undelivered))
+        self.ask(lambda ledger: ledger.pauses())
+        self.ask(lambda ledger: ledger.revisions(9))
+        self.ask(lambda ledger: replace(ledger.status(), where="", schema=0))
 
     @invariant()
     def ranks_and_cursors_and_seq_never_fall(self) -> None:

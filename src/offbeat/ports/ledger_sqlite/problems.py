@@ -103,12 +103,13 @@ def told(where: str) -> Iterator[None]:
 
 def _of_sqlite(where: str, error: sqlite3.Error) -> Exception:
     number = getattr(error, "sqlite_errorcode", None)
+    said = (str(error).splitlines() or [""])[0]  # a broken schema is quoted over many lines
     if isinstance(error, (sqlite3.ProgrammingError, sqlite3.IntegrityError, sqlite3.InterfaceError)):
         return error  # a mistake in this program
     if number is None:  # of the module itself: text that is no UTF-8
         code, what, fix = CORRUPT
-        return refuse(where, code, f"{what}: {str(error).splitlines()[0]}", fix) if "UTF-8" in str(error) else error
+        return refuse(where, code, f"{what}: {said}", fix) if "UTF-8" in str(error) else error
     if number & 0xFF == sqlite3.SQLITE_ERROR and "no such" not in str(error):
         return error
     code, what, fix = FOREIGN if number & 0xFF == sqlite3.SQLITE_ERROR else _SQLITE.get(number & 0xFF, BROKEN)
-    return refuse(where, code, f"{what}: {error}", fix)
+    return refuse(where, code, f"{what}: {said}", fix)
