@@ -241,6 +241,12 @@ def test_a_backfill_of_a_span_in_which_it_is_not_due_says_so(ticked: Shop) -> No
     assert "nothing to do" in result.stdout
 
 
+def test_a_backfill_of_what_is_older_than_the_ledger_keeps_says_so(ticked: Shop) -> None:
+    result = ticked.call("backfill", "search", "--from", "100d", "--to", "95d", "--dry-run")
+
+    assert "the ledger keeps 90 d: what is older is forgotten soon after it is sent" in result.stderr
+
+
 def test_a_backfill_waits_until_all_of_it_is_sent(ticked: Shop) -> None:
     args = ("backfill", "report", "--from", span(ticked, 2)[0], "--to", span(ticked, 2)[1], "--per-minute", "6000", "--wait")
     ticked.call(*args[:-1])
