@@ -206,6 +206,7 @@ def running(command: list[str], log: Path, env: dict[str, str] | None = None) ->
 
 def keep(kind: str, home: Path) -> None:
     """Run the server until no test process holds the users' lock; the main function of a keeper."""
+    server: Callable[..., contextlib.AbstractContextManager[str]]
     server = {"redis": redis_server, "durable-redis": durable_redis_server, "rabbitmq": rabbitmq_server}[kind]
     with (
         server(home, free_port()) as address,
