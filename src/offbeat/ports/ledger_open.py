@@ -8,22 +8,27 @@ from offbeat.errors import ConfigError, Problem
 from offbeat.ports.clock import Clock
 from offbeat.ports.ledger import Ledger
 
-LATER = ("postgresql", "postgres", "redis", "rediss", "unix", "redis+sentinel", "valkey", "valkeys")
+LATER = ("postgresql", "postgres")
+REDIS = ("redis", "rediss", "unix", "redis+unix", "redis+sentinel", "valkey", "valkeys")
 
 
 def open_ledger(
     address: str, *, clock: Clock, project: str, owner: str, read_only: bool = False, adopt: bool = False
 ) -> Ledger:
-    """Open the ledger at `address`: sqlite:////absolute/path, sqlite:///relative/path or memory:.
+    """Open the ledger at `address`: sqlite:////absolute/path, sqlite:///relative/path, memory:, or redis:// and its kin.
 
-    owner: the tree and host that use it; a ledger of another one is refused unless `adopt`. read_only: nothing is made or
-    written; where there is no file yet, the answer is an empty ledger.
+    owner: the tree and host that use it; a SQLite ledger of another one is refused unless `adopt`. read_only: nothing is made
+    or written; where there is none yet, the answer is an empty ledger. clock: the horizon where the store has no clock.
     Raises: ConfigError for an address of no known form, LedgerError when the store cannot be used.
     """
     if address == "memory:":
         from offbeat.ports.ledger_memory import LedgerMemory
 
         return LedgerMemory(clock=clock, project=project, owner=owner)
+    if address.partition("://")[0].lower() in REDIS:
+        from offbeat.ports import ledger_redis
+
+        return ledger_redis.LedgerRedis(ledger_redis.Place(address=address, project=project, owner=owner, read_only=read_only))
     path = address.removeprefix("sqlite:///")
     if path == address or not path:
         raise _unsupported(address)

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from math import floor
 from typing import Any
 
-from offbeat.core.model import SHARD, CommandCall, DueTime, Entry, Instant, Schedule, TaskCall
+from offbeat.core.model import SHARD, CommandCall, DueTime, Entry, Instant, Overlap, Schedule, TaskCall
 from offbeat.core.transitions import boundary, compare, is_stale, just_passed, next_due, queue_of
 from offbeat.ports.ledger_redis import problems
 from offbeat.ports.ledger_redis.store import Page, Store, Version, page_of
@@ -93,6 +93,9 @@ class World:
                 "next_eno": str(max(self.names.values(), default=0)),
                 "next_gid": str(max(self.shards, default=0)),
                 "next_vno": str(self.next_vno),
+                "overlaps": str(
+                    sum(page.open.entry.policy.overlap is not Overlap.ALLOW for page in self.pages.values() if page.open)
+                ),
             },
         }
         return {

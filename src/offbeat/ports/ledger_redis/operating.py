@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from offbeat.ports.ledger_redis.compiling import TRIES, binding_of, plan_json
-
 from offbeat.core.model import CommandCall, DueTime, Instant, TaskCall
 from offbeat.core.transitions import by_whom
 from offbeat.ports.ledger_redis import problems
 from offbeat.ports.ledger_redis.claims import Claims
+from offbeat.ports.ledger_redis.compiling import TRIES, binding_of, plan_json
 from offbeat.ports.ledger_redis.store import MOST_ROWS, KeptPause, pause_text
 from offbeat.ports.ledger_redis.values import encoded, tag
 from offbeat.ports.ledger_values import Paused, Runner, Slot, unknown_entry

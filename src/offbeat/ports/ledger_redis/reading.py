@@ -54,8 +54,8 @@ class ReadingRedis(PlanningRedis, DispatchingRedis):
         kept = self._kept(str(reply.revision)) if reply.revision else None
         return LedgerStatus(
             where=self.where,
-            project=project,
-            owner=owner,
+            project=project or self.place.project,
+            owner=owner or self.place.owner,
             schema=int(form or 0),
             revision=reply.revision,
             digest=digest,

@@ -10,7 +10,7 @@ from offbeat.ports.ledger_redis.client import Client
 OLDEST_REDIS = (6, 2)
 
 
-def check(client: Client, address: Address) -> tuple[Problem, ...]:
+def check(client: Client, address: Address, *, read_only: bool = False) -> tuple[Problem, ...]:
     """Return warnings for what the server does not let us look at. Raises: LedgerError for what would lose the ledger."""
     try:
         said = _facts(client.say("INFO"))
@@ -18,13 +18,7 @@ def check(client: Client, address: Address) -> tuple[Problem, ...]:
         if error.problems[0].code != problems.FORBIDDEN[0]:
             raise
         return (_unchecked(address, "INFO"),)
-    version = tuple(int(part) for part in said.get("redis_version", "0").split(".")[:2] if part.isdigit())
-    if version < OLDEST_REDIS and "valkey_version" not in said:
-        raise problems.refuse(address.where, problems.TOO_OLD, said.get("redis_version", ""))
-    if said.get("cluster_enabled") == "1" or said.get("redis_mode") == "cluster":
-        raise problems.refuse(address.where, problems.CLUSTER)
-    if said.get("role") == "slave":
-        raise problems.refuse(address.where, problems.READ_ONLY)
+    _check_kind(said, address, read_only=read_only)
     if said.get("aof_enabled") == "0" and address.durability != "none":
         raise problems.refuse(address.where, problems.NOT_DURABLE)
     policy = said.get("maxmemory_policy")
@@ -33,6 +27,16 @@ def check(client: Client, address: Address) -> tuple[Problem, ...]:
     if policy != "noeviction":
         raise problems.refuse(address.where, problems.EVICTS, f"maxmemory-policy {policy}")
     return ()
+
+
+def _check_kind(said: dict[str, str], address: Address, *, read_only: bool) -> None:
+    version = tuple(int(part) for part in said.get("redis_version", "0").split(".")[:2] if part.isdigit())
+    if version < OLDEST_REDIS and "valkey_version" not in said:
+        raise problems.refuse(address.where, problems.TOO_OLD, said.get("redis_version", ""))
+    if said.get("cluster_enabled") == "1":
+        raise problems.refuse(address.where, problems.CLUSTER)
+    if said.get("role") == "slave" and not read_only:
+        raise problems.refuse(address.where, problems.READ_ONLY)
 
 
 def run_id(client: Client) -> str:

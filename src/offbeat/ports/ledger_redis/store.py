@@ -19,6 +19,7 @@ from offbeat.ports.ledger_redis.address import Address, parse
 from offbeat.ports.ledger_redis.client import Client, RedisClient
 from offbeat.ports.ledger_redis.values import decoded, encoded, instant, micros, text_map
 
+READS = frozenset({"open", "look_only", "take", "book", "status", "rows", "named", "between"})  # scripts that write nothing
 MOST_ROWS = 500  # of one script: the server does nothing else meanwhile
 
 
@@ -122,11 +123,10 @@ class Store:
         self.client: Client = client or RedisClient(self.address)
         self.warnings: tuple[Problem, ...] = ()
         self.book = Book()
-        self.empty = False
         self._open()
 
     def _open(self) -> None:
-        self.warnings = safety.check(self.client, self.address)
+        self.warnings = safety.check(self.client, self.address, read_only=self.place.read_only)
         from uuid import uuid4
 
         place = self.place
@@ -141,6 +141,7 @@ class Store:
 
     def ask(self, name: str, *args: str | bytes | int, keys: Sequence[str] = ()) -> Reply:
         """Run a script and return its reply. Raises: LedgerError."""
+        assert name in READS or not self.place.read_only or (name, args[0]) == ("claim", 0), f"{name} of a read-only ledger"
         horizon = "" if self.horizon is None else str(micros(self.horizon.now()))
         words = [one.encode("utf-8", "surrogateescape") if isinstance(one, str) else one for one in args]
         (now, pver, revision), *body = self.client.run(

@@ -92,12 +92,16 @@ local function leave(row)
   end
 end
 
+local hours_known, new_rows = {}, 0
 -- Write a row and all indexes that follow from its state. at: of next try, lease end, or of what it waits for.
 local function save(row, at)
   local v, state = row.v, row.v[STATE]
   if row.was == 0 then
-    call('ZADD', K .. 'hours', row.hour, row.hour)
-    call('HINCRBY', META, 'rows', 1)
+    if not hours_known[row.hour] then
+      call('ZADD', K .. 'hours', row.hour, row.hour)
+      hours_known[row.hour] = true
+    end
+    new_rows = new_rows + 1
   else
     leave(row)
   end
@@ -169,7 +173,9 @@ local function slot_of(eno)
 end
 
 -- For how many microseconds the row takes its entry's slot, 0 when it takes none.
+local overlaps = tonumber(call('HGET', META, 'overlaps') or '0')  -- entries whose policy is not "allow"
 local function slot_time(row)
+  if overlaps == 0 then return 0 end
   local d = definition(row.eno)
   if not d or d.overlap == 'allow' or string.match(row.id, '^%d+:%-?%d+:m:') then return 0 end
   return (d.runs or 0) * SECOND
@@ -197,6 +203,7 @@ end
 
 -- Free the entry's slot if this row has it; what waits is to be claimed now.
 local function free_slot(row)
+  if overlaps == 0 and call('EXISTS', K .. 'slots') == 0 then return end
   local _, holder = slot_of(row.eno)
   if holder ~= row.id then return end
   call('HDEL', K .. 'slots', row.eno)
@@ -245,10 +252,11 @@ local function hold(row, runner)
   return true
 end
 
-local function told(row)
+local function told(row, lease)
   local v, own = row.v, ''
   if v[OWN_CALL] then own = binding(row).text end
-  return {row.id, v[OFFSET], v[LANE], v[CAUSE], v[ATTEMPT], tonumber(call('ZSCORE', K .. 'leases', row.id) or '0'),
+  lease = lease or tonumber(call('ZSCORE', K .. 'leases', row.id) or '0')
+  return {row.id, v[OFFSET], v[LANE], v[CAUSE], v[ATTEMPT], lease,
     v[EXPIRES_AT] or -1, v[NOTE] or '', v[WAITED] and 1 or 0, own}
 end
 
@@ -285,5 +293,6 @@ end
 
 -- What is at the head of each reply: now, the program's version, the active revision.
 local function head(...)
+  if new_rows ~= 0 then call('HINCRBY', META, 'rows', new_rows) end
   return {{now, tonumber(call('HGET', META, 'pver') or '0'), rev}, ...}
 end

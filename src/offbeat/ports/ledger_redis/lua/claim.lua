@@ -83,7 +83,7 @@ for lane = 1, 3 do
       if row.v[STATE] > CLAIMED then
         others = others + 1
       elseif hold(row, runner) then
-        found[#found + 1] = told(row)
+        found[#found + 1] = told(row, now + LEASE)
       else
         others = others + 1
       end

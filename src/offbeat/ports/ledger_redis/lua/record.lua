@@ -25,7 +25,7 @@ local function write(planned)
     row.v[STATE] = SKIPPED
     save(row)
   elseif send_at(row) <= now and lane == 0 then
-    if hold(row, runner) then held[#held + 1] = told(row) end
+    if hold(row, runner) then held[#held + 1] = told(row, now + LEASE) end
   else
     save(row, send_at(row))
   end

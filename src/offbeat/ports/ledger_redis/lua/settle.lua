@@ -76,6 +76,7 @@ local function in_database(database, ...)
   return answer
 end
 
+local lists = {}
 -- Push, then mark. Whatever may fail is asked first, so that a row is marked if and only if its message is in the queue.
 local function push(row, outcome)
   local v = row and row.v
@@ -83,11 +84,14 @@ local function push(row, outcome)
   if v[STATE] >= DISPATCHED and v[STATE] ~= SKIPPED then return '' end
   if v[STATE] ~= CLAIMED or tonumber(call('ZSCORE', K .. 'leases', row.id) or '0') <= now then return 'FENCED' end
   local database, name = outcome[9], outcome[10]
-  local kind = in_database(database, 'TYPE', name)
-  if kind.err then return said(kind) end
-  if kind.ok ~= 'list' and kind.ok ~= 'none' then return 'the queue\'s key is of the type ' .. kind.ok end
+  if not lists[database .. ':' .. name] then
+    local kind = in_database(database, 'TYPE', name)
+    if kind.err then return said(kind) end
+    if kind.ok ~= 'list' and kind.ok ~= 'none' then return 'the queue\'s key is of the type ' .. kind.ok end
+  end
   local pushed = in_database(database, 'LPUSH', name, ARGV[3 + outcome[11]])
   if type(pushed) ~= 'number' then return said(pushed) end
+  lists[database .. ':' .. name] = true
   settle(row, outcome)
   return ''
 end
