@@ -29,6 +29,11 @@ class Event(StrEnum):
     LEDGER_BACK = "ledger_back"  # the ledger answers again: where, seconds
     BUG = "bug"  # a mistake of offbeat's own; the runner goes on: error, and a traceback
     CLOCK_DOUBTED = "clock_doubted"  # the clock stepped far forward; nothing is decided until a second look: believe_at
+    CLOCK_DIFFERS = "clock_differs"  # our clock differs from the ledger's, so nothing is recorded here: skew
+    RESTORED = "restored"  # the ledger went back to an older state: seen, found, after_restore
+    FENCED = "fenced"  # what became of claims came too late, others have them: count
+    COMPILED = "compiled"  # a tree was compiled into a ledger that hosts share: revision
+    OVERTIME = "overtime"  # a pass or a tick was ended at its time limit: seconds
     STARTED = "started"  # a runner is up: runner, tree, ledger
     STOPPING = "stopping"  # a runner was told to stop, and its batch is done: runner
     STOPPED = "stopped"  # a runner is gone: runner

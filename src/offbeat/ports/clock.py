@@ -47,8 +47,10 @@ class SystemClock:
         if self._pipe is None:
             self._pipe = os.pipe()
             os.set_blocking(self._pipe[1], False)
-        # In slices: a wall clock that is set must not make the sleep longer than it was asked for.
-        while not self._woken and (left := instant - time.time()) > 0:
+        # In slices, and by the monotonic clock too: a wall clock that is set must not make the sleep longer than it was asked
+        # for, nor hide that the instant has come.
+        end = time.monotonic() + instant - time.time()
+        while not self._woken and (left := min(instant - time.time(), end - time.monotonic())) > 0:
             if select.select(self._pipe[:1], (), (), min(left, 1.0))[0]:
                 os.read(self._pipe[0], 512)
                 break

@@ -58,7 +58,7 @@ def measure(site: Site, name: str, after: DueTime, until: DueTime, *, per_minute
     """
     entry, end = _entry(site, name), min(until, int(site.ledger.status().now))
     if after >= until:
-        raise ConfigError(_problem("the span is empty: it begins where it ends, or later", "say an earlier --from, or a later --to"))
+        raise ConfigError(_problem("the span is empty: it begins where it ends, or later", "an earlier --from or a later --to"))
     count, first, last = 0, None, None
     for due_at in _due_times(entry, after, end):
         count, first, last = count + 1, due_at if first is None else first, due_at

@@ -14,6 +14,7 @@ FIRST, LONGEST = 1.0, 60.0  # seconds
 class _Closed:
     failures: int
     until: float  # monotonic
+    error: str
 
 
 @dataclass(slots=True)
@@ -28,6 +29,14 @@ class Backoff:
         """Return the queues that must not be tried yet."""
         return frozenset(queue for queue, closed in self._queues.items() if closed.until > now)
 
+    def suspects(self, now: float) -> frozenset[str]:
+        """Return the queues that were closed and may be tried again, each with one message."""
+        return frozenset(queue for queue, closed in self._queues.items() if closed.until <= now)
+
+    def error_of(self, queue: str) -> str:
+        """Return the broker's words on a queue that did not take its message, "" when it did."""
+        return self._queues[queue].error if queue in self._queues else ""
+
     def is_down(self) -> bool:
         """Return whether the broker did not answer the last time."""
         return self._down is not None
@@ -39,7 +48,7 @@ class Backoff:
     def went_down(self, error: str, now: float) -> bool:
         """Note that the broker is out of reach; return whether that is news."""
         news, failures = self._down is None, self._down.failures + 1 if self._down else 1
-        self._down, self.error = _Closed(failures, now + delay(failures)), error
+        self._down, self.error = _Closed(failures, now + delay(failures), error), error
         return news
 
     def came_back(self) -> bool:
@@ -47,10 +56,14 @@ class Backoff:
         news, self._down, self.error = self._down is not None, None, ""
         return news
 
-    def close_queue(self, queue: str, now: float) -> None:
-        """Note that a queue did not take its message."""
-        failures = self._queues[queue].failures + 1 if queue in self._queues else 1
-        self._queues[queue] = _Closed(failures, now + delay(failures))
+    def close_queue(self, queue: str, error: str, now: float) -> bool:
+        """Note that a queue did not take its message; return whether that is news: many messages of one try are one failure."""
+        closed = self._queues.get(queue)
+        if closed is not None and closed.until > now and closed.error == error:
+            return False
+        failures = closed.failures + 1 if closed and closed.error == error else 1
+        self._queues[queue] = _Closed(failures, now + delay(failures), error)
+        return True
 
     def open_queue(self, queue: str) -> None:
         """Note that a queue took its message."""

@@ -16,12 +16,15 @@ from offbeat.errors import LedgerError, OffbeatError
 from offbeat.ports import files
 from offbeat.runners.backoff import delay
 from offbeat.runners.dispatch import Dispatcher
-from offbeat.runners.tick import FAILURES, PRUNE, ahead_problem, report_sync, work
+from offbeat.runners.retention import Retention
+from offbeat.runners.tick import FAILURES, ahead_problem, interrupted, report_sync, work
+from offbeat.runners.watch import skew_problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from offbeat.errors import Problem
+    from offbeat.ports.ledger_values import Outlook
     from offbeat.runners.site import Site
 
 POLL = 0.5  # seconds between two looks at the tree's stamp: with the time it must hold still, a change counts within 2 s
@@ -29,6 +32,8 @@ LOOK = 1.0  # seconds between two questions whether others have put rows into th
 AGAIN = 60.0  # seconds between two looks whether a package that an entry waits for is installed
 BEAT = 10.0  # seconds between two signs of life of an idle runner
 PASS = 30.0  # seconds that one pass may take before the tree and the signals are looked at again
+HANGS = 15.0  # seconds more after which a pass is interrupted
+JUMP = 1.0  # seconds by which the wall clock went otherwise than time: it was set, or the machine slept
 log = logging.getLogger("offbeat")
 
 
@@ -47,29 +52,36 @@ class Daemon:
     stop: Stop
     tell: Callable[[tuple[Problem, ...]], None]  # prints problems, once a change
     dispatcher: Dispatcher = field(init=False)
+    retention: Retention = field(init=False)
     _stamp: str = field(default="", init=False)
-    _wake_at: float = field(default=0.0, init=False)
-    _look_at: float = field(default=0.0, init=False)
-    _beat_at: float = field(default=0.0, init=False)
+    _wake_at: float = field(default=0.0, init=False)  # by our wall clock
+    _look_at: float = field(default=-inf, init=False)  # monotonic, as the next two: a clock that is set stops nothing
+    _beat_at: float = field(default=-inf, init=False)
+    _ask_again_at: float = field(default=-inf, init=False)
+    _offset: float | None = field(default=None, init=False)  # of the wall clock from the monotonic one, when it was last seen
     _failed_at: float | None = field(default=None, init=False)
-    _ask_again_at: float = field(default=0.0, init=False)
     _was_ahead: bool = field(default=False, init=False)
+    _was_skewed: bool = field(default=False, init=False)
     _failures: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
         self.dispatcher = Dispatcher(site=self.site, runner=self.site.runner("run"))
+        self.retention = Retention(site=self.site)
 
     def run(self) -> None:
         """Step until told to stop. Raises OffbeatError only when there is no schedule to start with."""
         gc.enable()
         site = self.site
-        report_sync(synced := site.sync(self.dispatcher.runner))
-        self.tell(synced.problems)
+        with interrupted(site, PASS + HANGS):
+            report_sync(synced := site.sync(self.dispatcher.runner))
+        self.tell(synced.problems + synced.notices)
         self._stamp = synced.stamp if synced.settled else ""
-        _event(logging.INFO, Event.STARTED, runner=self.dispatcher.runner.id, tree=str(site.tree), ledger=site.ledger_address)
+        tree = "" if site.from_ledger else str(site.tree)
+        _event(logging.INFO, Event.STARTED, runner=self.dispatcher.runner.id, tree=tree, ledger=site.ledger_address)
         while not self.stop.is_set:
             site.clock.sleep_until(self._step_safely())
         _event(logging.INFO, Event.STOPPING, runner=self.dispatcher.runner.id)
+        site.watch.keep()
         _event(logging.INFO, Event.STOPPED, runner=self.dispatcher.runner.id, **self._counts())
         site.close()
 
@@ -85,13 +97,15 @@ class Daemon:
 
     def step(self) -> float:
         """Compile a changed tree, do what is due, and return the instant to wake at. Never raises OffbeatError."""
-        now = self.site.clock.now()
+        now, mono = self.site.clock.now(), self.site.clock.monotonic()
         try:
+            jumped = self._has_jumped(now - mono)
             changed = self._sync_if_changed()
-            if changed or now >= min(self._wake_at, self._beat_at) or (now >= self._look_at and self.site.ledger.changed()):
+            asked = mono >= self._look_at and self.site.ledger.changed()
+            if jumped or changed or asked or now >= self._wake_at or mono >= self._beat_at:
                 self._pass()
-            if now >= self._look_at:
-                self._look_at = now + LOOK
+            if mono >= self._look_at:
+                self._look_at = mono + LOOK
             if self._failures:
                 self._failures = 0
                 _event(logging.WARNING, Event.LEDGER_BACK)
@@ -102,7 +116,13 @@ class Daemon:
                 _event(logging.ERROR, Event.LEDGER_ERROR, error=error.problems[0].what if error.problems else str(error))
             self._forget()
             return now + delay(self._failures)
-        return min(max(self._wake_at, now), self._look_at, self.site.clock.now() + POLL)
+        later = self.site.clock.now() + min(self._look_at - self.site.clock.monotonic(), POLL)
+        return min(max(self._wake_at, now), later)
+
+    def _has_jumped(self, offset: float) -> bool:
+        """Return whether the wall clock was set, or the machine slept, since this was asked last."""
+        before, self._offset = self._offset, offset
+        return before is not None and abs(offset - before) > JUMP
 
     def _forget(self) -> None:
         """Start afresh with the ledger: the one that is opened next may be another, a backup that was put back, say."""
@@ -110,21 +130,49 @@ class Daemon:
         self._stamp, self._failed_at = "", None
 
     def _pass(self) -> None:
+        with interrupted(self.site, PASS + HANGS):
+            outlook = self._work()
+        clock = self.site.clock
+        wake_at = outlook.wake_at if outlook.believed else outlook.believe_at
+        self._wake_at = wake_at + self.site.watch.ahead  # the ledger's clock is not ours
+        if outlook.due:  # still due: what is left waits for the broker, or for somebody else
+            self._wake_at = clock.now() + POLL
+        self._look_at = clock.monotonic() + LOOK
+
+    def _work(self) -> Outlook:
+        """Look, do what is due, and look again; return what is to come."""
         site, dispatcher = self.site, self.dispatcher
-        outlook = site.ledger.look(dispatcher.runner)
+        dispatcher.runner = site.watch.introduce(dispatcher.runner)
+        outlook = site.look(dispatcher.runner, patient=False)
+        self._tell(outlook)
+        if not outlook.due or not outlook.believed:
+            self._keep()
+            return outlook
+        deadline = site.clock.monotonic() + PASS
+        work(dispatcher, deadline)
+        self.retention.prune(deadline)
+        outlook = site.look(dispatcher.runner, patient=False)
+        self._keep()
+        return outlook
+
+    def _keep(self) -> None:
+        """Note now and then what was seen: each time would be a file written a second."""
+        mono = self.site.clock.monotonic()
+        if mono >= self._beat_at:
+            self.site.watch.keep()
+            self._beat_at = mono + BEAT
+
+    def _tell(self, outlook: Outlook) -> None:
+        """Tell once what the look found out."""
+        site = self.site
         self._tell_failures(outlook.failed_at)
         if outlook.ahead and not self._was_ahead:
             self.tell((ahead_problem(site.ledger_address, outlook.now, outlook.ahead),))
-        self._was_ahead = bool(outlook.ahead)
-        if outlook.due and outlook.believed:
-            work(dispatcher, site.clock.monotonic() + PASS)
-            site.ledger.prune(PRUNE)
-            outlook = site.ledger.look(dispatcher.runner)
-        now = site.clock.now()
-        self._wake_at = outlook.wake_at if outlook.believed else outlook.believe_at
-        if outlook.due:  # still due: what is left waits for the broker, or for somebody else
-            self._wake_at = now + POLL
-        self._look_at, self._beat_at = now + LOOK, now + BEAT
+        if site.watch.is_skewed and not self._was_skewed:
+            self.tell((skew_problem(site.watch.skew),))
+        if restored := site.watch.take_restored():
+            self.tell(restored)
+        self._was_ahead, self._was_skewed = bool(outlook.ahead), site.watch.is_skewed
 
     def _tell_failures(self, failed_at: float) -> None:
         if self._failed_at is None:  # what failed before we came is told by `history`
@@ -137,13 +185,16 @@ class Daemon:
         self._failed_at = failed_at
 
     def _sync_if_changed(self) -> bool:
+        if self.site.from_ledger:
+            return False
+        clock = self.site.clock
         try:
             stamp = files.stamp(self.site.tree).text
-            if stamp == self._stamp and self.site.clock.now() < self._ask_again_at:
+            if stamp == self._stamp and clock.monotonic() < self._ask_again_at:
                 return False
             changed = self._sync()
             waits = self.site.notes.get("waiting")  # a package may be installed by then
-            self._ask_again_at = self.site.clock.now() + AGAIN if waits else inf
+            self._ask_again_at = clock.monotonic() + AGAIN if waits else inf
             return changed
         except LedgerError:
             raise
@@ -154,13 +205,14 @@ class Daemon:
             return False
 
     def _sync(self) -> bool:
-        synced = self.site.sync(self.dispatcher.runner, patience=0.0)
+        with interrupted(self.site, PASS + HANGS):
+            synced = self.site.sync(self.dispatcher.runner, patience=0.0)
         if not synced.settled:
             return False
         self._stamp = synced.stamp
         report_sync(synced)
         if synced.changed:
-            self.tell(synced.problems)
+            self.tell(synced.problems + synced.notices)
         return synced.changed
 
     def _counts(self) -> dict[str, int]:

@@ -104,18 +104,19 @@ def difference(site: Site, number: int | None = None) -> Difference:
 
     status = site.ledger.status()
     active = site.ledger.schedule()
+    old: Schedule | None
     if number is None:
         site.require_tree("compare")
         new, problems = site.read()
         if new is None:
             raise ScheduleError(*(problem for problem in problems if problem.severity is Severity.ERROR))
-        old, between = active, (status.revision, None)
+        old = active
     else:
-        old, problems, between = _revision(site, number), (), (number, status.revision)
+        old, problems = _revision(site, number), ()
         new = active or old
     return Difference(
-        old=between[0],
-        new=between[1],
+        old=status.revision if number is None else number,
+        new=None if number is None else status.revision,
         changes=tuple(compare_schedules(old, new, int(status.now))),
         settings=changed_settings(old, new),
         problems=problems,

@@ -8,24 +8,29 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from math import inf
 from typing import TYPE_CHECKING
 
 from offbeat.core.events import Event
 from offbeat.core.model import CommandCall, Lane, Reason, State, TaskCall
 from offbeat.core.recheck import decide_at_claim
-from offbeat.errors import ConfigError, Problem
+from offbeat.errors import ConfigError, LedgerError, Problem
 from offbeat.ports.command import Step, by_slot
 from offbeat.ports.ledger import Ledger
 from offbeat.ports.ledger_values import LEASE, Claim, Outcome, Runner
 from offbeat.runners.backoff import Backoff, delay
+from offbeat.runners.fused import enqueue, one_server
+from offbeat.runners.letter import letter
 
 if TYPE_CHECKING:
     from offbeat.core.message import Message
-    from offbeat.ports.broker import Delivery
+    from offbeat.ports.broker import Broker, Delivery
     from offbeat.runners.site import Site
 
 MARGIN = 2.0  # seconds before the end of its lease at which a runner stops publishing (ledger rule 8)
 BATCH = 500
+COMMANDS = ""  # the queue of commands, for `claim`
+NO_TREE = "commands need the files of the tree, and the runner that was asked has none"
 log = logging.getLogger("offbeat")
 
 
@@ -38,37 +43,73 @@ class Tally:
     retried: int = 0
     undelivered: int = 0
     started: int = 0  # commands handed to a supervisor
+    fenced: int = 0  # outcomes that came too late: others had taken over
     error: str = ""  # the newest words of the broker, or why no supervisor could be started
     problems: tuple[Problem, ...] = ()  # what stopped all of it, where that is known in full
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """A batch in hand. now: the store's clock when it was handed out. since, until: monotonic; nothing is sent after until."""
+
+    now: float
+    since: float
+    until: float
+
+
 @dataclass(slots=True, kw_only=True)
 class Dispatcher:
-    """Sends what was claimed. One for each runner process: it remembers what the broker said and how fast it was."""
+    """Sends what was claimed. One for each runner process: it remembers what the broker said and how fast it was.
+
+    deadline: monotonic; what is in hand by then is handed back.
+    """
 
     site: Site
     runner: Runner
     backoff: Backoff = field(default_factory=Backoff)
     tally: Tally = field(default_factory=Tally)
     batch: int = BATCH
+    deadline: float = inf
 
     @property
     def ledger(self) -> Ledger:
         return self.site.ledger
 
+    def closed_queues(self, mono: float) -> frozenset[str]:
+        """Return the queues that this runner leaves alone now; commands are one of them where there is no tree."""
+        closed = self.backoff.closed_queues(mono)
+        return closed | {COMMANDS} if self.site.from_ledger else closed
+
     def dispatch(self, claims: Sequence[Claim], since: float) -> None:
         """Decide again, send, and settle. since: monotonic time before the claims were asked for."""
         if not claims:
             return
-        now = claims[0].lease_until - LEASE
-        skips = [(claim, reason) for claim in claims if (reason := _reason(claim, now))]
+        turn = Turn(now=claims[0].lease_until - LEASE, since=since, until=min(since + LEASE - MARGIN, self.deadline))
+        skips = [(claim, reason) for claim in claims if (reason := _reason(claim, turn.now))]
         skipped = {claim.key for claim, _ in skips}
         left = [claim for claim in claims if claim.key not in skipped]
-        self._settle_skips(skips)
-        self._publish([claim for claim in left if isinstance(claim.call, TaskCall)], now, since)
-        self._start([claim for claim in left if isinstance(claim.call, CommandCall)], now, since)
+        self._settle_skips(skips, turn)
+        self._publish([claim for claim in left if isinstance(claim.call, TaskCall)], turn)
+        self._start([claim for claim in left if isinstance(claim.call, CommandCall)], turn)
 
-    def _settle_skips(self, skips: Sequence[tuple[Claim, Reason]]) -> None:
+    def _settle(self, outcomes: Sequence[Outcome], turn: Turn) -> None:
+        """Settle; once more when the reply was lost, as long as the lease lasts. Count what others had taken over."""
+        if not outcomes:
+            return
+        try:
+            accepted = self.ledger.settle(self.runner, outcomes)
+        except LedgerError:
+            if self.site.clock.monotonic() >= turn.since + LEASE:
+                raise
+            accepted = self.ledger.settle(self.runner, outcomes)
+        self._fenced(len(outcomes) - len(accepted))
+
+    def _fenced(self, count: int) -> None:
+        if count:
+            self.tally.fenced += count
+            log.warning("fenced", extra={"event": Event.FENCED, "fields": {"count": count}})
+
+    def _settle_skips(self, skips: Sequence[tuple[Claim, Reason]], turn: Turn) -> None:
         outcomes = []
         for claim, reason in skips:
             undelivered = reason is Reason.TOO_LATE and bool(claim.last_error)
@@ -78,77 +119,101 @@ class Dispatcher:
             self.tally.skipped += not undelivered
             level, event = (logging.WARNING, Event.UNDELIVERED) if undelivered else (logging.INFO, Event.SKIPPED)
             _say(level, event, claim, reason=str(reason), error=claim.last_error)
-        if outcomes:
-            self.ledger.settle(self.runner, outcomes)
+        self._settle(outcomes, turn)
 
-    def _start(self, claims: Sequence[Claim], now: float, since: float) -> None:
+    def _start(self, claims: Sequence[Claim], turn: Turn) -> None:
+        if not claims:
+            return
+        if self.site.from_ledger:
+            self._settle([_leave(claim, turn.now) for claim in claims], turn)
+            return
         steps = [
             Step(key=c.key, attempt=c.attempt, name=c.name, call=c.call) for c in claims if isinstance(c.call, CommandCall)
         ]
-        if not steps:
-            return
         commands, by_key = self.site.commands(), {claim.key: claim for claim in claims}
         for order in by_slot(steps):
             together = [by_key[step.key] for step in order.steps]
-            if self.site.clock.monotonic() >= since + LEASE - MARGIN:
-                self.ledger.settle(self.runner, [_back(claim, now) for claim in together])
+            if self.site.clock.monotonic() >= turn.until:
+                self._settle([_back(claim, turn.now) for claim in together], turn)
                 continue
             error = commands.start(order)
             if error:
                 self.tally.error = error
-                self._wait(together, error, now)
+                self._wait(together, error, turn)
                 continue
             self.tally.started += len(together)
             for claim in together:
                 _say(logging.INFO, Event.COMMAND_STARTED, claim, directory=order.slot)
 
-    def _publish(self, claims: Sequence[Claim], now: float, since: float) -> None:
+    def _publish(self, claims: Sequence[Claim], turn: Turn) -> None:
+        """Send tasks; of a queue that failed lately one goes first, and the others follow only if it was taken."""
+        mono = self.site.clock.monotonic()
+        closed, suspects = self.backoff.closed_queues(mono), self.backoff.suspects(mono)
+        if not closed and not suspects:
+            self._send(claims, turn)
+            return
+        first, held, probed = [], [], set()
+        for claim in claims:
+            queue = _queue(claim)
+            if queue in closed or queue in probed:
+                held.append(claim)
+            else:
+                first.append(claim)
+                probed |= {queue} & suspects
+        self._send(first, turn)
+        still = {queue for claim in held if self.backoff.error_of(queue := _queue(claim))}
+        for queue in still:
+            self._wait([claim for claim in held if _queue(claim) == queue], self.backoff.error_of(queue), turn)
+        self._send([claim for claim in held if _queue(claim) not in still], turn)
+
+    def _send(self, claims: Sequence[Claim], turn: Turn) -> None:
         if not claims:
             return
-        clock = self.site.clock
-        began = clock.monotonic()
+        began = self.site.clock.monotonic()
+        if began >= turn.until:
+            self._settle([_back(claim, turn.now) for claim in claims], turn)
+            return
         if self.backoff.is_down() and not self.backoff.may_probe(began):
-            self._wait(claims, self.backoff.error, now)
+            self._wait(claims, self.backoff.error, turn)
             return
         try:
             broker = self.site.broker()
         except ConfigError as error:  # no address: rows wait, as for a broker that is down
             self._went_down(error.problems[0].what if error.problems else str(error), error.problems)
-            self._wait(claims, self.backoff.error, now)
+            self._wait(claims, self.backoff.error, turn)
             return
-        messages = [self._message(claim) for claim in claims]
-        deliveries = broker.publish(messages, since + LEASE - MARGIN - began)
-        took = clock.monotonic() - began
-        now += clock.monotonic() - since
-        outcomes = [
-            self._outcome(claim, message, delivery, now)
-            for claim, message, delivery in zip(claims, messages, deliveries, strict=True)
-        ]
-        self.ledger.settle(self.runner, outcomes)
+        deliveries = self._deliver(claims, broker, turn)
+        took = self.site.clock.monotonic() - began
         if lost := next((delivery for delivery in deliveries if delivery.down), None):
             self._went_down(lost.error, ())
         if took > 0 and all(delivery.taken for delivery in deliveries):
             self.batch = max(1, min(BATCH, int(len(claims) / took * LEASE / 4)))
 
-    def _message(self, claim: Claim) -> Message:
-        from offbeat.core.identity import occurrence_id
-        from offbeat.core.message import build
-
-        assert isinstance(claim.call, TaskCall)
-        key = claim.key
-        return build(
-            call=claim.call,
-            entry=claim.name,
-            occurrence=occurrence_id(self.site.project, claim.name, key.due_at, key.kind, key.kind_id),
-            due_at=key.due_at,
-            cause=claim.cause,
-            attempt=claim.attempt,
-            origin=f"offbeat@{self.runner.host}",
-            expires_at=claim.expires_at,
-        )
+    def _deliver(self, claims: Sequence[Claim], broker: Broker, turn: Turn) -> Sequence[Delivery]:
+        """Give the claims to the broker and settle them, in one step where ledger and queues are on one server."""
+        enqueuing, clock = one_server(self.ledger, broker), self.site.clock
+        project, host = self.site.project, self.runner.host
+        messages = [letter(claim, project=project, host=host, atomic=enqueuing is not None) for claim in claims]
+        if enqueuing is None:
+            deliveries: Sequence[Delivery] = broker.publish(messages, turn.until - clock.monotonic())
+            settled: set[int] = set()
+        else:
+            sent = enqueue(
+                claims, messages, broker=broker, enqueuing=enqueuing, runner=self.runner, clock=clock, until=turn.until
+            )
+            deliveries, settled = sent.deliveries, sent.settled
+            self._fenced(sent.fenced)
+        now = turn.now + clock.monotonic() - turn.since
+        outcomes = [
+            outcome
+            for n, (claim, message, delivery) in enumerate(zip(claims, messages, deliveries, strict=True))
+            if (outcome := self._outcome(claim, message, delivery, now)) and n not in settled
+        ]
+        self._settle(outcomes, turn)
+        return deliveries
 
     def _outcome(self, claim: Claim, message: Message, delivery: Delivery, now: float) -> Outcome:
-        queue = claim.call.queue if isinstance(claim.call, TaskCall) else ""
+        queue = _queue(claim)
         if delivery.taken:
             self.tally.dispatched += 1
             self.backoff.open_queue(queue)
@@ -166,7 +231,7 @@ class Dispatcher:
                 key=claim.key, attempt=claim.attempt, state=State.UNDELIVERED, reason=Reason.REFUSED, error=delivery.error
             )
         if delivery.unroutable:
-            self.backoff.close_queue(queue, self.site.clock.monotonic())
+            self.backoff.close_queue(queue, delivery.error, self.site.clock.monotonic())
         return self._later(claim, delivery.error, now)
 
     def _went_down(self, error: str, problems: tuple[Problem, ...]) -> None:
@@ -174,9 +239,9 @@ class Dispatcher:
         if self.backoff.went_down(error, self.site.clock.monotonic()):
             log.error("broker_down", extra={"event": Event.BROKER_DOWN, "fields": {"error": error}})
 
-    def _wait(self, claims: Sequence[Claim], error: str, now: float) -> None:
+    def _wait(self, claims: Sequence[Claim], error: str, turn: Turn) -> None:
         """Hand back claims that cannot go out now, none of them tried by itself."""
-        self.ledger.settle(self.runner, [self._later(claim, error, now) for claim in claims])
+        self._settle([self._later(claim, error, turn.now) for claim in claims], turn)
 
     def _later(self, claim: Claim, error: str, now: float) -> Outcome:
         """Hand a claim back, to be tried again, at the latest when its grace has ended."""
@@ -192,7 +257,20 @@ class Dispatcher:
 
 def _back(claim: Claim, now: float) -> Outcome:
     """Hand back a claim that was not tried, for whoever is free."""
-    return Outcome(key=claim.key, attempt=claim.attempt, state=State.PENDING, next_try_at=now, lane=claim.lane)
+    error = claim.last_error  # what was said before stays the reason why it waits
+    return Outcome(key=claim.key, attempt=claim.attempt, state=State.PENDING, next_try_at=now, lane=claim.lane, error=error)
+
+
+def _leave(claim: Claim, now: float) -> Outcome:
+    """Hand back a command, for a runner that has the tree; a little later each time, should nobody else ask for it."""
+    next_try_at = now if claim.attempt == 1 else now + delay(claim.attempt)
+    return Outcome(
+        key=claim.key, attempt=claim.attempt, state=State.PENDING, next_try_at=next_try_at, lane=claim.lane, error=NO_TREE
+    )
+
+
+def _queue(claim: Claim) -> str:
+    return claim.call.queue if isinstance(claim.call, TaskCall) else COMMANDS
 
 
 def _reason(claim: Claim, now: float) -> Reason:
@@ -206,6 +284,7 @@ def _reason(claim: Claim, now: float) -> Reason:
         next_due=claim.next_due,
         enabled=claim.timing.enabled if claim.timing else None,
         paused=claim.paused,
+        waited=claim.waited,
         now=now,
     )
 

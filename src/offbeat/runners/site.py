@@ -5,20 +5,28 @@ Holds no rule. Where things are (state folder, project, addresses) is decided he
 
 from __future__ import annotations
 
-import contextlib
 import json
+import logging
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from offbeat.core.events import Event
+from offbeat.core.identity import fingerprint
 from offbeat.errors import ConfigError, OffbeatError, Problem
 from offbeat.ports import files
+from offbeat.ports.alarm import time_limit
 from offbeat.ports.clock import Clock
 from offbeat.ports.ledger_open import open_ledger
 from offbeat.ports.ledger_values import Runner
+from offbeat.runners.notes import Notes
+from offbeat.runners.places import as_entered, file_name, is_shared
+from offbeat.runners.tree_problems import empty, gone, nameless, no_tree, own_tree, restless
+from offbeat.runners.watch import Watch
 
 if TYPE_CHECKING:
     from offbeat.core.listing import TreeFiles
@@ -32,7 +40,8 @@ SUPERVISOR_LOG = "supervisor.log"  # what supervisors say when they fail; beside
 WAITING = ("S167", "S168")  # a package is missing, or a kind of one's own: mended without a change of the tree
 DEPENDENT = ("S163", *WAITING)  # and what is built on such a calendar
 TRIES = 3  # how often a tree is read again because somebody else compiled it in the meantime
-NOTES = "tree.json"  # beside the ledger: what the newest tree was, so that an unchanged one is not parsed again
+SHARED = "set OFFBEAT_LEDGER=postgresql://... or redis://..., and OFFBEAT_PROJECT"
+log = logging.getLogger("offbeat")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +50,7 @@ class Synced:
 
     stamp: of the tree that is compiled now. changed: a tree was read. settled: it held still long enough to be read.
     problems: of that tree. told: another runner read it before, and told them. refused: the tree was refused whole.
-    outlook: of the look that found the ledger up to date, None when the tree was read.
+    outlook: of the look that found the ledger up to date, None when the tree was read. notices: to be told whatever it found.
     """
 
     stamp: str = ""
@@ -52,40 +61,47 @@ class Synced:
     told: bool = False
     refused: bool = False
     outlook: Outlook | None = None
+    notices: tuple[Problem, ...] = ()
 
 
 @dataclass(slots=True, kw_only=True)
 class Site:
-    """One tree on this host. Close it when done; every part is opened at its first use."""
+    """One tree on this host. Close it when done; every part is opened at its first use.
+
+    from_ledger: there is no tree here; what was deployed is all that counts, and `tree` names nothing. limit: what ends a step
+    that hangs, after so many seconds.
+    """
 
     tree: Path
     root: Path
     environ: Mapping[str, str]
     clock: Clock
     adopt: bool = False
+    from_ledger: bool = False
+    limit: Callable[[float], AbstractContextManager[None]] = lambda _: nullcontext()
+    notes: Notes = field(init=False)
+    watch: Watch = field(init=False)
     _ledger: Ledger | None = field(default=None, init=False)
     _broker: Broker | None = field(default=None, init=False)
     _project: str = field(default="", init=False)
-    _state: Path | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        tree = "" if self.from_ledger else str(self.tree)
+        self.notes = Notes(environ=self.environ, names=self._names(), tree=tree, optional=self.is_shared)
+        self.watch = Watch(notes=self.notes)
+
+    def _names(self) -> tuple[str, ...]:
+        """Return what this tree's folder is called: by where it really is, and by how it is known."""
+        if self.from_ledger:
+            known = f"{self.environ.get('OFFBEAT_PROJECT')}\0{self.environ.get('OFFBEAT_LEDGER')}"
+            return (f"ledger-{zlib.crc32(os.fsencode(known)):08x}",)
+        paths = (self.tree.resolve(), self.tree)
+        return tuple(f"{files.repository_of(path).name}-{zlib.crc32(os.fsencode(path)):08x}" for path in paths)
 
     @property
     def state(self) -> Path:
-        """The folder of this tree's ledger and notes: below the XDG state folder, or OPENSHIFT_DATA_DIR.
-
-        Found by where the tree really is, or by the name under which it is known: a tree that is reached by two names has one
-        ledger, and so have the releases that one link leads to in turn.
-        """
-        if self._state is None:
-            base = _state_home(self.environ)
-            places = [base / "offbeat" / name for name in self._names()]
-            self._state = next((place.resolve() for place in places if place.is_dir()), places[-1])
-        return self._state
-
-    def _names(self) -> tuple[str, str]:
-        """Return what this tree's folder is called: by where it really is, and by how it is known."""
-        paths = (self.tree.resolve(), self.tree)
-        real, known = (f"{files.repository_of(path).name}-{zlib.crc32(os.fsencode(path)):08x}" for path in paths)
-        return real, known
+        """The folder of this tree's ledger and notes: below the XDG state folder, or OPENSHIFT_DATA_DIR."""
+        return self.notes.folder
 
     @property
     def owner(self) -> str:
@@ -96,14 +112,19 @@ class Site:
     def project(self) -> str:
         """The project's name: from the notes of the last tree that was read, else from the files."""
         if not self._project:
-            named = self.environ.get("OFFBEAT_PROJECT") or self.notes.get("project", "")
+            named = self.environ.get("OFFBEAT_PROJECT") or self.notes.get("project")
             self._project = named or self._parse()[0].project
         return self._project
 
     @property
     def ledger_address(self) -> str:
         """$OFFBEAT_LEDGER, or SQLite in the state folder."""
-        return self.environ.get("OFFBEAT_LEDGER") or f"sqlite:///{self.state / _file_name(self.project)}"
+        return self.environ.get("OFFBEAT_LEDGER") or f"sqlite:///{self.state / file_name(self.project)}"
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether other hosts work by this ledger too."""
+        return is_shared(self.environ.get("OFFBEAT_LEDGER") or "sqlite:")
 
     @property
     def ledger(self) -> Ledger:
@@ -144,28 +165,64 @@ class Site:
     def runner(self, role: str) -> Runner:
         """Return what this process calls itself in the ledger."""
         host, pid = os.uname().nodename, os.getpid()
-        return Runner(id=f"{host}:{pid}:{role}", host=host, pid=pid, role=role)
+        return self.watch.introduce(Runner(id=f"{host}:{pid}:{role}", host=host, pid=pid, role=role))
+
+    def look(self, runner: Runner, *, patient: bool = True) -> Outlook:
+        """Look at the ledger; patient: a second time, a little later, when its clock is doubted."""
+        before = self.watch.revision
+        outlook = self.watch.look(self.ledger, runner, self.clock)
+        if patient and not outlook.believed:
+            self.clock.sleep_until(outlook.believe_at + self.watch.ahead)
+            outlook = self.watch.look(self.ledger, runner, self.clock)
+        if outlook.revision != before:  # its settings may be others
+            self._hang_up()
+        return outlook
+
+    def require_tree(self, purpose: str) -> None:
+        """Raise ConfigError when there is no tree here. purpose: what it is needed for, a verb."""
+        if self.from_ledger:
+            what = f"there is no cron tree here to {purpose}: the ledger is all that this place knows"
+            raise ConfigError(no_tree(what, "run it in a checkout of the repository"))
 
     def read(self) -> tuple[Schedule | None, tuple[Problem, ...]]:
-        """Parse the files as they are now; no ledger is touched."""
+        """Parse the files as they are now; no ledger is touched. Without a tree: what the ledger has in force."""
+        if self.from_ledger:
+            return self.ledger.schedule(), ()
         from offbeat.core.parse import parse
         from offbeat.ports.treereader import read_tree
 
         return parse(read_tree(self.tree), self.environ)
 
-    def sync(self, runner: Runner, *, patience: float = files.PATIENCE) -> Synced:
-        """Compile the tree into the ledger if its stamp is another than the ledger knows.
+    def read_still(self) -> tuple[Schedule | None, tuple[Problem, ...], str]:
+        """Parse the files once they hold still; return the schedule, the problems and the stamp. OffbeatError when restless."""
+        from offbeat.core.parse import parse
+        from offbeat.ports.treereader import read_tree
 
+        accepted = files.accept(self.tree, self.clock, read_tree)
+        if accepted is None:
+            raise OffbeatError(restless(self.tree))
+        schedule, problems = parse(accepted.files, self.environ)
+        if missing := self._missing(accepted.files, schedule):
+            schedule, problems = None, (missing,)
+        return schedule, problems, accepted.stamp.text
+
+    def sync(self, runner: Runner, *, patience: float = files.PATIENCE) -> Synced:
+        """Compile the tree into the ledger if it changed since that was done last, and nothing was ever deployed.
+
+        On a ledger that hosts share, only a change of this host's own tree counts: what another host compiled is no reason.
         patience: seconds to wait for a tree that is being written, and whether to wait for a clock that is doubted. Raises
         OffbeatError with all problems when there is no schedule at all: none in the files and none in the ledger.
         """
+        if self.from_ledger:
+            return self._sync_without_tree(runner, patient=patience > 0)
         for _ in range(TRIES):
             stamp, outlook = files.stamp(self.tree), None
             if self._is_known:
-                outlook = self._look(runner, patient=patience > 0)
-                same = outlook.stamp == stamp.text
-                if not outlook.believed or (same and not self.notes.get("waiting")):
-                    return Synced(stamp=stamp.text, settled=same, revision=outlook.revision, outlook=outlook)
+                outlook = self.look(runner, patient=patience > 0)
+                same = self._is_compiled(outlook, stamp.text)
+                if outlook.deployed or not outlook.believed or (same and not self.notes.get("waiting")):
+                    settled = same or outlook.deployed
+                    return Synced(stamp=stamp.text, settled=settled, revision=outlook.revision, outlook=outlook)
             from offbeat.ports.treereader import read_tree
 
             accepted = files.accept(self.tree, self.clock, read_tree, patience=patience)
@@ -177,13 +234,22 @@ class Site:
                 return replace(synced, changed=False, outlook=outlook) if same else synced
         return Synced(settled=False, outlook=outlook)
 
-    def _look(self, runner: Runner, *, patient: bool) -> Outlook:
-        """Look at the ledger; a second time, a little later, when its clock is doubted and we may wait."""
-        outlook = self.ledger.look(runner)
-        if patient and not outlook.believed:
-            self.clock.sleep_until(outlook.believe_at)
-            outlook = self.ledger.look(runner)
-        return outlook
+    def _sync_without_tree(self, runner: Runner, *, patient: bool) -> Synced:
+        outlook = self.look(runner, patient=patient)
+        news = self.is_news("empty", "" if outlook.revision else "yes")
+        problems = () if outlook.revision else (empty(),)
+        return Synced(revision=outlook.revision, outlook=outlook, problems=problems, changed=news, told=not news)
+
+    def _is_compiled(self, outlook: Outlook, stamp: str) -> bool:
+        """Return whether this host's tree, with this stamp, is in the ledger, or was until another host's came."""
+        if not self.is_shared:
+            return outlook.stamp == stamp
+        return bool(outlook.revision) and self.notes.get("compiled") == self._mark(stamp)
+
+    def _mark(self, *words: str) -> str:
+        """Return what says that something was done to this very ledger."""
+        text = "\0".join((self.ledger_address, self.project, self.watch.born, *words))
+        return fingerprint(text.encode("utf-8", "surrogateescape"))
 
     @property
     def _is_known(self) -> bool:
@@ -191,25 +257,40 @@ class Site:
         return bool(self.environ.get("OFFBEAT_PROJECT") or self.notes.get("project"))
 
     def is_news(self, topic: str, text: str) -> bool:
-        """Return whether `text` differs from what was told of `topic` last, and remember it; "" when there is nothing to tell.
-
-        Keeps a crontab line from mailing the same trouble every minute. Where nothing can be remembered, all is news.
-        """
-        notes = self.notes
-        if notes.get(topic, "") == text:
-            return False
-        try:
-            self._note(**{topic: text})
-        except OSError:
-            return True
-        return True
+        """Return whether `text` differs from what was told of `topic` last, and remember it; "" for nothing to tell."""
+        return self.notes.is_news(topic, text)
 
     def close(self) -> None:
         """Release the ledger and the broker. Safe to call twice."""
         for part in (self._ledger, self._broker):
             if part is not None:
                 part.close()
+        self.drop()
+
+    def drop(self) -> None:
+        """Forget the ledger and the broker without a word to them: one that hangs would hang again."""
         self._ledger = self._broker = None
+
+    def turn_to(self, project: str) -> bool:
+        """Make `project` the one whose ledger is meant; return whether it was another."""
+        if project == self.project:
+            return False
+        self.close()
+        self._project = project
+        return True
+
+    def compiled(self, stamp: str, schedule: Schedule, problems: Sequence[Problem]) -> None:
+        """Remember that the tree with this stamp is in the ledger."""
+        own = {} if self.environ.get("OFFBEAT_PROJECT") else {"project": schedule.project}
+        mark = {"compiled": self._mark(stamp)} if self.is_shared else {}
+        self.notes.write(stamp=stamp, waiting="yes" if _waits(problems) else "", **own, **mark)
+        self._hang_up()
+
+    def _hang_up(self) -> None:
+        """Close the broker: the next one is opened by the settings that are in force then."""
+        if self._broker is not None:
+            self._broker.close()
+            self._broker = None
 
     def _compile(self, tree_files: TreeFiles, stamp: str, known: str | None) -> Synced | None:
         """Make what was read the active revision; None when somebody else has compiled a tree in the meantime.
@@ -228,21 +309,29 @@ class Site:
             if not self._is_known and not self.environ.get("OFFBEAT_LEDGER"):
                 raise OffbeatError(*problems)
             self.ledger.refuse(stamp, text, known=known)
-            self._note(stamp=stamp, waiting="")
+            mark = {"compiled": self._mark(stamp)} if self.is_shared else {}
+            self.notes.write(stamp=stamp, waiting="", **mark)
             return Synced(stamp=stamp, changed=True, problems=problems, told=told, refused=True)
         if schedule.project != self._project:
             self.close()
             self._project, known = schedule.project, None
+        if self.is_shared and not self._is_known:  # look before it is written: it may be another ledger's time, or deployed
+            self.notes.write(project=schedule.project)
+            return None
         schedule = self._with_waiting(schedule, problems)
         revision = self.ledger.activate(schedule, stamp, text, known=known)
         if not revision:
             return None
-        own = {} if self.environ.get("OFFBEAT_PROJECT") else {"project": schedule.project}
-        self._note(stamp=stamp, waiting="yes" if _waits(problems) else "", **own)
-        if self._broker is not None:
-            self._broker.close()
-            self._broker = None
-        return Synced(stamp=stamp, changed=True, revision=revision, problems=problems, told=told)
+        self.compiled(stamp, schedule, problems)
+        notices = self._tell_of_own_tree(revision)
+        return Synced(stamp=stamp, changed=True, revision=revision, problems=problems, told=told, notices=notices)
+
+    def _tell_of_own_tree(self, revision: int) -> tuple[Problem, ...]:
+        """Return what to tell of a ledger that hosts share and that nobody has deployed to; nothing when it was told."""
+        if not self.is_shared:
+            return ()
+        _event(logging.WARNING, Event.COMPILED, revision=revision)
+        return (own_tree(self.ledger.status().where),) if self.is_news("own tree", self._mark()) else ()
 
     def _with_waiting(self, schedule: Schedule, problems: Sequence[Problem]) -> Schedule:
         """Return the schedule with the last good version of each entry that only waits for a package to be installed."""
@@ -260,12 +349,12 @@ class Site:
     def _missing(self, tree_files: TreeFiles, schedule: Schedule | None) -> Problem | None:
         """Return what is missing of a tree that is only half there, None when nothing is known to be."""
         if not files.is_tree(self.tree):
-            return _gone(self.tree)
+            return gone(self.tree)
         from offbeat.core.listing import Kind
 
         known = self.notes.get("project", "")
         lost = tree_files.schedule.kind is Kind.MISSING and known and schedule and schedule.project != known
-        return _nameless(tree_files.schedule.path, known) if lost else None
+        return nameless(tree_files.schedule.path, known) if lost else None
 
     def _parse(self) -> tuple[Schedule, tuple[Problem, ...]]:
         schedule, problems = self.read()
@@ -273,30 +362,37 @@ class Site:
             raise OffbeatError(*problems)
         return schedule, problems
 
-    @property
-    def notes(self) -> dict[str, str]:
-        """What is remembered beside the ledger: the newest tree's stamp and project, and what was told last."""
+
+def open_site(
+    *,
+    start: Path,
+    tree: str | None,
+    environ: Mapping[str, str],
+    clock: Clock,
+    adopt: bool = False,
+    from_ledger: bool | None = None,
+) -> Site:
+    """Return the site whose tree is found from `start`, or given. Raises ConfigError when there is none.
+
+    from_ledger: True: work by what was deployed to $OFFBEAT_LEDGER, whatever tree is here; None: do so where there is no tree
+    and OFFBEAT_LEDGER is one that hosts share and OFFBEAT_PROJECT says whose schedule.
+    """
+    may = bool(environ.get("OFFBEAT_PROJECT")) and is_shared(environ.get("OFFBEAT_LEDGER") or "sqlite:")
+    if from_ledger and not may:
+        raise ConfigError(no_tree("--from-ledger needs a ledger that hosts share, and the project's name", SHARED))
+    if not from_ledger:
         try:
-            notes = json.loads((self.state / NOTES).read_text("utf-8"))
-        except (OSError, ValueError, RecursionError):
-            return {}
-        return notes if isinstance(notes, dict) else {}
-
-    def _note(self, **notes: str) -> None:
-        self.state.mkdir(mode=0o700, parents=True, exist_ok=True)
-        draft = self.state / f"{NOTES}.{os.getpid()}"
-        draft.write_text(json.dumps({"tree": str(self.tree), **self.notes, **notes}), "utf-8")
-        draft.replace(self.state / NOTES)
-        for name in self._names():
-            if not (self.state.parent / name).exists():
-                with contextlib.suppress(FileExistsError):
-                    (self.state.parent / name).symlink_to(self.state.name)
-
-
-def open_site(*, start: Path, tree: str | None, environ: Mapping[str, str], clock: Clock, adopt: bool = False) -> Site:
-    """Return the site whose tree is found from `start`, or given. Raises ConfigError when there is none."""
-    found = files.find_tree(_as_entered(start, environ), tree, environ)
-    return Site(tree=found, root=files.repository_of(found), environ=environ, clock=clock, adopt=adopt)
+            found = files.find_tree(as_entered(start, environ), tree, environ)
+        except ConfigError as error:
+            none_here = [problem.code for problem in error.problems] == ["C101"]
+            if from_ledger is not None or not may or not none_here:
+                raise
+        else:
+            root = files.repository_of(found)
+            return Site(tree=found, root=root, environ=environ, clock=clock, adopt=adopt, limit=time_limit)
+    here = Path(os.path.abspath(start))
+    nowhere = here / files.PLACES[0]
+    return Site(tree=nowhere, root=here, environ=environ, clock=clock, adopt=adopt, from_ledger=True, limit=time_limit)
 
 
 def _waits(problems: Sequence[Problem]) -> bool:
@@ -304,56 +400,5 @@ def _waits(problems: Sequence[Problem]) -> bool:
     return any(problem.code in WAITING for problem in problems)
 
 
-def _as_entered(start: Path, environ: Mapping[str, str]) -> Path:
-    """Return `start` as the shell knows it: a link such as `current` stays, so that a new release keeps its ledger."""
-    entered = environ.get("PWD", "")
-    try:
-        return Path(entered) if entered.startswith("/") and os.path.samefile(entered, start) else start
-    except OSError:
-        return start
-
-
-def _state_home(environ: Mapping[str, str]) -> Path:
-    """Return the folder for state; a relative XDG_STATE_HOME does not count, as its specification says."""
-    for name in ("OPENSHIFT_DATA_DIR", "XDG_STATE_HOME"):
-        if (place := environ.get(name, "")).startswith("/"):
-            return Path(place)
-    if (home := environ.get("HOME", "")).startswith("/"):
-        return Path(home) / ".local" / "state"
-    try:
-        return Path.home() / ".local" / "state"
-    except RuntimeError as exc:  # a user without an entry in passwd
-        raise ConfigError(
-            Problem(
-                code="C107",
-                what="there is no place for the ledger: neither HOME nor XDG_STATE_HOME is set, and the user has no home",
-                why="nothing can be remembered, so nothing was done",
-                fix="set XDG_STATE_HOME=/var/lib/offbeat, or OFFBEAT_LEDGER and HOME",
-            )
-        ) from exc
-
-
-def _file_name(project: str) -> str:
-    """Return a file name for any project name: what is not plain becomes %XX."""
-    plain = "".join(c if c.isalnum() and c.isascii() or c in "-_." else f"%{ord(c):02X}" for c in project)
-    return f"{plain.lstrip('.') or 'default'}.db"
-
-
-def _gone(tree: Path) -> Problem:
-    return Problem(
-        code="C105",
-        file=str(tree),
-        what="the cron tree is gone: the folder is missing or empty",
-        why="an empty checkout looks like a schedule without entries; the last good schedule stays in force",
-        fix="check the repository out again, or `offbeat uninstall crontab` if it is to be gone",
-    )
-
-
-def _nameless(file: str, project: str) -> Problem:
-    return Problem(
-        code="C106",
-        file=file,
-        what=f'schedule.toml is gone, which said that the project is "{project}"',
-        why="under another name everything would be sent again with other ids; the last good schedule stays in force",
-        fix=f"put the file back, or set OFFBEAT_PROJECT={project}",
-    )
+def _event(level: int, event: Event, **fields: object) -> None:
+    log.log(level, event, extra={"event": event, "fields": fields})

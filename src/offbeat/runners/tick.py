@@ -6,12 +6,17 @@ Safe to run any number of times at once: the ledger lets one of them record each
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from offbeat.core.events import Event
 from offbeat.core.identity import format_due_at
-from offbeat.errors import BrokerError, OffbeatError, Problem, Severity
+from offbeat.errors import BrokerError, LedgerError, OffbeatError, Problem, Severity
+from offbeat.ports.alarm import TimeIsUp
+from offbeat.ports.files import PATIENCE
+from offbeat.runners.watch import skew_problem
 
 if TYPE_CHECKING:
     from offbeat.ports.ledger_values import HistoryRow, Outlook
@@ -19,7 +24,9 @@ if TYPE_CHECKING:
     from offbeat.runners.site import Site, Synced
 
 FAILURES = 20  # failed commands told at once
-PRUNE = 5000  # settled rows that one pass removes at most
+OVER = 1.0  # seconds past its time after which a tick is interrupted: something hangs
+SHORT = 10.0  # seconds; a tick that has less does not wait for a tree or a clock
+OTHERS = 4  # portions recorded in a row, before what waits gets its share
 log = logging.getLogger("offbeat")
 
 
@@ -41,77 +48,135 @@ def tick(site: Site, *, seconds: float = 50.0, again: bool = False) -> Ticked:
     """Do one pass for a crontab line, within `seconds`. Never raises OffbeatError: its problems are in the answer.
 
     The same trouble is told once, until it changes, so that cron does not mail it every minute; `again` tells it each time.
+    Whatever hangs, it ends at most 5 s later; what it held then is sent by others when the lease has ended.
     """
     try:
-        done = _tick(site, seconds)
+        with interrupted(site, seconds + OVER):
+            done = _tick(site, seconds, again)
+            site.watch.keep()
+            return done
     except OffbeatError as error:
         told = again or site.is_news("trouble", str(error))
         problems = error.problems or (_unknown(str(error)),)
         return Ticked(problems=problems if told else (), exit_code=error.exit_code)
-    site.is_news("trouble", "")
-    if not done.dispatched and not done.exit_code:
-        return done
-    told = site.is_news("broker", "\n".join(map(str, done.problems)) if done.exit_code == BrokerError.exit_code else "")
-    return done if told or again or done.exit_code != BrokerError.exit_code else replace(done, problems=())
 
 
-def _tick(site: Site, seconds: float) -> Ticked:
+@contextmanager
+def interrupted(site: Site, seconds: float) -> Iterator[None]:
+    """End what hangs after so many seconds, with a LedgerError, and drop the connections, which would hang again."""
+    try:
+        with site.limit(seconds):
+            yield
+    except TimeIsUp:
+        site.drop()
+        log.error("overtime", extra={"event": Event.OVERTIME, "fields": {"seconds": round(seconds, 1)}})
+        raise LedgerError(_overtime(seconds)) from None
+
+
+def _tick(site: Site, seconds: float, again: bool) -> Ticked:
     deadline = site.clock.monotonic() + seconds
     runner = site.runner("tick")
-    synced = site.sync(runner)
+    synced = site.sync(runner, patience=PATIENCE if seconds >= SHORT else 0.0)
     report_sync(synced)
-    outlook = synced.outlook or site.ledger.look(runner)
+    outlook = synced.outlook or site.look(runner, patient=seconds >= SHORT)
     if not outlook.believed:
         log.warning("clock_doubted", extra={"event": Event.CLOCK_DOUBTED, "fields": {"believe_at": outlook.believe_at}})
+    site.is_news("trouble", "")
     # Warnings are for `check`.
     problems = tuple(problem for problem in synced.problems if problem.severity is Severity.ERROR and not synced.told)
-    problems += failed_commands(site, outlook)
+    problems += synced.notices + site.watch.take_restored() + failed_commands(site, outlook)
     if site.is_news("ahead", "yes" if outlook.ahead else "") and outlook.ahead:
         problems += (ahead_problem(site.ledger_address, outlook.now, outlook.ahead),)
-    if not outlook.due:
-        return Ticked(problems=problems, exit_code=int(bool(problems)), wake_at=outlook.wake_at)
-    from offbeat.runners.dispatch import Dispatcher
+    exit_code = int(any(problem.severity is Severity.ERROR for problem in problems))
+    if site.watch.is_skewed:
+        problems += (skew_problem(site.watch.skew),) if site.is_news("skew", "yes") or again else ()
+        exit_code = LedgerError.exit_code
+    else:
+        site.is_news("skew", "")
+    done = Ticked(problems=problems, exit_code=exit_code, wake_at=outlook.wake_at)
+    return _send(site, deadline, done, again) if outlook.due else done
 
-    dispatcher = Dispatcher(site=site, runner=runner)
+
+def _send(site: Site, deadline: float, so_far: Ticked, again: bool) -> Ticked:
+    """Do what is due; return what was done, with the problems so far."""
+    from offbeat.runners.dispatch import Dispatcher
+    from offbeat.runners.retention import Retention
+
+    runner = site.runner("tick")
+    dispatcher = Dispatcher(site=site, runner=runner, deadline=deadline)
     work(dispatcher, deadline)
-    site.ledger.prune(PRUNE)
-    return _ticked(dispatcher.tally, problems, site.ledger.look(runner).wake_at)
+    Retention(site=site).prune(deadline)
+    wake_at = site.look(runner, patient=False).wake_at
+    tally, problems = dispatcher.tally, so_far.problems
+    if tally.error:
+        unsent = tally.problems or (_unsent(tally),)
+        problems += unsent if site.is_news("broker", "\n".join(map(str, unsent))) or again else ()
+    elif tally.dispatched:
+        site.is_news("broker", "")
+    return Ticked(
+        dispatched=tally.dispatched,
+        skipped=tally.skipped,
+        retried=tally.retried,
+        undelivered=tally.undelivered,
+        started=tally.started,
+        problems=problems,
+        exit_code=BrokerError.exit_code if tally.error else so_far.exit_code,
+        wake_at=wake_at,
+    )
 
 
 def work(dispatcher: Dispatcher, deadline: float) -> None:
-    """Record and dispatch all that is due, then all that can be claimed, until `deadline` (monotonic)."""
-    from offbeat.core.plan import plan
-    from offbeat.runners.dispatch import BATCH
+    """Record and dispatch all that is due, then all that can be claimed, until `deadline` (monotonic).
 
-    site, ledger, runner = dispatcher.site, dispatcher.ledger, dispatcher.runner
-    before = None
-    while (since := site.clock.monotonic()) < deadline:
-        portion = ledger.take(BATCH)
-        asked = (portion.revision, portion.groups)
-        if not portion.groups or asked == before:  # the same again: somebody else records, or refuses, this one
+    A runner whose clock differs from the ledger's records nothing, and dispatches what others recorded.
+    """
+    dispatcher.deadline = deadline
+    portions, before = 0, None
+    while not dispatcher.site.watch.is_skewed and dispatcher.site.clock.monotonic() < deadline:
+        before = _record_once(dispatcher, before)
+        if before is None:
             break
-        before = asked
-        windows = plan(portion)
-        claims = ledger.record(runner, windows, portion.revision)
-        for problem in (problem for window in windows for problem in window.problems):
-            log.error("recurrence_failed", extra={"event": Event.RECURRENCE_FAILED, "fields": {"error": problem.what}})
-        fields = {"groups": len(windows), "rows": sum(len(w.rows) for w in windows), "gaps": sum(len(w.gaps) for w in windows)}
-        log.debug("recorded", extra={"event": Event.RECORDED, "fields": fields})
-        dispatcher.dispatch(claims, since)
-    while (since := site.clock.monotonic()) < deadline:
-        backoff = dispatcher.backoff
-        if backoff.is_down() and not backoff.may_probe(since):
+        portions += 1
+        if portions % OTHERS == 0:  # what waits is not to starve while more and more comes due
+            _claim_once(dispatcher, max(1, dispatcher.batch // 2))
+    while dispatcher.site.clock.monotonic() < deadline:
+        if not _claim_once(dispatcher, dispatcher.batch):
             break
-        limit = 1 if backoff.is_down() else dispatcher.batch
-        claims = ledger.claim(runner, limit, backoff.closed_queues(since))
-        if not claims:
-            break
-        dispatcher.dispatch(claims, since)
+
+
+def _record_once(dispatcher: Dispatcher, before: object) -> object:
+    """Record one portion and dispatch what is due of it; return what was asked, None when there is no more for us."""
+    from offbeat.core.plan import plan
+
+    since = dispatcher.site.clock.monotonic()
+    portion = dispatcher.ledger.take(dispatcher.batch)
+    asked = (portion.revision, portion.groups)
+    if not portion.groups or asked == before:  # the same again: somebody else records, or refuses, this one
+        return None
+    windows = plan(portion)
+    claims = dispatcher.ledger.record(dispatcher.runner, windows, portion.revision)
+    for problem in (problem for window in windows for problem in window.problems):
+        log.error("recurrence_failed", extra={"event": Event.RECURRENCE_FAILED, "fields": {"error": problem.what}})
+    fields = {"groups": len(windows), "rows": sum(len(w.rows) for w in windows), "gaps": sum(len(w.gaps) for w in windows)}
+    log.debug("recorded", extra={"event": Event.RECORDED, "fields": fields})
+    dispatcher.dispatch(claims, since)
+    return asked
+
+
+def _claim_once(dispatcher: Dispatcher, limit: int) -> bool:
+    """Claim once and dispatch; return whether there was anything. A broker that is down gets one message, when it is time."""
+    since, backoff = dispatcher.site.clock.monotonic(), dispatcher.backoff
+    if backoff.is_down() and not backoff.may_probe(since):
+        return False
+    limit = 1 if backoff.is_down() else limit
+    claims = dispatcher.ledger.claim(dispatcher.runner, limit, dispatcher.closed_queues(since))
+    dispatcher.dispatch(claims, since)
+    return bool(claims)
 
 
 def failed_commands(site: Site, outlook: Outlook) -> tuple[Problem, ...]:
     """Return what to tell of commands that failed since it was told last, by whichever tick."""
-    told = float(site.notes.get("failed_at", "0"))
+    told = _number(site.notes.get("failed_at", "0"))
     if outlook.failed_at <= told:
         return ()
     rows = site.ledger.failures(told, FAILURES)
@@ -128,21 +193,11 @@ def report_sync(synced: Synced) -> None:
     log.log(level, event, extra={"event": event, "fields": {"revision": synced.revision, "problems": len(synced.problems)}})
 
 
-def _ticked(tally: Tally, problems: tuple[Problem, ...], wake_at: float) -> Ticked:
-    exit_code = int(bool(problems))
-    if tally.error:
-        problems += tally.problems or (_unsent(tally),)
-        exit_code = BrokerError.exit_code
-    return Ticked(
-        dispatched=tally.dispatched,
-        skipped=tally.skipped,
-        retried=tally.retried,
-        undelivered=tally.undelivered,
-        started=tally.started,
-        problems=problems,
-        exit_code=exit_code,
-        wake_at=wake_at,
-    )
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return 0.0
 
 
 def _unsent(tally: Tally) -> Problem:
@@ -177,3 +232,12 @@ def _failed(row: HistoryRow) -> Problem:
 
 def _unknown(text: str) -> Problem:
     return Problem(code="C199", what=text, why="this tick did nothing", fix="offbeat check")
+
+
+def _overtime(seconds: float) -> Problem:
+    return Problem(
+        code="L309",
+        what=f"something did not answer within {seconds:g} s, and was left",
+        why="what was in hand is sent by the next runner, once its lease has ended; nothing is lost",
+        fix="offbeat check --broker; and look whether the ledger's server answers",
+    )

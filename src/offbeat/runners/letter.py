@@ -1,0 +1,38 @@
+"""A claim as the message that is sent for it. Never sends anything."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from offbeat.core.model import Overlap, TaskCall
+
+if TYPE_CHECKING:
+    from offbeat.core.message import Message
+    from offbeat.core.model import Key
+    from offbeat.ports.ledger_values import Claim
+
+
+def letter(claim: Claim, *, project: str, host: str, atomic: bool) -> Message:
+    """Return the message of a claimed task. atomic: recorded and sent in one step."""
+    from offbeat.core.identity import occurrence_id
+    from offbeat.core.message import build
+
+    assert isinstance(claim.call, TaskCall)
+    key = claim.key
+    return build(
+        call=claim.call,
+        entry=claim.name,
+        occurrence=occurrence_id(project, claim.name, key.due_at, key.kind, key.kind_id),
+        due_at=key.due_at,
+        cause=claim.cause,
+        attempt=claim.attempt,
+        origin=f"offbeat@{host}",
+        expires_at=claim.expires_at,
+        row="" if claim.policy.overlap is Overlap.ALLOW else row_text(key),
+        atomic=atomic,
+    )
+
+
+def row_text(key: Key) -> str:
+    """Return the row's key as the header offbeat_row has it."""
+    return f"{key.eno}:{key.due_at}:{key.kind.value}:{key.kind_id}"

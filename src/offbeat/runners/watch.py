@@ -1,0 +1,142 @@
+"""What a runner knows of its ledger from look to look: whose clock is wrong, and whether it went back to an older state.
+
+Decides nothing about occurrences: the ledger does. Its authority is rules 6 and 15 of the ledger's design.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from offbeat.core.events import Event
+from offbeat.errors import Problem
+
+if TYPE_CHECKING:
+    from offbeat.ports.clock import Clock
+    from offbeat.ports.ledger import Ledger
+    from offbeat.ports.ledger_values import Outlook, Runner
+    from offbeat.runners.notes import Notes
+
+SKEW = 2.0  # seconds by which a runner's clock may differ from the store's; one that differs by more records nothing
+log = logging.getLogger("offbeat")
+
+
+@dataclass(slots=True, kw_only=True)
+class Watch:
+    """One for each process, kept when the ledger is closed and opened again: the next one may be a backup.
+
+    revision: of the last look. skew: seconds by which our clock is ahead of the store's, 0 within the time that the look took.
+    ahead: the same, in the middle of the look. born, seq: the ledger, and the highest number, that were seen.
+    """
+
+    notes: Notes
+    revision: int = 0
+    skew: float = 0.0
+    ahead: float = 0.0
+    born: str = field(default="", init=False)
+    seq: int = field(default=0, init=False)
+    restored: tuple[Problem, ...] = field(default=(), init=False)  # to be told once
+    _noted: str = field(default="", init=False)
+    _is_fresh: bool = field(default=True, init=False)
+
+    @property
+    def is_skewed(self) -> bool:
+        """Return whether our clock differs from the store's by more than is allowed."""
+        return abs(self.skew) > SKEW
+
+    def look(self, ledger: Ledger, runner: Runner, clock: Clock) -> Outlook:
+        """Look at the ledger as this runner; find out what that tells of clocks and of a restored ledger."""
+        if self._is_fresh:  # read before the look: what others note later may be newer than its answer
+            self._recall()
+        outlook = self._measured(ledger, runner, clock)
+        if outlook.believed and self._went_back(outlook):
+            self._after_restore(ledger, runner, outlook)
+            outlook = self._measured(ledger, runner, clock)
+        self._see(outlook)
+        return outlook
+
+    def introduce(self, runner: Runner) -> Runner:
+        """Return the runner with all that is known of it by now."""
+        from offbeat import __version__
+
+        return replace(runner, revision=self.revision, skew=round(self.skew, 3), version=__version__)
+
+    def take_restored(self) -> tuple[Problem, ...]:
+        """Return what is to be told of a restored ledger, once."""
+        problems, self.restored = self.restored, ()
+        return problems
+
+    def keep(self) -> None:
+        """Remember what was seen for the next process, if there is anything new. Where nothing can be kept, nothing is."""
+        text = f"{self.seq} {self.born}"
+        if self.born and text != self._noted:
+            with contextlib.suppress(OSError):
+                self.notes.write(seen=text)
+            self._noted = text
+
+    def _recall(self) -> None:
+        self._noted, self._is_fresh = self.notes.get("seen"), False
+        number, _, born = self._noted.partition(" ")
+        if number.isdecimal():
+            self.seq, self.born = int(number), born
+
+    def _measured(self, ledger: Ledger, runner: Runner, clock: Clock) -> Outlook:
+        before = clock.now()
+        outlook = ledger.look(self.introduce(runner))
+        after = clock.now()
+        was_skewed = self.is_skewed
+        self.ahead = (before + after) / 2 - outlook.now
+        # Whatever the answer's instant was, it lay between the two: only what is outside of them is a difference.
+        self.skew = before - outlook.now if outlook.now < before else min(after - outlook.now, 0.0)
+        if after < before:  # our clock was set back meanwhile: look again to know
+            self.skew = 0.0
+        self.revision = outlook.revision
+        if self.is_skewed and not was_skewed:
+            fields = {"skew": round(self.skew, 3)}
+            log.error("clock_differs", extra={"event": Event.CLOCK_DIFFERS, "fields": fields})
+            ledger.look(self.introduce(runner))  # so that `status` shows it
+        return outlook
+
+    def _went_back(self, outlook: Outlook) -> bool:
+        return bool(outlook.born) and outlook.born == self.born and outlook.seq < self.seq
+
+    def _see(self, outlook: Outlook) -> None:
+        if outlook.born != self.born:
+            self.born, self.seq = outlook.born, 0
+        self.seq = max(self.seq, outlook.seq)
+
+    def _after_restore(self, ledger: Ledger, runner: Runner, outlook: Outlook) -> None:
+        from offbeat.core.model import AfterRestore
+
+        skip = ledger.ledger_settings().after_restore is AfterRestore.SKIP
+        if ledger.restored(self.introduce(runner), self.seq, skip=skip):
+            fields = {"seen": self.seq, "found": outlook.seq, "after_restore": "skip" if skip else "send"}
+            log.error("restored", extra={"event": Event.RESTORED, "fields": fields})
+            self.restored += (restored_problem(self.seq, outlook.seq, skip=skip),)
+        with contextlib.suppress(OSError):
+            self.notes.write(compiled="")  # what this host compiled may be forgotten too
+
+
+def skew_problem(skew: float) -> Problem:
+    """Return what to tell while our clock differs from the ledger's. skew: seconds by which ours is ahead."""
+    side = "ahead of" if skew > 0 else "behind"
+    return Problem(
+        code="L303",
+        what=f"this host's clock is {abs(skew):.1f} s {side} the ledger's",
+        why=f"with more than {SKEW:g} s between them this runner decides nothing; what others have recorded it still sends",
+        fix="timedatectl set-ntp true",
+    )
+
+
+def restored_problem(seen: int, found: int, *, skip: bool) -> Problem:
+    """Return what to tell of a ledger that went back to an older state."""
+    skipped = "what it forgot is not sent again: it is a gap with the reason restored"
+    sent = "what it forgot is planned anew, as after any downtime, and may be sent a second time, with the same id"
+    return Problem(
+        code="L304",
+        what=f"the ledger went back to an older state: it was at step {seen}, and is at step {found}",
+        why=skipped if skip else sent,
+        fix="offbeat history; what is missing: offbeat backfill NAME --from ... --to ..." if skip else "offbeat history",
+    )
