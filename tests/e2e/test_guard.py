@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,19 @@ from typing import Any
 import kombu
 import pytest
 from tests import servers
+from tests.ports.ledger_world import entry, outcome, runner, schedule
 from tests.servers import free_port, wait_for
 from tests.workers import Worker, WorkerSettings, running_worker
 
 from offbeat.core.message import Message, build
-from offbeat.core.model import Cause, TaskCall
+from offbeat.core.model import Cause, Overlap, State, TaskCall
 from offbeat.ports.clock import SystemClock
+from offbeat.ports.ledger import Ledger
 from offbeat.ports.ledger_open import open_ledger
+from offbeat.ports.ledger_values import Claim, SeenRunner
 
 PROJECT = "guarded"
+TASKS = ("tests.noted", "tests.failing", "tests.retried", "tests.limited")
 
 
 def message(task: str, *args: Any, occurrence: str = "", attempt: int = 1, row: str = "", atomic: bool = False) -> Message:
@@ -83,22 +87,32 @@ def settings(request: pytest.FixtureRequest, broker: str, ledger: str, folder: P
 
 def address_of(request: pytest.FixtureRequest, ledger: str, folder: Path) -> str:
     """Return the address of a new ledger."""
-    if ledger == "none":
-        return f"sqlite:///{folder}/none"
-    if ledger == "sqlite":
-        address = f"sqlite:///{folder}/ledger.sqlite3"
-        open_ledger(address, clock=SystemClock(), project=PROJECT, owner="").close()
-        return address
-    raise NotImplementedError
+    addresses = {
+        "none": lambda: f"sqlite:///{folder}/none",
+        "sqlite": lambda: f"sqlite:///{folder}/ledger.sqlite3",
+        "redis": lambda: f"{request.getfixturevalue('module_redis_url')}?prefix={folder.name}&durability=none",
+        "postgres": lambda: f"{request.getfixturevalue('postgres_url')}?schema=g{uuid.uuid4().hex}",
+    }
+    return addresses[ledger]()
 
 
-@pytest.fixture(scope="module", params=["redis-sqlite", "rabbitmq-sqlite"])
+@pytest.fixture(scope="module", params=["redis-redis", "rabbitmq-sqlite"])
 def pair(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     broker, ledger = request.param.split("-")
     folder = tmp_path_factory.mktemp(request.param)
     chosen = settings(request, broker, ledger, folder)
+    with running_ledger(str(chosen.conf["offbeat_ledger"])) as opened:
+        opened.look(runner())
+        opened.activate(schedule(*(entry(name, overlap=Overlap.WAIT, max_runtime=3600) for name in TASKS)), "stamp")
     with running_worker(folder / "worker", chosen) as worker:
         yield Pair(worker, chosen.broker, next(iter(chosen.queues)), str(chosen.conf["offbeat_ledger"]))
+
+
+@contextmanager
+def running_ledger(address: str) -> Iterator[Ledger]:
+    """Open the ledger as a runner does."""
+    with closing(open_ledger(address, clock=SystemClock(), project=PROJECT, owner="")) as ledger:
+        yield ledger
 
 
 def test_of_two_attempts_at_one_occurrence_one_is_started(pair: Pair) -> None:
@@ -172,15 +186,54 @@ def test_a_message_that_was_sent_atomically_needs_no_ledger(pair: Pair) -> None:
 
 
 def test_the_worker_gives_signs_of_life(pair: Pair) -> None:
-    ledger = open_ledger(pair.ledger, clock=SystemClock(), project=PROJECT, owner="")
-    try:
-        wait_for("a sign of life", lambda: "worker" in {seen.runner.role for seen in ledger.status().runners})
-        (seen,) = [seen for seen in ledger.status().runners if seen.runner.role == "worker"]
-    finally:
-        ledger.close()
+    with running_ledger(pair.ledger) as ledger:
+
+        def seen_by_all() -> list[SeenRunner]:
+            ledger.look(runner())
+            return [seen for seen in ledger.status().runners if seen.runner.role == "worker"]
+
+        wait_for("a sign of life", lambda: bool(seen_by_all()))
+        (seen,) = seen_by_all()
 
     assert seen.runner.pid == pair.worker.program.pid
     assert seen.runner.id == f"{seen.runner.host}:{seen.runner.pid}:worker"
+
+
+@pytest.mark.parametrize(
+    ("task", "end", "reason", "note"),
+    [
+        ("tests.noted", State.SUCCEEDED, "", ""),
+        ("tests.failing", State.FAILED, "", "ValueError"),
+        ("tests.retried", State.SUCCEEDED, "", ""),
+        ("tests.limited", State.FAILED, "timed_out", "TimeLimitExceeded"),
+    ],
+)
+def test_the_end_of_a_task_is_told_and_frees_what_waits_for_it(
+    pair: Pair, task: str, end: State, reason: str, note: str
+) -> None:
+    due, token = 1_772_366_400, uuid.uuid4().hex
+    with running_ledger(pair.ledger) as ledger:
+
+        def claimed() -> list[Claim]:
+            ledger.look(runner())
+            return list(ledger.claim(runner(), 100))
+
+        ledger.look(runner())
+        ledger.backfill(task, token, [(due, due)])
+        (one,) = claimed()
+        ledger.settle(runner(), [outcome(one)])
+        ledger.backfill(task, token, [(due + 60, due + 60)])
+        assert claimed() == []
+        row = f"{one.key.eno}:{one.key.due_at}:{one.key.kind}:{one.key.kind_id}"
+
+        pair.send(message(task, row=row))
+        found: list[Claim] = []
+        wait_for("the claim of what waited", lambda: bool(found.extend(claimed()) or found))
+        (told,) = [line for line in ledger.history(task) if line.key == one.key]
+
+    assert (told.state, told.reason, told.note) == (end, reason, note)
+    assert told.started_at is not None
+    assert [claim.key.due_at for claim in found] == [due + 60]
 
 
 @pytest.fixture(params=["redis", "rabbitmq"])

@@ -137,9 +137,9 @@ def on_received(request: Any = None, **_: Any) -> None:
 def on_postrun(task: Any = None, state: str | None = None, retval: Any = None, **_: Any) -> None:
     """In the task's own process: it has ended, or will be tried again."""
     found: Occurrence | None = vars(task.request).get(MARK)
-    if found is None or found.row is None:
+    if found is None or found.row is None or state is None:  # without a state this process is being killed: on_failure tells
         return
-    said, note = ENDS.get(state or "", "failed"), ""
+    said, note = ENDS.get(state, "failed"), ""
     if state == "IGNORED":  # by the task itself
         said, note = "succeeded", "ignored"
     elif state == "REJECTED":
