@@ -70,6 +70,7 @@ def _look(session: Session, broker: bool) -> tuple[int, list[Problem], list[str]
     entries = 0
     try:
         site = session.open_site()
+        site.require_tree("check")
         schedule, problems = site.read()
         found += problems
         if schedule is not None:

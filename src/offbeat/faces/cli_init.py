@@ -118,6 +118,7 @@ def _add_entry(session: Session, name: str, fields: dict[str, Any]) -> None:
     if "at" in fields:
         fields["at"] = fields["at"][0] if len(fields["at"]) == 1 else list(fields["at"])
     site = session.open_site()
+    site.require_tree("add to")
     path = add_entry(site.tree, name, fields)
     _say(session, f"wrote {printable(heading(name))} into {path}")
     _say_next(session, name)
@@ -127,6 +128,7 @@ def _add_link(session: Session, directory: str, name: str) -> None:
     from offbeat.ports.treewriter import add_link
 
     site = session.open_site()
+    site.require_tree("add to")
     for path in add_link(site.tree, directory, name):
         _say(session, f"wrote {printable(str(path))}")
     _say_next(session, name)
