@@ -29,16 +29,16 @@ def open_ledger(
         from offbeat.ports import ledger_redis
 
         return ledger_redis.LedgerRedis(ledger_redis.Place(address=address, project=project, owner=owner, read_only=read_only))
-    path = address.removeprefix("sqlite:///")
-    if path == address or not path:
+    path, _, options = address.removeprefix("sqlite:///").partition("?")
+    if not address.startswith("sqlite:///") or not path:
         raise _unsupported(address)
     if read_only and not Path(path).exists():
         from offbeat.ports.ledger_memory import LedgerMemory
 
         return LedgerMemory(clock=clock, project=project, owner=owner, where=f"sqlite:///{Path(path).absolute()}")
-    from offbeat.ports.ledger_sqlite import LedgerSqlite, Place
+    from offbeat.ports.ledger_sqlite import LedgerSqlite, Place, share_of
 
-    place = Place(path=path, project=project, owner=owner, read_only=read_only, adopt=adopt)
+    place = Place(path=path, project=project, owner=owner, read_only=read_only, adopt=adopt, share=share_of(options))
     return LedgerSqlite(place, clock=clock)
 
 

@@ -12,8 +12,9 @@ from offbeat.ports.ledger_sqlite.operating import OperatingSqlite
 from offbeat.ports.ledger_sqlite.pruning import PruningSqlite
 from offbeat.ports.ledger_sqlite.reading import ReadingSqlite
 from offbeat.ports.ledger_sqlite.reporting import ReportingSqlite
+from offbeat.ports.ledger_sqlite.sharing import share_of
 
-__all__ = ["LedgerSqlite", "Place"]
+__all__ = ["LedgerSqlite", "Place", "share_of"]
 
 
 class LedgerSqlite(ReadingSqlite, OperatingSqlite, MendingSqlite, PruningSqlite, ReportingSqlite):

@@ -167,6 +167,8 @@ def _claim(
     now: Instant,
 ) -> Claim:
     row = db.execute(CLAIM, key_tuple(key)).fetchone()
+    if row is None:
+        raise Unreadable("a row is in its index and not in its table")
     name, send_at, lane, cause, attempt, lease_until, expires_at, last_error, call = row[:9]
     definition, recurrence, zone, starts_at, ends_at, enabled, waited, *policy = row[9:]
     present = definition is not None

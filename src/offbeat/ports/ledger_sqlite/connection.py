@@ -15,10 +15,12 @@ from pathlib import Path
 from typing import ClassVar
 from urllib.parse import quote
 
+from offbeat.errors import ConfigError
 from offbeat.ports.clock import Clock
 from offbeat.ports.ledger_sqlite.mounts import NETWORK, file_system_of
 from offbeat.ports.ledger_sqlite.problems import CORRUPT, FOREIGN, LOCKED, Lost, refuse, told
 from offbeat.ports.ledger_sqlite.schema import APPLICATION_ID, MIGRATIONS, Migrations, migrate
+from offbeat.ports.ledger_sqlite.sharing import PRIVATE, Share, Sharing
 from offbeat.ports.ledger_sqlite.turnstile import Turnstile, TurnTimeout
 
 MOST_ROWS = 5000  # of occurrences in one transaction
@@ -36,6 +38,7 @@ class Place:
     read_only: bool = False
     adopt: bool = False
     patience: float = 10.0
+    share: Share = PRIVATE
 
 
 class Store:
@@ -52,6 +55,7 @@ class Store:
         self._is_still = False  # nobody writes it while we have it open, or it counts as lost
         self._is_lost = False  # the file at our path is another one by now
         self._turnstile: Turnstile | None = None
+        self._sharing = Sharing(place.share)
         try:
             with told(self.path):
                 self._refuse_bad_places()
@@ -141,6 +145,8 @@ class Store:
     def _turn(self) -> Iterator[Turnstile]:
         if self._turnstile is None:
             self._turnstile = Turnstile(self.path, patience=self.place.patience)
+            for name in self._turnstile.files:
+                self._sharing.give(name)
         try:
             with self._turnstile.turn():
                 yield self._turnstile
@@ -182,6 +188,7 @@ class Store:
             db = self._connect("ro")
             if self._version(db) < self.schema_known:
                 raise refuse(self.path, "L214", "the ledger is older than this offbeat, or was never used", "offbeat tick")
+            self._give_what_lies_beside()
         else:
             self._make_file()
             with self._turn() as turnstile:
@@ -189,17 +196,28 @@ class Store:
                 db = self._connect("rw")
                 if self._version(db) < self.schema_known:
                     self._bring_up_to_date(db)
+                self._give_what_lies_beside()
                 turnstile.note_wal(self.path)
         self._refuse_strangers(db)
 
     def _make_file(self) -> None:
         """Make the file where there is none. One that is there is not opened: closing it would free SQLite's locks on it."""
         path = Path(self.path)
+        self._sharing.make_folder(path.parent)
         if not path.exists():
-            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        elif not _may(path, os.R_OK | os.W_OK):
+        self._sharing.give(self.path)
+        if not _may(path, os.R_OK | os.W_OK):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+
+    def _give_what_lies_beside(self) -> None:
+        """Give the group what SQLite made: with the file's mode, but with the group of whoever made it."""
+        for suffix in ("-wal", "-shm"):
+            try:
+                self._sharing.give(self.path + suffix)
+            except ConfigError:
+                if not self.place.read_only:
+                    raise
 
     def _connect(self, mode: str) -> sqlite3.Connection:
         """Open what is at our path now, and remember which file that is."""

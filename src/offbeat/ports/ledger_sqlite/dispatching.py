@@ -27,13 +27,15 @@ class DispatchingSqlite(Store):
     """claim, settle."""
 
     def claim(self, runner: Runner, limit: int, closed_queues: Collection[str] = ()) -> Sequence[Claim]:
+        tried: set[Key] = set()
         while True:
             with self.writing() as db:
                 now = self.clock.now()
                 meta = meta_of(db)
                 keys = claimable(db, min(limit, MOST_ROWS), closed_queues, now) if belief_of(meta).holds(now) else []
-                if not keys:
+                if not keys or not tried.isdisjoint(keys):
                     return []
+                tried.update(keys)
                 db.execute("UPDATE meta SET seq = seq + ?", (len(keys),))
                 if begun := begin(db, runner, keys, now):
                     return claims(db, begun, meta[0], now)

@@ -49,6 +49,7 @@ _SQLITE = {
     sqlite3.SQLITE_LOCKED: LOCKED,
     sqlite3.SQLITE_PROTOCOL: LOCKED,
     sqlite3.SQLITE_CORRUPT: CORRUPT,
+    sqlite3.SQLITE_CONSTRAINT: CORRUPT,  # what we read and what we then write do not fit: an index lies
     sqlite3.SQLITE_NOTADB: FOREIGN,
     sqlite3.SQLITE_FULL: FULL,
     sqlite3.SQLITE_READONLY: READ_ONLY,
@@ -104,7 +105,7 @@ def told(where: str) -> Iterator[None]:
 def _of_sqlite(where: str, error: sqlite3.Error) -> Exception:
     number = getattr(error, "sqlite_errorcode", None)
     said = (str(error).splitlines() or [""])[0]  # a broken schema is quoted over many lines
-    if isinstance(error, (sqlite3.ProgrammingError, sqlite3.IntegrityError, sqlite3.InterfaceError)):
+    if isinstance(error, (sqlite3.ProgrammingError, sqlite3.InterfaceError)):
         return error  # a mistake in this program
     if number is None:  # of the module itself: text that is no UTF-8
         code, what, fix = CORRUPT

@@ -27,6 +27,7 @@ class Turnstile:
     """
 
     def __init__(self, path: str, *, patience: float) -> None:
+        self.files = (path + "-queue", path + "-turn")
         self._tries = max(1, int(patience / POLL))
         self._queue = _Lock(path + "-queue")
         try:
