@@ -117,6 +117,7 @@ class Store:
         self.horizon = horizon
         self.newest = steps[-1].version
         self.texts = Texts(place.schema)
+        self.clock_now: Instant = 0.0  # of the newest transaction
         self._line: Line | None = None
         self._foundation = Foundation(place, self.texts, steps)
         self._is_founded = False
@@ -200,7 +201,8 @@ class Store:
             belief=Belief(newest=newest, suspect_at=suspect_at),
             has_slots=has_slots,
         )
-        return meta, now if self.horizon is None else self.horizon.now()
+        self.clock_now = now if self.horizon is None else self.horizon.now()
+        return meta, self.clock_now
 
     def _repeated(self, once: Callable[[], T]) -> T:
         """Run it again after a lost race, and once on a new connection when the old one is gone."""

@@ -123,8 +123,5 @@ class Foundation:
             raise refuse(self._place.where, NEWER, f"its schema {version} is not for schema {self._newest}", why=why)
         if self._place.project and project != self._place.project:
             why = "ids of messages are made from the project, so the same occurrences would be sent again"
-            raise refuse(
-                self._place.where, PROJECT, f'it is of "{project}", this is "{self._place.project}"', why=why
-            )
+            raise refuse(self._place.where, PROJECT, f'it is of "{project}", this is "{self._place.project}"', why=why)
         return int(version)
-

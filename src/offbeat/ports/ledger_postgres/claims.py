@@ -1,0 +1,183 @@
+"""Claims: rows held under a lease, with the definition that applies now. Shared by the operations of this store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from offbeat.core.model import (
+    CatchUp,
+    Cause,
+    CommandCall,
+    DueTime,
+    Entry,
+    Instant,
+    Key,
+    Kind,
+    Lane,
+    Overlap,
+    Policy,
+    TaskCall,
+    Timing,
+)
+from offbeat.core.transitions import Span
+from offbeat.ports.ledger_postgres.connection import Tx
+from offbeat.ports.ledger_postgres.problems import read_back
+from offbeat.ports.ledger_postgres.rows import KEYS, ON_KEY, key_columns, key_of
+from offbeat.ports.ledger_values import LEASE, Claim, Runner
+
+if TYPE_CHECKING:
+    from offbeat.core.plan import Pauses
+
+PauseRow: TypeAlias = tuple[int | None, Instant, Instant | None]  # whose (None: all), from, until
+
+HOLD = f"""
+UPDATE {{s}}.outbox o SET state = 'claimed', owner = %(owner)s, attempt = o.attempt + 1, lease_until = %(lease)s,
+  expires_at = coalesce(o.expires_at, %(now)s + CASE WHEN o.call IS NOT NULL THEN o.expires ELSE v.expires END),
+  command = CASE WHEN o.call IS NOT NULL THEN o.command ELSE coalesce(v.command, o.command) END
+FROM {KEYS} AS k(eno, due_at, kind, kind_id) LEFT JOIN {{s}}.versions v ON v.eno = k.eno AND v.valid_until IS NULL
+WHERE {ON_KEY.format("o")}"""
+CLAIMS = f"""
+SELECT o.eno, o.due_at, o.kind, o.kind_id, e.name, o.send_at, o.lane, o.cause, o.attempt, o.lease_until, o.expires_at,
+  o.last_error, o.call, o.waited, v.definition, v.recurrence, v.zone, v.starts_at, v.ends_at, v.enabled, v.catch_up, v.grace,
+  v.jitter, v.jitter_percent, v.overlap, v.max_runtime
+FROM unnest(%(enos)s::bigint[], %(dues)s::bigint[], %(kinds)s::text[], %(ids)s::text[]) WITH ORDINALITY
+  AS k(eno, due_at, kind, kind_id, place)
+JOIN {{s}}.outbox o ON {ON_KEY.format("o")} JOIN {{s}}.entries e ON e.eno = o.eno
+LEFT JOIN {{s}}.versions v ON v.eno = o.eno AND v.valid_until IS NULL
+ORDER BY k.place"""
+HELD = f"""
+SELECT o.eno, o.due_at, o.kind, o.kind_id FROM {KEYS} AS k(eno, due_at, kind, kind_id) JOIN {{s}}.outbox o ON {ON_KEY.format("o")}
+WHERE o.state = 'claimed' AND o.owner = %(owner)s AND o.lease_until > %(now)s"""
+SPANS = """
+SELECT eno, recurrence, zone, first, last FROM {s}.versions
+WHERE eno = ANY(%(enos)s::bigint[]) AND gid IS NOT NULL AND (last IS NULL OR (last >= first AND last > %(after)s))
+ORDER BY vno"""
+PAUSES = "SELECT eno, from_at, until_at FROM {s}.pauses ORDER BY id"
+
+
+@lru_cache(maxsize=256)
+def policy_of(catch_up: str, grace: int | None, jitter: int, percent: int, overlap: str, max_runtime: int | None) -> Policy:
+    """Return the policy of a version's columns."""
+    return Policy(
+        catch_up=CatchUp(catch_up),
+        grace=grace,
+        jitter=jitter,
+        jitter_percent=percent,
+        overlap=Overlap(overlap),
+        max_runtime=max_runtime,
+    )
+
+
+@lru_cache(maxsize=2048)
+def entry_of(definition: str) -> Entry:
+    """Return the entry that a definition tells."""
+    from offbeat.core.serial import entry_from_json
+
+    with read_back():
+        return entry_from_json(definition)
+
+
+def four(keys: Iterable[Key]) -> dict[str, Any]:
+    """Return the values for KEYS."""
+    columns = key_columns(keys)
+    return {name: columns[name] for name in ("enos", "dues", "kinds", "ids")}
+
+
+def hold(tx: Tx, runner: Runner, keys: Sequence[Key]) -> None:
+    """Give the rows to the runner: a new attempt, a new lease."""
+    if keys:
+        tx.run(HOLD, **four(keys), owner=runner.id, lease=tx.now + LEASE, now=tx.now)
+
+
+def held_by(tx: Tx, runner: Runner, keys: Sequence[Key]) -> list[Key]:
+    """Return those of the keys that the runner holds, in the order in which they are given."""
+    if not keys:
+        return []
+    found = {key_of(row) for row in tx.rows(HELD, **four(keys), owner=runner.id, now=tx.now)}
+    return [key for key in keys if key in found]
+
+
+def all_pauses(tx: Tx) -> list[PauseRow]:
+    """Return all pauses, in the order in which they were made."""
+    return [(eno, start, end) for eno, start, end in tx.rows(PAUSES)]
+
+
+def pauses_of(pauses: Iterable[PauseRow], eno: int, after: DueTime) -> Pauses:
+    """Return those of the entry, and of all, that reach beyond `after`."""
+    return tuple((start, end) for whose, start, end in pauses if whose in (None, eno) and (end is None or end > after))
+
+
+def claims(tx: Tx, keys: Sequence[Key]) -> list[Claim]:
+    """Return the rows as claims, in the order of the keys, with the definition that applies now."""
+    if not keys:
+        return []
+    pauses = all_pauses(tx)
+    upcoming = _Upcoming(tx, keys, pauses)
+    return [_claim(tx, row, pauses, upcoming) for row in tx.rows(CLAIMS, **four(keys))]
+
+
+def _claim(tx: Tx, row: tuple[Any, ...], pauses: list[PauseRow], upcoming: _Upcoming) -> Claim:
+    key = key_of(row)
+    name, send_at, lane, cause, attempt, lease_until, expires_at, last_error, call, waited = row[4:14]
+    definition, recurrence, zone, starts_at, ends_at, enabled, *policy = row[14:]
+    present = definition is not None
+    return Claim(
+        key=key,
+        name=name,
+        send_at=send_at,
+        lane=Lane(lane),
+        cause=Cause(cause),
+        attempt=attempt,
+        lease_until=lease_until,
+        revision=tx.meta.revision,
+        call=_call(call, definition),
+        timing=Timing(recurrence=recurrence, zone=zone, starts_at=starts_at, ends_at=ends_at, enabled=enabled)
+        if present
+        else None,
+        policy=policy_of(*policy) if present else Policy(),
+        next_due=upcoming.after(key) if present else None,
+        expires_at=expires_at,
+        last_error=last_error,
+        paused=any(start <= tx.now and (end is None or tx.now < end) for start, end in pauses_of(pauses, key.eno, 0)),
+        waited=waited,
+    )
+
+
+def _call(call: str | None, definition: str | None) -> TaskCall | CommandCall | None:
+    if call is not None:
+        from offbeat.core.serial import call_from_json
+
+        with read_back():
+            return call_from_json(call)
+    return entry_of(definition).call if definition is not None else None
+
+
+class _Upcoming:
+    """When the entries of some claims are due next. Entries with equal versions and pauses are worked out once."""
+
+    def __init__(self, tx: Tx, keys: Sequence[Key], pauses: list[PauseRow]) -> None:
+        scheduled = [key for key in keys if key.kind is Kind.SCHEDULE]
+        self._pauses = pauses
+        self._spans: dict[int, list[Span]] = {}
+        self._known: dict[tuple[object, ...], DueTime | None] = {}
+        if not scheduled:
+            return
+        after = min(key.due_at for key in scheduled)
+        enos = sorted({key.eno for key in scheduled})
+        for eno, recurrence, zone, first, last in tx.rows(SPANS, enos=enos, after=after):
+            self._spans.setdefault(eno, []).append(Span(recurrence=recurrence, zone=zone, first=first, last=last))
+
+    def after(self, key: Key) -> DueTime | None:
+        """Return the entry's next usable due time after the key's, None without, and for what is not of its schedule."""
+        if key.kind is not Kind.SCHEDULE:
+            return None
+        from offbeat.core.transitions import usable_after
+
+        spans = [span for span in self._spans.get(key.eno, ()) if span.last is None or span.last > key.due_at]
+        pauses = pauses_of(self._pauses, key.eno, key.due_at)
+        likeness = (tuple(spans), pauses, key.due_at)
+        if likeness not in self._known:
+            self._known[likeness] = usable_after(spans, key.due_at, pauses)
+        return self._known[likeness]

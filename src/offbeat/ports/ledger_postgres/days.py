@@ -1,0 +1,89 @@
+"""Partitions of history, one for each day (UTC) of due times: made ahead, dropped whole.
+
+Never waits long: what has no partition of its own goes into history_rest.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import psycopg
+from psycopg import errors
+
+from offbeat.core.model import DueTime
+from offbeat.ports.ledger_postgres.connection import Store, Tx
+
+DAY = 86_400
+BEHIND, AHEAD = 8, 1  # days around today that get a partition; what is due further away is rare
+PREFIX = "history_d"
+
+PRESENT = """
+SELECT substr(c.relname, %(skip)s)::bigint FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
+WHERE i.inhparent = %(history)s::regclass AND c.relname ~ '^history_d-?[0-9]+$'"""
+MAKE = """
+SET LOCAL lock_timeout = '1s';
+CREATE TABLE {s}.history_d%(day)d (LIKE {s}.history INCLUDING ALL) WITH (fillfactor = 85);
+ALTER TABLE {s}.history ATTACH PARTITION {s}.history_d%(day)d FOR VALUES FROM (%(first)d) TO (%(end)d)"""
+DROP = """
+SET LOCAL lock_timeout = '1s';
+DROP TABLE IF EXISTS {s}.history_d%(day)d"""
+TRIES = 3
+
+
+def day_of(due_at: DueTime) -> int:
+    """Return the day, counted from 1970-01-01, that a due time falls on."""
+    return due_at // DAY
+
+
+def days_present(tx: Tx, texts_schema: str) -> set[int]:
+    """Return the days that have a partition."""
+    return {row[0] for row in tx.rows(PRESENT, skip=len(PREFIX) + 1, history=f"{texts_schema}.history")}
+
+
+class Days(Store):
+    """A store that knows which days have a partition."""
+
+    _present: set[int] | None = None  # asked for when it is needed first; more by now, where others made some
+    _may_make = True
+
+    def ensure(self, due_times: Iterable[DueTime]) -> None:
+        """Make the partitions that these due times need, in transactions of their own, so that nobody's locks meet ours."""
+        days = set(map(day_of, due_times))
+        if not days or not self._may_make or (self._present is not None and days <= self._present):
+            return
+        self._present = (self._present or set()) | self.read(lambda tx: days_present(tx, self.texts.schema))
+        today = int(self.clock_now) // DAY
+        near = {day for day in days if max(today - BEHIND, 0) <= day <= today + AHEAD}
+        for day in sorted((near | {today, today + AHEAD}) - self._present) if near else ():
+            self._make(day)
+        self._present |= days  # asked once: what has none goes into the rest
+
+    def _make(self, day: int) -> None:
+        text = MAKE % {"day": day, "first": day * DAY, "end": (day + 1) * DAY}
+        for _ in range(TRIES):
+            try:
+                self.alter(text)
+                return
+            except errors.InsufficientPrivilege:
+                self.rollback()
+                self._may_make = False
+                return
+            except (errors.LockNotAvailable, errors.DeadlockDetected):
+                self.rollback()
+            except (errors.ProgrammingError, errors.IntegrityError):  # it is there, or the rest has rows of that day
+                self.rollback()
+                return
+            except psycopg.Error:  # the operation itself will tell
+                self.rollback()
+                return
+
+    def drop_day(self, day: int) -> bool:
+        """Drop a day's partition; return whether it is gone. False where somebody reads it, or we may not."""
+        try:
+            self.alter(DROP % {"day": day})
+        except psycopg.Error:
+            self.rollback()
+            return False
+        if self._present is not None:
+            self._present.discard(day)
+        return True

@@ -1,0 +1,90 @@
+"""The PostgreSQL ledger, for runners: from rows to settled rows."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+from offbeat.core.model import Key, Lane
+from offbeat.core.transitions import shares
+from offbeat.ports.ledger_postgres.claims import claims, hold
+from offbeat.ports.ledger_postgres.connection import MOST_ROWS, TOGETHER, Tx
+from offbeat.ports.ledger_postgres.planning import STILL_HELD
+from offbeat.ports.ledger_postgres.recording import RecordingPostgres, begin
+from offbeat.ports.ledger_postgres.rows import key_of, rounds
+from offbeat.ports.ledger_postgres.slots import Slots
+from offbeat.ports.ledger_postgres.telling import settle_all
+from offbeat.ports.ledger_values import LEASE, LONGEST_WAIT, Claim, Outcome, Runner
+
+_CANDIDATES = """
+(SELECT o.eno, o.due_at, o.kind, o.kind_id, o.next_try_at, o.lane, coalesce(v.overlap <> 'allow', false) AND o.kind <> 'manual'
+FROM {{s}}.outbox o LEFT JOIN {{s}}.versions v ON v.eno = o.eno AND v.valid_until IS NULL
+WHERE {which}
+  AND coalesce(CASE WHEN o.call IS NOT NULL THEN o.queue ELSE v.queue END, '') <> ALL (%(closed)s::text[])
+ORDER BY o.next_try_at, o.eno, o.due_at, o.kind, o.kind_id LIMIT %(limit)s {lock})"""
+_WHICH = (
+    *(f"o.state = 'pending' AND o.lane = {int(lane)} AND o.next_try_at <= %(now)s" for lane in Lane),
+    f"""o.state = 'pending' AND o.next_try_at > o.send_at AND o.next_try_at > %(now)s + {LONGEST_WAIT} AND o.send_at <= %(now)s""",
+    "o.state = 'claimed' AND o.lease_until <= %(now)s",
+    f"o.state = 'claimed' AND o.lease_until > %(now)s + {2 * LEASE} AND o.send_at <= %(now)s",
+    f"o.state = 'waiting' AND NOT ({STILL_HELD})",
+)
+
+
+def _union(lock: str) -> str:
+    parts = (_CANDIDATES.replace("{which}", which).replace("{lock}", lock).replace("{{s}}", "{s}") for which in _WHICH)
+    return " UNION ALL ".join(f"SELECT * FROM {part} AS c{number}" for number, part in enumerate(parts))
+
+
+LOOK_AT = _union("")
+LOCK = _union("FOR UPDATE OF o SKIP LOCKED")
+
+
+class DispatchingPostgres(RecordingPostgres):
+    """claim, settle."""
+
+    def claim(self, runner: Runner, limit: int, closed_queues: Collection[str] = ()) -> Sequence[Claim]:
+        return self.write(lambda tx: _claim(tx, runner, min(limit, MOST_ROWS), closed_queues), TOGETHER)
+
+    def settle(self, runner: Runner, outcomes: Sequence[Outcome]) -> Sequence[Key]:
+        self.ensure(outcome.key.due_at for outcome in outcomes)
+        accepted: list[Key] = []
+        for some in rounds(outcomes, [outcome.key for outcome in outcomes], MOST_ROWS):
+            accepted.extend(self.write(lambda tx, some=some: settle_all(tx, runner.id, some)))  # type: ignore[misc]
+        return accepted
+
+
+def _claim(tx: Tx, runner: Runner, limit: int, closed_queues: Collection[str]) -> list[Claim]:
+    tried: set[Key] = set()
+    while tx.believed:
+        chosen = [pair for pair in claimable(tx, limit, closed_queues, lock=True) if pair[0] not in tried]
+        if not chosen:
+            return []
+        tx.mark(runner.id)
+        keys = [key for key, _ in chosen]
+        slotted = [key for key, has_slot in chosen if has_slot]
+        slots = Slots(tx, (key.eno for key in slotted), wait=False)
+        plain = [key for key, has_slot in chosen if not has_slot]
+        begun = begin(tx, runner, [key for key in slotted if key.eno in slots], slots) | set(plain)
+        hold(tx, runner, plain)
+        if begun:
+            return claims(tx, [key for key in keys if key in begun])
+        tried |= set(keys)
+    return []
+
+
+def claimable(tx: Tx, limit: int, closed_queues: Collection[str], *, lock: bool) -> list[tuple[Key, bool]]:
+    """Return what would be claimed now, lane by lane, and whether an entry's slot is needed. lock: leaving out what others lock."""
+    closed = [queue for queue in closed_queues if queue]
+    rows = tx.rows(LOCK if lock else LOOK_AT, now=tx.now, limit=limit, closed=closed)
+    lanes: dict[int, list[tuple[float, Key, bool]]] = {int(lane): [] for lane in Lane}
+    for row in {_key_columns(row): row for row in rows}.values():
+        lanes[row[5]].append((row[4], key_of(row), row[6]))
+    for found in lanes.values():
+        found.sort(key=lambda each: each[:2])
+    given = shares(limit, [len(found) for found in lanes.values()])
+    return [each[1:] for found, count in zip(lanes.values(), given, strict=True) for each in found[:count]]
+
+
+def _key_columns(row: tuple[Any, ...]) -> tuple[Any, ...]:
+    return row[:4]

@@ -1,0 +1,278 @@
+"""The PostgreSQL ledger, for pages and commands: read-only transactions, which the server ends after a few seconds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from offbeat.core.model import (
+    BrokerSettings,
+    Cause,
+    DueTime,
+    Entry,
+    Instant,
+    Key,
+    Kind,
+    LedgerSettings,
+    Reason,
+    Schedule,
+    State,
+)
+from offbeat.core.transitions import Span, tally
+from offbeat.ports.ledger_postgres.claims import claims, entry_of
+from offbeat.ports.ledger_postgres.connection import Tx
+from offbeat.ports.ledger_postgres.dispatching import DispatchingPostgres, claimable
+from offbeat.ports.ledger_postgres.planning import portion
+from offbeat.ports.ledger_postgres.problems import read_back
+from offbeat.ports.ledger_postgres.rows import clean
+from offbeat.ports.ledger_values import (
+    COMPILED,
+    SEEN_LATELY,
+    Claim,
+    HistoryRow,
+    LedgerStatus,
+    Origin,
+    Revision,
+    Runner,
+    SeenRunner,
+    newest_first,
+)
+
+if TYPE_CHECKING:
+    from offbeat.core.plan import Portion
+
+T = TypeVar("T")
+
+SUMMARY = """
+SELECT coalesce(r.digest, ''), r.activated_at, m.problems, m.refused_whole, m.restored_at,
+  r."commit", r.author, r.dirty, r.note, r.deployed,
+  (SELECT min(next_due) FROM {s}.groups WHERE next_due IS NOT NULL),
+  (SELECT count(*) FROM {s}.outbox WHERE state = 'pending'),
+  (SELECT count(*) FROM {s}.outbox WHERE state = 'claimed'),
+  (SELECT count(*) FROM {s}.outbox WHERE state = 'waiting'),
+  (SELECT count(*) FROM {s}.trouble WHERE state = 'undelivered'),
+  (SELECT min(send_at) FROM {s}.outbox WHERE state IN ('pending', 'waiting') AND send_at <= %(now)s)
+FROM {s}.meta m LEFT JOIN {s}.revisions r ON r.rev = m.active_rev"""
+RUNNERS = """
+SELECT id, host, pid, role, revision, skew, version, seen_at FROM {s}.runners WHERE seen_at > %(since)s
+ORDER BY seen_at DESC, id"""
+ACTIVE = "SELECT settings FROM {s}.revisions WHERE rev = (SELECT active_rev FROM {s}.meta)"
+TEXT = "SELECT text FROM {s}.revisions WHERE rev = coalesce(%(rev)s::bigint, (SELECT active_rev FROM {s}.meta))"
+REVISIONS = """
+SELECT rev, digest, activated_at, "commit", author, dirty, note, deployed, entries FROM {s}.revisions
+ORDER BY rev DESC LIMIT %(limit)s"""
+ENTRIES = """
+SELECT v.definition, e.last_due FROM {s}.versions v JOIN {s}.entries e ON e.eno = v.eno WHERE v.valid_until IS NULL
+ORDER BY e.name COLLATE "C" """
+
+_SETTLED = """\
+e.name, h.due_at, h.kind, h.state, h.reason, h.cause, h.attempt, h.task_id, h.recorded_at, h.dispatched_at,
+    h.started_at, h.finished_at, h.note, h.exit_status, NULL::float8, h.send_at, h.eno, h.kind_id
+  FROM {s}.history h JOIN {s}.entries e ON e.eno = h.eno"""
+ROWS = f"""
+SELECT e.name, o.due_at, o.kind, o.state, '', o.cause, o.attempt, '', o.recorded_at, NULL::float8, NULL::float8, NULL::float8,
+  o.last_error, NULL::integer, CASE o.state WHEN 'pending' THEN o.next_try_at END, o.send_at, o.eno, o.kind_id
+FROM {{s}}.outbox o JOIN {{s}}.entries e ON e.eno = o.eno WHERE o.due_at >= %(after)s {{whose_o}}
+UNION ALL
+SELECT * FROM (
+  SELECT {_SETTLED} WHERE h.due_at >= %(after)s {{whose_h}}
+  ORDER BY h.due_at DESC, h.recorded_at DESC, e.name COLLATE "C", h.kind, h.kind_id LIMIT %(limit)s) AS settled"""
+FAILED = f"""
+SELECT {_SETTLED} JOIN {{s}}.trouble t ON t.eno = h.eno AND t.due_at = h.due_at AND t.kind = h.kind AND t.kind_id = h.kind_id
+WHERE t.state = 'failed' AND t.at > %(since)s ORDER BY t.at, h.eno, h.due_at, h.kind, h.kind_id LIMIT %(limit)s"""
+GAPS = """
+SELECT g.until_at, g.after_at, e.eno, e.name, v.recurrence, v.zone, v.first, v.last, g.reason, g.recorded_at
+FROM {s}.gaps g JOIN {s}.versions v ON v.gid = g.gid AND (g.eno IS NULL OR g.eno = v.eno) JOIN {s}.entries e ON e.eno = v.eno
+WHERE g.until_at >= %(after)s {whose_v} AND v.first <= g.until_at AND (v.last IS NULL OR v.last > g.after_at)
+ORDER BY g.until_at DESC, e.name COLLATE "C" """
+ROWS_BETWEEN = """
+SELECT (SELECT count(*) FROM {s}.outbox WHERE eno = %(eno)s AND due_at BETWEEN %(low)s AND %(high)s AND kind = 'schedule')
+  + (SELECT count(*) FROM {s}.history WHERE eno = %(eno)s AND due_at BETWEEN %(low)s AND %(high)s AND kind = 'schedule')"""
+OUTPUT = """
+SELECT output FROM {s}.history WHERE eno = %(eno)s AND due_at = %(due)s AND kind = %(kind)s AND kind_id = %(id)s"""
+
+
+class ReadingPostgres(DispatchingPostgres):
+    """status, schedule, revisions, settings, entries, history, failures, peek, output."""
+
+    def status(self) -> LedgerStatus:
+        def work(tx: Tx) -> LedgerStatus:
+            summary = tx.row(SUMMARY, now=tx.now)
+            assert summary is not None
+            return self._status(tx, summary, tx.rows(RUNNERS, since=tx.now - SEEN_LATELY))
+
+        return self.read(work)
+
+    def _status(self, tx: Tx, summary: tuple[Any, ...], runners: list[tuple[Any, ...]]) -> LedgerStatus:
+        digest, activated_at, refused, whole, restored_at, *origin = summary[:10]
+        next_due, pending, claimed, waiting, undelivered, waits_since = summary[10:]
+        return LedgerStatus(
+            where=self.where,
+            project=tx.meta.project,
+            owner="",
+            schema=tx.meta.schema,
+            revision=tx.meta.revision,
+            digest=digest,
+            activated_at=activated_at,
+            now=tx.now,
+            next_due=next_due,
+            pending=pending,
+            claimed=claimed,
+            undelivered=undelivered,
+            runners=tuple(_seen(row) for row in runners),
+            refused=refused,
+            refused_whole=whole,
+            ahead=tx.meta.belief.ahead(tx.now),
+            waiting=waiting,
+            waits_since=waits_since,
+            origin=COMPILED if activated_at is None else _origin(origin),
+            deployed=tx.meta.deployed,
+            restored_at=restored_at,
+        )
+
+    def schedule(self, revision: int | None = None) -> Schedule | None:
+        from offbeat.core.serial import schedule_from_json
+
+        return self._parsed(TEXT, schedule_from_json, rev=revision)
+
+    def revisions(self, limit: int) -> Sequence[Revision]:
+        def work(tx: Tx) -> list[Revision]:
+            return [_revision(row, tx.meta.revision) for row in tx.rows(REVISIONS, limit=limit)]
+
+        return self.read(work)
+
+    def broker_settings(self) -> BrokerSettings | None:
+        from offbeat.core.serial import settings_from_json
+
+        return self._parsed(ACTIVE, settings_from_json)
+
+    def ledger_settings(self) -> LedgerSettings:
+        from offbeat.core.serial import ledger_settings_from_json
+
+        return self._parsed(ACTIVE, ledger_settings_from_json) or LedgerSettings()
+
+    def _parsed(self, text: str, parse: Callable[[str], T], **values: object) -> T | None:
+        def work(tx: Tx) -> T | None:
+            row = tx.row(text, **values)
+            with read_back():
+                return None if row is None else parse(row[0])
+
+        return self.read(work)
+
+    def entries(self) -> Sequence[tuple[Entry, DueTime | None]]:
+        return self.read(lambda tx: [(entry_of(definition), last_due) for definition, last_due in tx.rows(ENTRIES)])
+
+    def history(self, name: str = "", limit: int = 100, since: DueTime | None = None) -> Sequence[HistoryRow]:
+        return self.read(lambda tx: _history(tx, clean(name), limit, -(2**62) if since is None else since))
+
+    def failures(self, since: Instant, limit: int) -> Sequence[HistoryRow]:
+        return self.read(lambda tx: [_line(row) for row in tx.rows(FAILED, since=since, limit=limit)])
+
+    def peek(self, limit: int) -> tuple[Portion, Sequence[Claim]]:
+        def work(tx: Tx) -> tuple[Portion, Sequence[Claim]]:
+            keys = [key for key, _ in claimable(tx, limit, (), lock=False)] if tx.believed else []
+            return portion(tx, limit), claims(tx, keys)
+
+        return self.read(work)
+
+    def output(self, key: Key) -> bytes | None:
+        values = {"eno": key.eno, "due": key.due_at, "kind": str(key.kind), "id": key.kind_id}
+        row = self.read(lambda tx: tx.row(OUTPUT, **values))
+        return None if row is None else row[0]
+
+
+def _seen(row: tuple[Any, ...]) -> SeenRunner:
+    runner, host, pid, role, revision, skew, version, seen_at = row
+    return SeenRunner(
+        runner=Runner(id=runner, host=host, pid=pid, role=role, revision=revision, skew=skew, version=version), seen_at=seen_at
+    )
+
+
+def _origin(columns: Sequence[Any]) -> Origin:
+    commit, author, dirty, note, deployed = columns
+    return Origin(commit=commit, author=author, dirty=dirty, note=note, deployed=deployed)
+
+
+def _revision(row: tuple[Any, ...], active: int) -> Revision:
+    number, digest, activated_at, *origin, entries = row
+    return Revision(
+        number=number,
+        digest=digest,
+        activated_at=activated_at,
+        origin=_origin(origin),
+        entries=entries,
+        active=number == active,
+    )
+
+
+def _history(tx: Tx, name: str, limit: int, after: DueTime) -> list[HistoryRow]:
+    whose: dict[str, int] = {}
+    if name:
+        found = tx.row("SELECT eno FROM {s}.entries WHERE name = %(name)s", name=name)
+        if found is None:
+            return []
+        whose["eno"] = found[0]
+    text = _of_whom(ROWS, "whose_o", "o", whose)
+    text = _of_whom(text, "whose_h", "h", whose)
+    rows = [_line(row) for row in tx.rows(text, after=after, limit=limit, **whose)]
+    rows.extend(_gaps(tx, whose, after, limit))
+    return sorted(rows, key=newest_first)[:limit]
+
+
+def _of_whom(text: str, mark: str, table: str, whose: dict[str, int]) -> str:
+    return text.replace("{" + mark + "}", f"AND {table}.eno = %(eno)s" if whose else "")
+
+
+def _line(row: Sequence[Any]) -> HistoryRow:
+    name, due_at, kind, state, reason, cause, attempt, task_id, recorded_at, dispatched_at = row[:10]
+    started_at, finished_at, note, exit_status, next_try_at, send_at, eno, kind_id = row[10:]
+    return HistoryRow(
+        entry=name,
+        due_at=due_at,
+        kind=Kind(kind),
+        state=State(state),
+        reason=Reason(reason),
+        cause=Cause(cause),
+        attempt=attempt,
+        task_id=task_id,
+        recorded_at=recorded_at,
+        dispatched_at=dispatched_at,
+        started_at=started_at,
+        finished_at=finished_at,
+        note=note,
+        exit_status=exit_status,
+        next_try_at=next_try_at,
+        send_at=send_at,
+        key=Key(eno=eno, due_at=due_at, kind=Kind(kind), kind_id=kind_id),
+    )
+
+
+def _gaps(tx: Tx, whose: dict[str, int], after: DueTime, limit: int) -> Iterator[HistoryRow]:
+    """Yield the gaps, one line for each entry in them, as their due times are worked out now; `limit` newest ones at least."""
+    newest: list[DueTime] = []
+    before = None
+    for until_at, after_at, eno, name, *span, reason, recorded_at in tx.rows(
+        _of_whom(GAPS, "whose_v", "v", whose), after=after, **whose
+    ):
+        if until_at != before and 0 < limit <= len(newest) and sorted(newest)[-limit] > until_at:
+            return  # all that follow are older than enough of those before
+        before = until_at
+        recurrence, zone, first, last = span
+        counted = tally(Span(recurrence=recurrence, zone=zone, first=first, last=last), after_at, until_at)
+        if counted is None or counted.last < after:
+            continue
+        newest.append(counted.last)
+        rows = tx.row(ROWS_BETWEEN, eno=eno, low=counted.first, high=counted.last)
+        if count := counted.count - (rows[0] if rows else 0):
+            yield HistoryRow(
+                entry=name,
+                due_at=counted.first,
+                kind=Kind.SCHEDULE,
+                state=State.SKIPPED,
+                reason=Reason(reason),
+                cause=Cause.SCHEDULE,
+                attempt=0,
+                recorded_at=recorded_at,
+                until=counted.last,
+                count=count,
+            )
