@@ -89,7 +89,8 @@ class Dispatching(Protocol):
         So too what was held in a wrong future: more than two LEASEs or one LONGEST_WAIT from now, when its send_at has come.
 
         Lane 0 first; but while others wait, at least a tenth of `limit` (one at least) is theirs; oldest next_try_at first
-        within a lane. Task rows whose queue is in closed_queues stay. Nothing while the clock is not believed.
+        within a lane. Rows whose queue is in closed_queues stay; that of commands is "". Nothing while the clock is not
+        believed.
         """
 
     def settle(self, runner: Runner, outcomes: Sequence[Outcome]) -> Sequence[Key]:

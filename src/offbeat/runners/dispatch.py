@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 MARGIN = 2.0  # seconds before the end of its lease at which a runner stops publishing (ledger rule 8)
 BATCH = 500
 COMMANDS = ""  # the queue of commands, for `claim`
+LEFT = 120.0  # seconds for which a runner without a tree leaves commands to those that have it, once it met one
 NO_TREE = "commands need the files of the tree, and the runner that was asked has none"
 log = logging.getLogger("offbeat")
 
@@ -70,6 +71,7 @@ class Dispatcher:
     tally: Tally = field(default_factory=Tally)
     batch: int = BATCH
     deadline: float = inf
+    _left_until: float = field(default=-inf, init=False)  # monotonic; commands are left to others until then
 
     @property
     def ledger(self) -> Ledger:
@@ -78,7 +80,7 @@ class Dispatcher:
     def closed_queues(self, mono: float) -> frozenset[str]:
         """Return the queues that this runner leaves alone now; commands are one of them where there is no tree."""
         closed = self.backoff.closed_queues(mono)
-        return closed | {COMMANDS} if self.site.from_ledger else closed
+        return closed | {COMMANDS} if mono < self._left_until else closed
 
     def dispatch(self, claims: Sequence[Claim], since: float) -> None:
         """Decide again, send, and settle. since: monotonic time before the claims were asked for."""
@@ -125,6 +127,7 @@ class Dispatcher:
         if not claims:
             return
         if self.site.from_ledger:
+            self._left_until = self.site.clock.monotonic() + LEFT
             self._settle([_leave(claim, turn.now) for claim in claims], turn)
             return
         steps = [
@@ -263,7 +266,7 @@ def _back(claim: Claim, now: float) -> Outcome:
 
 def _leave(claim: Claim, now: float) -> Outcome:
     """Hand back a command, for a runner that has the tree; a little later each time, should nobody else ask for it."""
-    next_try_at = now if claim.attempt == 1 else now + delay(claim.attempt)
+    next_try_at = now if claim.attempt == 1 else now + min(delay(claim.attempt), LEASE / 2)
     return Outcome(
         key=claim.key, attempt=claim.attempt, state=State.PENDING, next_try_at=next_try_at, lane=claim.lane, error=NO_TREE
     )

@@ -30,7 +30,7 @@ class DispatchingMemory(SlotsMemory):
         for row in self.rows.values():
             if row.state not in UNSETTLED or self.try_at(row, now) > now:
                 continue
-            if not (queue := self.queue_of(row)) or queue not in closed_queues:
+            if self.queue_of(row) not in closed_queues:
                 lanes[row.lane].append(row)
         for rows in lanes.values():
             rows.sort(key=lambda row: (row.next_try_at, row.key))

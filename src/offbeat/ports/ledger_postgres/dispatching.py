@@ -75,7 +75,7 @@ def _claim(tx: Tx, runner: Runner, limit: int, closed_queues: Collection[str]) -
 
 def claimable(tx: Tx, limit: int, closed_queues: Collection[str], *, lock: bool) -> list[tuple[Key, bool]]:
     """Return what would be claimed now, lane by lane, and whether an entry's slot is needed. lock: leaving out what others lock."""
-    closed = [queue for queue in closed_queues if queue]
+    closed = list(closed_queues)
     rows = tx.rows(LOCK if lock else LOOK_AT, now=tx.now, limit=limit, closed=closed)
     lanes: dict[int, list[tuple[float, Key, bool]]] = {int(lane): [] for lane in Lane}
     for row in {_key_columns(row): row for row in rows}.values():

@@ -217,7 +217,7 @@ def _next_due(db: sqlite3.Connection, key: Key, pauses: list[PauseRow]) -> DueTi
 
 def claimable(db: sqlite3.Connection, limit: int, closed_queues: Collection[str], now: Instant) -> list[Key]:
     """Return what would be claimed now, lane by lane."""
-    closed = [queue for queue in closed_queues if queue]
+    closed = list(closed_queues)
     marks = ",".join("?" * len(closed))
     lanes: list[list[Key]] = []
     for lane in Lane:

@@ -10,7 +10,7 @@ for _, queue in ipairs(cjson.decode(ARGV[4])) do closed[queue] = true end
 local function is_open(row)
   if next(closed) == nil then return true end
   local d = binding(row)
-  return not d or d.queue == '' or not closed[d.queue]
+  return not d or not closed[d.queue]
 end
 
 local lanes = {{}, {}, {}}
