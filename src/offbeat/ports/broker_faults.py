@@ -125,10 +125,10 @@ def not_one_push(exchange: str) -> Delivery:
     return Delivery(error=f'exchange "{exchange}" has more than one queue for it: to be published', tried=False)
 
 
-def unroutable(exchange: str, routing_key: str) -> Delivery:
-    """Return the answer for a message that no queue would have got."""
+def unroutable(exchange: str, routing_key: str, why: str = "the broker returned the message") -> Delivery:
+    """Return the answer for a message that no queue would have got. why: who says so."""
     place = f'exchange "{exchange}" with routing key "{routing_key}"' if exchange else f'"{routing_key}"'
-    return Delivery(error=f"no queue for {place}: the broker returned the message", unroutable=True, code=UNROUTABLE)
+    return Delivery(error=f"no queue for {place}: {why}", unroutable=True, code=UNROUTABLE)
 
 
 def refused(words: str, *, retry: bool) -> Delivery:

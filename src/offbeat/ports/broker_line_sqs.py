@@ -11,6 +11,7 @@ from typing import Any
 from offbeat.ports import broker_faults as faults
 from offbeat.ports.broker import Delivery
 from offbeat.ports.broker_lines import Letter, PlainLine
+from offbeat.ports.clock import Clock
 
 FIFO = ".fifo"
 GROUP = "MessageGroupId"  # also the header by which an entry chooses its group
@@ -21,6 +22,23 @@ LEGAL_GROUP = re.compile(r"[!-~]{1,128}")
 
 class SQSLine(PlainLine):
     """Letters as messages of queues, or what SQS says against them."""
+
+    def __init__(self, connection: Any, clock: Clock) -> None:
+        super().__init__(connection, clock)
+        self._greet()
+
+    def _greet(self) -> None:
+        """Ask something of one queue, because kombu has asked nothing where `predefined_queues` names them all.
+
+        Raises what boto3 raises, unless SQS has answered and knows who we are; that it may not tell us is no fault.
+        """
+        for name, queue in list(self._channel.predefined_queues.items())[:1]:
+            try:
+                self._channel.sqs(queue=name).get_queue_attributes(QueueUrl=queue["url"], AttributeNames=["QueueArn"])
+            except Exception as exc:
+                code = faults.aws_code(exc)
+                if not code or code in faults.AWS_LOGIN and not code.startswith("AccessDenied"):
+                    raise
 
     def _send(self, letter: Letter) -> Delivery:
         exchange, routing_key = letter.message.exchange, letter.message.routing_key
@@ -34,7 +52,7 @@ class SQSLine(PlainLine):
             self._channel.basic_publish(message, exchange="", routing_key=routing_key)
         except Exception as exc:
             if type(exc).__name__ in NO_QUEUE or faults.aws_code(exc).endswith(("NonExistentQueue", "QueueDoesNotExist")):
-                return faults.unroutable("", routing_key)
+                return faults.unroutable("", routing_key, "SQS has no such queue, or predefined_queues does not name it")
             if refusal := _refusal(exc):
                 return refusal
             raise
