@@ -25,7 +25,7 @@ from offbeat.ports.ledger_sqlite.turnstile import Turnstile, TurnTimeout
 
 MOST_ROWS = 5000  # of occurrences in one transaction
 MOUNTINFO = "/proc/self/mountinfo"
-NEW = "INSERT INTO meta (one, project, owner, born) VALUES (1, ?, ?, lower(hex(randomblob(8))))"
+NEW = "INSERT INTO meta (one, project, owner) VALUES (1, ?, ?)"  # before the later steps, which write into it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -268,10 +268,12 @@ class Store:
             db.execute("PRAGMA journal_mode = WAL")
         with self._transaction(db):
             present = self._version(db)
-            migrate(db, present, self.MIGRATIONS)
             if not present:
+                migrate(db, present, self.MIGRATIONS[:1])
                 db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 db.execute(NEW, (self.place.project, self.place.owner))
+                present = self.MIGRATIONS[0][0]
+            migrate(db, present, self.MIGRATIONS)
 
     def _refuse_strangers(self, db: sqlite3.Connection) -> None:
         found = db.execute("SELECT project, owner FROM meta").fetchone()
