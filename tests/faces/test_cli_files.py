@@ -111,9 +111,22 @@ def test_check_tells_when_the_broker_cannot_be_reached(shop: Shop) -> None:
 def test_check_tells_when_the_broker_answers(shop: Shop) -> None:
     result = shop.call("check", "--broker")
 
-    first, ledger = result.stdout.splitlines()[:2]
+    first, limit = result.stdout.splitlines()
     assert (result.exit_code, first) == (0, "0 entries, no problems, the broker answers")
-    assert ledger.startswith("ledger: SQLite, sqlite:///") and "runners of other hosts cannot share it" in ledger
+    assert limit.startswith("broker: ")
+
+
+def test_check_opens_the_ledger_on_request(shop: Shop) -> None:
+    shop.environ["OFFBEAT_LEDGER"] = "redis://:hunter2@127.0.0.1:1/0"
+
+    plain, asked = shop.call("check"), shop.call("check", "--ledger")
+
+    assert plain.exit_code == 0
+    assert plain.stdout.splitlines()[1].startswith(
+        "ledger: Redis, redis://:***@127.0.0.1:1/0; it forgets what its server loses"
+    )
+    assert asked.exit_code == 3
+    assert "hunter2" not in plain.output + asked.output
 
 
 def test_check_tells_when_no_broker_is_named(shop: Shop) -> None:

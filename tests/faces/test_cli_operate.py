@@ -272,6 +272,7 @@ def test_rewind_sets_back_what_was_decided_in_a_wrong_future(ticked: Shop) -> No
     ticked.call("tick")
 
     assert (wrong.exit_code, right.exit_code) == (1, 0)
+    assert f"offbeat rewind --to {format_utc(began)}" in wrong.stdout
     assert (result.exit_code, result.stdout) == (0, f"1 group set back to {format_utc(began)}\n")
     assert again.stdout == "nothing was decided after that\n"
     assert sent(ticked) == 2

@@ -59,9 +59,10 @@ def test_a_tick_with_nothing_due_loads_nothing_heavy(repo: Path, environ: Mappin
 @pytest.mark.parametrize(
     ("args", "tree"),
     [
-        (["tick"], (None,)),
-        (["tick", "--tree", "x"], ("x",)),
-        (["--tree=x", "tick"], ("x",)),
+        (["tick"], (None, False)),
+        (["tick", "--tree", "x"], ("x", False)),
+        (["--tree=x", "tick"], ("x", False)),
+        (["--from-ledger", "tick"], (None, True)),
         (["tick", "--tree"], None),
         (["tick", "-v"], None),
         (["tick", "--help"], None),
@@ -70,7 +71,7 @@ def test_a_tick_with_nothing_due_loads_nothing_heavy(repo: Path, environ: Mappin
         ([], None),
     ],
 )
-def test_only_a_plain_tick_goes_the_short_way(args: list[str], tree: tuple[str | None] | None) -> None:
+def test_only_a_plain_tick_goes_the_short_way(args: list[str], tree: tuple[str | None, bool] | None) -> None:
     assert tree_of(args) == tree
 
 

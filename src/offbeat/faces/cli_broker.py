@@ -8,6 +8,7 @@ from offbeat.errors import BrokerError
 from offbeat.ports.broker_address import TIMEOUT, broker_url
 from offbeat.ports.broker_faults import broker_problem
 from offbeat.ports.broker_kombu import BrokerKombu
+from offbeat.ports.broker_promises import promises
 
 if TYPE_CHECKING:
     from offbeat.core.model import BrokerSettings
@@ -19,11 +20,12 @@ def look_at_broker(site: Site, settings: BrokerSettings) -> str:
 
     Raises ConfigError without an address, BrokerError when the broker does not let us in.
     """
-    broker = BrokerKombu(broker_url(site.environ, settings, site.root), settings, clock=site.clock, root=site.root)
+    url = broker_url(site.environ, settings, site.root)
+    broker = BrokerKombu(url, settings, clock=site.clock, root=site.root)
     try:
         answer = broker.reach(TIMEOUT)
         if not answer.taken:
             raise BrokerError(broker_problem(answer, f"broker {broker.where}"))
     finally:
         broker.close()
-    return ""
+    return promises(url)

@@ -25,16 +25,18 @@ if TYPE_CHECKING:
     ),
 )
 @click.option("--strict", is_flag=True, help="Warnings are problems too: exit 1.")
-@click.option("--broker", is_flag=True, help="Also connect to the broker, and say what it and the ledger cannot promise.")
+@click.option("--broker", is_flag=True, help="Also connect to the broker, and say what it cannot promise.")
+@click.option("--ledger", is_flag=True, help="Also open the ledger, and say what it cannot promise.")
 @json_option
 @click.pass_context
-def check(ctx: click.Context, strict: bool, broker: bool, as_json: bool) -> None:
+def check(ctx: click.Context, strict: bool, broker: bool, ledger: bool, as_json: bool) -> None:
     """Show every problem of the tree at once, file:line first.
 
-    Exit 0: none, or warnings only. 1: problems (with --strict: or warnings). 3: the broker is out of reach, or has no address.
+    Exit 0: none, or warnings only. 1: problems (with --strict: or warnings). 3: the broker, or with --ledger the ledger, is out
+    of reach, or the broker has no address.
     """
     session: Session = ctx.obj
-    entries, found, said, code = _look(session, broker)
+    entries, found, said, code = _look(session, broker=broker, ledger=ledger)
     problems = by_place(found)
     errors = len(errors_in(problems))
     if as_json:
@@ -63,7 +65,7 @@ def problem_row(problem: Problem) -> Mapping[str, object]:
     }
 
 
-def _look(session: Session, broker: bool) -> tuple[int, list[Problem], list[str], int]:
+def _look(session: Session, *, broker: bool, ledger: bool) -> tuple[int, list[Problem], list[str], int]:
     """Return how many entries are good, all problems, remarks, and an exit code of its own (0: the problems decide)."""
     found: list[Problem] = []
     said: list[str] = []
@@ -79,9 +81,9 @@ def _look(session: Session, broker: bool) -> tuple[int, list[Problem], list[str]
 
             entries = len(schedule.entries)
             found += past_warnings(schedule, session.clock.now())
-            found += ledger_problems(site, schedule, ledger_summary(site))
-            if broker or session.verbose or site.environ.get("OFFBEAT_LEDGER"):
+            if ledger or session.verbose or site.environ.get("OFFBEAT_LEDGER"):
                 said.append(ledger_promise(site))
+            found += ledger_problems(site, schedule, ledger_summary(site, strict=ledger))
         if broker and schedule is not None:
             said += _look_at_broker(site, schedule)
     except OffbeatError as exc:

@@ -68,7 +68,7 @@ def deploy(session: Session, allow_problems: bool, note: str, dry_run: bool, as_
         _stop_at_problems(before, allow_problems)
         _tell_difference(before, as_json, session.quiet > 0)
         return
-    done = do_deploy(site, origin_note=note, allow_problems=allow_problems)
+    done = do_deploy(site, origin_note=conceal(note), allow_problems=allow_problems)
     _tell(done, _names(before), as_json=as_json, quiet=session.quiet > 0)
 
 

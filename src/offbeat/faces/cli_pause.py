@@ -47,7 +47,7 @@ def pause(session: Session, name: str, everything: bool, until: str | None, note
     if until is not None and (end is None or end <= now):
         what = "is not in the future" if end is not None else "is no time"
         raise click.BadParameter(f'"{printable(until)}" {what}; write {WHENS}', param_hint="--until")
-    site.ledger.pause(name, actor(session), note, None if end is None else float(end))
+    site.ledger.pause(name, actor(session), conceal(note), None if end is None else float(end))
     if not session.quiet:
         click.echo(f"{_whom(name)} paused {_until(end, zone)}")
 
@@ -95,7 +95,7 @@ def skip(ctx: click.Context, name: str, due: str | None, note: str, as_json: boo
     entry = entry_of(site.ledger, name)
     now = site.ledger.status().now
     due_at = _next_due(entry, now) if due is None else _named_due(entry, due, now)
-    slot = site.ledger.skip(name, due_at, actor(session), note)
+    slot = site.ledger.skip(name, due_at, actor(session), conceal(note))
     done = slot.state is State.SKIPPED
     if as_json:
         print_json([_row(entry, due_at, slot)])

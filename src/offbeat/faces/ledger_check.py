@@ -39,14 +39,16 @@ def ledger_problems(site: Site, schedule: Schedule, told: LedgerStatus | None, m
     return [problem for problem in found if problem is not None]
 
 
-def ledger_summary(site: Site) -> LedgerStatus | None:
-    """Return the ledger's summary, None when there is none yet or it cannot be read."""
+def ledger_summary(site: Site, *, strict: bool = False) -> LedgerStatus | None:
+    """Return the ledger's summary, None when there is none yet or it cannot be read; strict: then OffbeatError is raised."""
     from offbeat.faces.cli_history import open_existing
 
     try:
         ledger = open_existing(site)
         return ledger.status() if ledger else None
     except OffbeatError:
+        if strict:
+            raise
         return None
 
 

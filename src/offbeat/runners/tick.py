@@ -216,7 +216,7 @@ def ahead_problem(where: str, now: float, ahead: float) -> Problem:
         file=where,
         what=f"the ledger is {round(ahead / 3600)} h ahead of the clock",
         why=f"a clock was wrong, and believed: what was decided until {format_due_at(int(now + ahead))} is not decided again",
-        fix="set the clock right if it is behind; else wait till then, or move its file aside to begin anew from now on",
+        fix=f"set the clock right if it is behind; if it is right now: offbeat rewind --to {format_due_at(int(now))}",
     )
 
 
