@@ -6,7 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from uuid import uuid4
 
+from offbeat.core.model import State
+from offbeat.ports.broker import Push
 from offbeat.ports.ledger_redis import Place
+from offbeat.ports.ledger_values import Claim, Outcome, Post
 
 
 @contextmanager
@@ -19,3 +22,10 @@ def own_place(address: str, database: int = 0) -> Iterator[Place]:
     with redis.Redis.from_url(f"{address}/{database}") as client:
         for key in client.scan_iter(f"{{{prefix}:*", count=1000):
             client.delete(key)
+
+
+def post(claim: Claim, queue: str) -> Post:
+    """Return the claim's message for a queue next to the ledger, each with a text of its own."""
+    text = f"{claim.name} {claim.key.due_at} {claim.key.kind_id}"
+    outcome = Outcome(key=claim.key, attempt=claim.attempt, state=State.DISPATCHED)
+    return Post(outcome=outcome, push=Push(database=0, key=queue, payload=text.encode()))

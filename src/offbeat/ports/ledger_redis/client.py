@@ -23,8 +23,11 @@ class Client(Protocol):
 
     connections: int  # how many were opened so far
 
-    def run(self, text: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:
-        """Return what the script answers: numbers, bytes, lists. Raises: LedgerError."""
+    def run(self, text: str, keys: Sequence[str], args: Sequence[str | bytes | int], *, again: bool = True) -> Any:
+        """Return what the script answers: numbers, bytes, lists. Raises: LedgerError.
+
+        again: whether it may be said once more on a new connection, which may lead to another server.
+        """
 
     def say(self, *words: str | bytes | int) -> Any:
         """Return the reply to one command. Raises: LedgerError."""
@@ -43,17 +46,17 @@ class RedisClient:
         self._digests: dict[str, str] = {}
         self.connections = 0
 
-    def run(self, text: str, keys: Sequence[str], args: Sequence[str | bytes | int]) -> Any:
+    def run(self, text: str, keys: Sequence[str], args: Sequence[str | bytes | int], *, again: bool = True) -> Any:
         digest = self._digests.get(text)
         if digest is None:
             digest = self._digests[text] = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
         try:
-            return self._exchange(("EVALSHA", digest, len(keys), *keys, *args))
+            return self._exchange(("EVALSHA", digest, len(keys), *keys, *args), again=again)
         except Exception as error:
             if not str(error).startswith(("NOSCRIPT", "No matching script")):
                 raise self._told(error) from error
         try:
-            return self._exchange(("EVAL", text, len(keys), *keys, *args))
+            return self._exchange(("EVAL", text, len(keys), *keys, *args), again=again)
         except Exception as error:  # each kind becomes one Problem
             raise self._told(error) from error
 
@@ -69,16 +72,17 @@ class RedisClient:
             with suppress(Exception):
                 line.disconnect()
 
-    def _exchange(self, words: Sequence[str | bytes | int]) -> Any:
-        """Say it; once more on a new connection when the one that was open has been lost."""
+    def _exchange(self, words: Sequence[str | bytes | int], *, again: bool = True) -> Any:
+        """Say it; once more on a new connection when the one that was open has been lost, or led to a server of old."""
         if self._line is not None:
             redis = _package(self._address)
             try:
                 return self._once(words)
             except redis.exceptions.TimeoutError:
                 raise  # waited long enough already
-            except (redis.exceptions.ConnectionError, redis.exceptions.ReadOnlyError, OSError):
-                self.close()
+            except (redis.exceptions.RedisError, OSError):
+                if not again or self._line is not None:
+                    raise
         self._open()
         return self._once(words)
 
@@ -87,10 +91,9 @@ class RedisClient:
         try:
             self._line.send_command(*words, check_health=False)
             return self._line.read_response()
-        except redis.exceptions.ReadOnlyError:
-            self.close()  # it was the master once; the next connection may find the new one
-            raise
-        except redis.exceptions.ResponseError:
+        except redis.exceptions.ResponseError as error:
+            if "READONLY" in str(error) or isinstance(error, redis.exceptions.ReadOnlyError):
+                self.close()  # it was the master once; the next connection may find the new one
             raise
         except BaseException:
             self.close()  # a reply that was not read must never be taken for the next one
@@ -125,6 +128,7 @@ class RedisClient:
             password=word or None,
             socket_timeout=self._timeout,
             protocol=2,
+            encoding_errors="surrogateescape",
             retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),
             **more,
         )

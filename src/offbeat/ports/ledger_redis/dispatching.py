@@ -7,8 +7,9 @@ from typing import Any
 
 from offbeat.core.model import Key, LedgerSettings
 from offbeat.core.transitions import KEPT_BEHIND
+from offbeat.errors import LedgerError
 from offbeat.ports.ledger import FENCED, KEEP
-from offbeat.ports.ledger_redis import safety
+from offbeat.ports.ledger_redis import problems, safety
 from offbeat.ports.ledger_redis.claims import Claims
 from offbeat.ports.ledger_redis.store import MOST_ROWS
 from offbeat.ports.ledger_redis.values import decoded, encoded, id_of, micros, short, tag
@@ -71,7 +72,15 @@ class DispatchingRedis(Claims):
 
     def _enqueued(self, posts: Sequence[Post]) -> list[str]:
         told = [[*_told(post.outcome), post.push.database, post.push.key, number] for number, post in enumerate(posts, start=1)]
-        reply = self.ask("settle", encoded(told), self.address.database, *(post.push.payload for post in posts))
+        words: list[bytes | int] = [encoded(told), self.address.database, *(post.push.payload for post in posts)]
+        try:
+            reply = self.ask("settle", *words, again=False)
+        except LedgerError as error:
+            if error.problems[0].code != problems.UNREACHABLE[0]:
+                raise
+            if not self._is_there():
+                return [ELSEWHERE] * len(posts)
+            reply = self.ask("settle", *words, again=False)
         return [FENCED if answer == b"FENCED" else decoded(answer) for answer in reply.body]
 
     def prune(self, limit: int, keep: LedgerSettings = KEEP) -> int:

@@ -103,7 +103,7 @@ class ReadingRedis(PlanningRedis, DispatchingRedis):
                 entries=entries,
                 active=number == active,
             )
-            for number, (digest, activated_at, origin, entries) in found
+            for number, (digest, activated_at, origin, entries, *_) in found
         ]
 
     def broker_settings(self) -> BrokerSettings | None:
@@ -221,7 +221,7 @@ class ReadingRedis(PlanningRedis, DispatchingRedis):
 
 
 def _origin(told: Sequence[Any]) -> Origin:
-    commit, author, dirty, note, deployed = told
+    commit, author, dirty, note, deployed = told[:5]
     return Origin(commit=commit, author=author, dirty=dirty, note=note, deployed=deployed)
 
 

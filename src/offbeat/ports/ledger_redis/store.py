@@ -123,10 +123,10 @@ class Store:
         self.client: Client = client or RedisClient(self.address)
         self.warnings: tuple[Problem, ...] = ()
         self.book = Book()
+        self._checked = -1  # which of the client's connections was looked at
         self._open()
 
     def _open(self) -> None:
-        self.warnings = safety.check(self.client, self.address, read_only=self.place.read_only)
         from uuid import uuid4
 
         place = self.place
@@ -139,13 +139,16 @@ class Store:
         """Release the connection. Safe to call twice."""
         self.client.close()
 
-    def ask(self, name: str, *args: str | bytes | int, keys: Sequence[str] = ()) -> Reply:
-        """Run a script and return its reply. Raises: LedgerError."""
+    def ask(self, name: str, *args: str | bytes | int, keys: Sequence[str] = (), again: bool = True) -> Reply:
+        """Run a script and return its reply; after a new connection, look first where it led to. Raises: LedgerError."""
         assert name in READS or not self.place.read_only or (name, args[0]) == ("claim", 0), f"{name} of a read-only ledger"
+        if self._checked != self.client.connections:
+            self.warnings = safety.check(self.client, self.address, read_only=self.place.read_only)
+            self._checked = self.client.connections
         horizon = "" if self.horizon is None else str(micros(self.horizon.now()))
         words = [one.encode("utf-8", "surrogateescape") if isinstance(one, str) else one for one in args]
         (now, pver, revision), *body = self.client.run(
-            schema.script(name), [self.keys, *(self.keys + key for key in keys)], [horizon, *words]
+            schema.script(name), [self.keys, *(self.keys + key for key in keys)], [horizon, *words], again=again
         )
         return Reply(instant(now), pver, revision, body[0] if len(body) == 1 else body)
 
@@ -184,7 +187,7 @@ def page_of(text: str) -> Page:
     said = json.loads(text)
     versions = tuple(
         Version(vno=vno, gid=gid, valid_from=start, valid_until=end, entry=entry_from_json(entry))
-        for vno, gid, start, end, entry in said["versions"]
+        for vno, gid, start, end, entry, *_ in said["versions"]
     )
     return Page(name=said["name"], versions=versions)
 

@@ -84,7 +84,7 @@ def details(runner: Runner) -> bytes:
 
 def runner_of(text: bytes) -> Runner:
     """Return the runner that `details` told."""
-    name, host, pid, role, revision, skew, version = json.loads(decoded(text))
+    name, host, pid, role, revision, skew, version = json.loads(decoded(text))[:7]
     return Runner(id=name, host=host, pid=pid, role=role, revision=revision, skew=skew, version=version)
 
 

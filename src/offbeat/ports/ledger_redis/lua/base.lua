@@ -128,7 +128,7 @@ local function save(row, at)
     call('HDEL', K .. 'calls', row.id)
     v[OWN_CALL] = false
   end
-  local last = FIELDS
+  local last = math.max(#v, FIELDS)  -- what a newer program has added stays
   while last > 9 and v[last] == false do last = last - 1 end
   local kept = {}
   for position = 1, last do kept[position] = v[position] end

@@ -7,6 +7,7 @@ if not eno then
   eno = call('HINCRBY', META, 'next_eno', 1)
   call('HSET', K .. 'names', name, eno)
   call('HSET', K .. 'book', eno, ARGV[6])
+  call('HINCRBY', META, 'pver', 1)  -- who works out a revision must not give the number away again
 end
 local due = call('HGET', K .. 'fired', eno .. ':' .. token)
 if due then

@@ -1,0 +1,231 @@
+"""Runners that die between any two commands, replies that are lost, and many processes on one ledger in Redis."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.ports.ledger_world import NOON, entry, outcome, pass_once, report, runner, schedule
+from tests.ports.redis_place import own_place, post
+
+from offbeat.core.model import CatchUp, State
+from offbeat.ports.clock import FakeClock
+from offbeat.ports.ledger_redis import LedgerRedis, Place
+from offbeat.ports.ledger_redis.address import parse
+from offbeat.ports.ledger_redis.client import RedisClient
+from offbeat.ports.ledger_values import LEASE
+
+A, B = runner("a"), runner("b")
+WRITER = Path(__file__).with_name("redis_writer.py")
+
+
+class Died(BaseException):
+    """The process is gone."""
+
+
+class Mortal(RedisClient):
+    """A client whose process dies before or after its n-th command."""
+
+    left = 10**9
+    after = False
+
+    def run(self, text: str, keys: Sequence[str], args: Sequence[str | bytes | int], *, again: bool = True) -> Any:
+        self._before()
+        answer = super().run(text, keys, args, again=again)
+        self._behind()
+        return answer
+
+    def say(self, *words: str | bytes | int) -> Any:
+        self._before()
+        answer = super().say(*words)
+        self._behind()
+        return answer
+
+    def _before(self) -> None:
+        self.left -= 1
+        if self.left == 0 and not self.after:
+            raise Died
+
+    def _behind(self) -> None:
+        if self.left == 0:
+            raise Died
+
+
+@pytest.fixture
+def place(durable_redis_address: str) -> Iterator[Place]:
+    with own_place(durable_redis_address) as found:
+        yield found
+
+
+def work(ledger: LedgerRedis, clock: FakeClock, who: Any, queue: str) -> None:
+    """Do what a runner does: look, take, record, push; claim what is left, push; report."""
+    ledger.look(who)
+    for claims in (pass_once(ledger, who), ledger.claim(who, 100)):
+        half = len(claims) // 2
+        ledger.enqueue(who, [post(claim, queue) for claim in claims[:half]])
+        ledger.enqueue(who, [post(claim, queue) for claim in claims[half:]])
+        if claims:
+            ledger.report(who, [report(claims[0], State.STARTED)])
+            ledger.report(who, [report(claims[0], State.SUCCEEDED)])
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
+def test_a_runner_may_die_at_any_command(place: Place, after: bool) -> None:
+    deaths = 0
+    for number in range(1, 100):
+        deaths += 1
+        if not _dies(place, number, after=after):
+            break
+    assert 10 < deaths < 99
+
+
+def _dies(place: Place, number: int, *, after: bool) -> bool:
+    """Let a runner die at its command of this number, and another one go on; return whether it died."""
+    clock = FakeClock(float(NOON))
+    mine = Place(address=place.address, project=f"shop{number}{after}")
+    queue = f"{{{parse(place.address).prefix}:queue}}{number}{after}"
+    client = Mortal(parse(mine.address))
+    with closing(LedgerRedis(mine, horizon=clock, client=client)) as first, closing(LedgerRedis(mine, horizon=clock)) as second:
+        first.activate(schedule(*(entry(f"e{n}", "every 20 0", catch_up=CatchUp.ALL, jitter=n) for n in range(5))), "s")
+        clock.advance(60)
+        client.left, client.after = number, after
+        died = False
+        try:
+            work(first, clock, A, queue)
+        except Died:
+            died = True
+        for _ in range(5):
+            clock.advance(LEASE)
+            work(second, clock, B, queue)
+        rows = second.history(limit=1000)
+        pushed = Counter(second.client.say("LRANGE", queue, 0, -1))
+        assert Counter(row.entry for row in rows) == {f"e{n}": 5 for n in range(5)}  # one row for each due time in 110 s
+        assert {row.state for row in rows} <= {State.DISPATCHED, State.STARTED, State.SUCCEEDED}
+        assert set(pushed.values()) == {1} and len(pushed) == len(rows)  # each message once
+        assert second.status().claimed == second.status().pending == 0
+        assert int(second.facts("rows")[0]) == len(rows)
+    return died
+
+
+def test_a_compile_step_that_dies_leaves_the_old_or_the_new_revision(place: Place) -> None:
+    clock = FakeClock(float(NOON))
+    for number in range(1, 40):
+        mine = Place(address=place.address, project=f"c{number}")
+        client = Mortal(parse(mine.address))
+        with (
+            closing(LedgerRedis(mine, horizon=clock, client=client)) as first,
+            closing(LedgerRedis(mine, horizon=clock)) as second,
+        ):
+            first.activate(schedule(entry("a"), entry("b")), "s")
+            client.left, client.after = number, number % 2 == 0
+            new = schedule(entry("b", "every 30 0"), entry("c"))
+            died = False
+            try:
+                first.activate(new, "t")
+            except Died:
+                died = True
+            names = [one.name for one, _ in second.entries()]
+            assert (second.status().revision, names) in ((1, ["a", "b"]), (2, ["b", "c"]))
+            assert second.activate(new, "t") == 2
+            assert [one.name for one, _ in second.entries()] == ["b", "c"]
+            if not died:
+                return
+    raise AssertionError("it never came to an end")
+
+
+def test_a_reply_that_was_lost_repeats_nothing(place: Place) -> None:
+    clock = FakeClock(float(NOON))
+    client = Deaf(parse(place.address))
+    queue = f"{{{parse(place.address).prefix}:queue}}"
+    with closing(LedgerRedis(place, horizon=clock, client=client)) as ledger:
+        ledger.activate(schedule(*(entry(f"e{n}") for n in range(5))), "s")
+        ledger.server_id()
+        clock.advance(60)
+        client.deaf = True
+        claims = pass_once(ledger, A)
+        client.deaf = True
+        answers = ledger.enqueue(A, [post(claim, queue) for claim in claims])
+        client.deaf = True
+        ledger.look(A)
+
+        assert (len(claims), answers) == (5, [""] * 5)
+        assert ledger.client.say("LLEN", queue) == 5
+        assert client.lost == 3
+        assert ledger.settle(A, [outcome(claim) for claim in claims]) == [claim.key for claim in claims]
+
+
+class Deaf(RedisClient):
+    """A client whose connection is cut when the next script has run, before its reply is read."""
+
+    deaf = False
+    lost = 0
+
+    def _once(self, words: Sequence[str | bytes | int]) -> Any:
+        answer = super()._once(words)
+        if self.deaf and words[0] == "EVALSHA":
+            import redis
+
+            self.deaf = False
+            self.lost += 1
+            self.close()
+            raise redis.exceptions.ConnectionError("Connection reset by peer")
+        return answer
+
+
+@pytest.fixture
+def processes(place: Place) -> Iterator[Any]:
+    """Return a function that starts a process which plans, records, claims and pushes until it is stopped."""
+    started: list[subprocess.Popen[str]] = []
+
+    def start(name: str) -> subprocess.Popen[str]:
+        words = [sys.executable, str(WRITER), place.address, name]
+        path = {"PYTHONPATH": os.pathsep.join(sys.path), "PATH": os.environ["PATH"]}
+        started.append(subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=path))
+        return started[-1]
+
+    yield start
+    for process in started:
+        process.kill()
+        process.communicate()
+
+
+def test_four_processes_send_each_due_time_once_though_two_are_killed(place: Place, processes: Any) -> None:
+    entries = [entry(f"e{number}", f"every 1 {number}", catch_up=CatchUp.ALL) for number in range(20)]
+    queue = f"{{{parse(place.address).prefix}:queue}}"
+    with closing(LedgerRedis(place)) as ledger:
+        ledger.activate(schedule(*entries), "s")
+        running = [processes(f"p{number}") for number in range(4)]
+        for process in running:
+            assert process.stdout.readline() == "ready\n"
+        for seconds, victim in ((2, running[0]), (4, running[1])):
+            while ledger.client.say("LLEN", queue) < 20 * seconds:
+                pass
+            os.kill(victim.pid, signal.SIGKILL)
+        while ledger.client.say("LLEN", queue) < 20 * 6:
+            pass
+        for process in running[2:]:
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(60) == 0
+
+        clock = FakeClock(ledger.look(B).now + 2 * LEASE)  # what the dead ones held is handed out
+        with closing(LedgerRedis(place, horizon=clock)) as last:
+            while claims := last.claim(B, 500):
+                last.enqueue(B, [post(claim, queue) for claim in claims])
+        rows = ledger.history(limit=100_000)
+        pushed = Counter(ledger.client.say("LRANGE", queue, 0, -1))
+
+    due = {(row.entry, row.due_at) for row in rows}
+    assert len(due) == len(rows) and {row.state for row in rows} == {State.DISPATCHED}
+    assert set(pushed.values()) == {1} and len(pushed) == len(rows)
+    newest = max(row.due_at for row in rows)
+    for name in (one.name for one in entries):
+        mine = sorted(at for whose, at in due if whose == name)
+        assert mine == list(range(mine[0], mine[-1] + 1)) and mine[-1] >= newest - 1
