@@ -89,6 +89,11 @@ def failing(self: Any) -> None:
     raise ValueError("on purpose")
 
 
+@app.task(name="tests.expired", bind=True)
+def expired(self: Any) -> None:
+    note("started", self)
+
+
 @app.task(name="tests.limited", bind=True, time_limit=1)
 def limited(self: Any) -> None:
     note("started", self)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import subprocess
+import sys
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
@@ -14,6 +18,7 @@ import pytest
 from tests import servers
 from tests.ports.ledger_world import entry, outcome, runner, schedule
 from tests.servers import free_port, wait_for
+from tests.worker.test_old_python import old_pythons
 from tests.workers import Worker, WorkerSettings, running_worker
 
 from offbeat.core.message import Message, build
@@ -24,10 +29,18 @@ from offbeat.ports.ledger_open import open_ledger
 from offbeat.ports.ledger_values import Claim, SeenRunner
 
 PROJECT = "guarded"
-TASKS = ("tests.noted", "tests.failing", "tests.retried", "tests.limited")
+ROOT = Path(__file__).resolve().parent.parent.parent
+ENDS = (
+    ("tests.noted", State.SUCCEEDED, "", ""),
+    ("tests.failing", State.FAILED, "", "ValueError"),
+    ("tests.retried", State.SUCCEEDED, "", ""),
+    ("tests.limited", State.FAILED, "timed_out", "TimeLimitExceeded"),
+    ("tests.expired", State.REVOKED, "", "expired in the queue"),
+)
+TASKS = [task for task, *_ in ENDS]
 
 
-def message(task: str, *args: Any, occurrence: str = "", attempt: int = 1, row: str = "", atomic: bool = False) -> Message:
+def message(task: str, *args: Any, occurrence: str = "", attempt: int = 1, **more: Any) -> Message:
     return build(
         call=TaskCall(task=task, args=args),
         entry="report",
@@ -36,9 +49,7 @@ def message(task: str, *args: Any, occurrence: str = "", attempt: int = 1, row: 
         cause=Cause.SCHEDULE,
         attempt=attempt,
         origin="offbeat@test",
-        expires_at=None,
-        row=row,
-        atomic=atomic,
+        **{"expires_at": None, **more},
     )
 
 
@@ -70,8 +81,8 @@ class Pair:
         return [record for record in self.worker.records(event) if record["id"] == task_id]
 
 
-def settings(request: pytest.FixtureRequest, broker: str, ledger: str, folder: Path) -> WorkerSettings:
-    queue = f"guard-{uuid.uuid4().hex}"
+def settings(request: pytest.FixtureRequest, broker: str, ledger: str, folder: Path, queue: str = "") -> WorkerSettings:
+    queue = queue or f"guard-{uuid.uuid4().hex}"
     return WorkerSettings(
         broker=request.getfixturevalue("module_redis_url" if broker == "redis" else "rabbitmq_url"),
         queues={queue: {"x-expires": 60_000}} if broker == "rabbitmq" else {queue: {}},
@@ -91,7 +102,7 @@ def address_of(request: pytest.FixtureRequest, ledger: str, folder: Path) -> str
         "none": lambda: f"sqlite:///{folder}/none",
         "sqlite": lambda: f"sqlite:///{folder}/ledger.sqlite3",
         "redis": lambda: f"{request.getfixturevalue('module_redis_url')}?prefix={folder.name}&durability=none",
-        "postgres": lambda: f"{request.getfixturevalue('postgres_url')}?schema=g{uuid.uuid4().hex}",
+        "postgres": lambda: f"{request.getfixturevalue('postgres_address')}?schema=g{uuid.uuid4().hex}",
     }
     return addresses[ledger]()
 
@@ -199,15 +210,7 @@ def test_the_worker_gives_signs_of_life(pair: Pair) -> None:
     assert seen.runner.id == f"{seen.runner.host}:{seen.runner.pid}:worker"
 
 
-@pytest.mark.parametrize(
-    ("task", "end", "reason", "note"),
-    [
-        ("tests.noted", State.SUCCEEDED, "", ""),
-        ("tests.failing", State.FAILED, "", "ValueError"),
-        ("tests.retried", State.SUCCEEDED, "", ""),
-        ("tests.limited", State.FAILED, "timed_out", "TimeLimitExceeded"),
-    ],
-)
+@pytest.mark.parametrize(("task", "end", "reason", "note"), ENDS)
 def test_the_end_of_a_task_is_told_and_frees_what_waits_for_it(
     pair: Pair, task: str, end: State, reason: str, note: str
 ) -> None:
@@ -216,7 +219,7 @@ def test_the_end_of_a_task_is_told_and_frees_what_waits_for_it(
 
         def claimed() -> list[Claim]:
             ledger.look(runner())
-            return list(ledger.claim(runner(), 100))
+            return [claim for claim in ledger.claim(runner(), 100) if claim.name == task]
 
         ledger.look(runner())
         ledger.backfill(task, token, [(due, due)])
@@ -226,13 +229,13 @@ def test_the_end_of_a_task_is_told_and_frees_what_waits_for_it(
         assert claimed() == []
         row = f"{one.key.eno}:{one.key.due_at}:{one.key.kind}:{one.key.kind_id}"
 
-        pair.send(message(task, row=row))
+        pair.send(message(task, row=row, expires_at=due if end is State.REVOKED else None))
         found: list[Claim] = []
         wait_for("the claim of what waited", lambda: bool(found.extend(claimed()) or found))
         (told,) = [line for line in ledger.history(task) if line.key == one.key]
 
     assert (told.state, told.reason, told.note) == (end, reason, note)
-    assert told.started_at is not None
+    assert (told.started_at is None) == (end is State.REVOKED)
     assert [claim.key.due_at for claim in found] == [due + 60]
 
 
@@ -241,8 +244,8 @@ def lone(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..
     """Return a function that starts one more worker, over either broker, with settings of its own."""
     with ExitStack() as stack:
 
-        def start(**conf: Any) -> Pair:
-            chosen = settings(request, str(request.param), "none", tmp_path)
+        def start(queue: str = "", **conf: Any) -> Pair:
+            chosen = settings(request, str(request.param), "none", tmp_path, queue)
             chosen = replace(chosen, conf={**chosen.conf, **conf})
             worker = stack.enter_context(running_worker(tmp_path / "worker", chosen))
             return Pair(worker, chosen.broker, next(iter(chosen.queues)), str(chosen.conf["offbeat_ledger"]))
@@ -289,3 +292,64 @@ def test_a_refused_task_comes_again_until_the_ledger_answers(lone: Callable[...,
 
     assert len(pair.of(first.task_id)) == 1
     assert "[W103]" in pair.worker.log
+
+
+@pytest.mark.parametrize("lone", ["rabbitmq"], indirect=True)
+def test_what_a_killed_worker_had_is_started_again_by_the_next_one(lone: Callable[..., Pair], tmp_path: Path) -> None:
+    pair = lone(offbeat_ledger=f"sqlite:///{tmp_path}/ledger.sqlite3")
+    with running_ledger(pair.ledger):
+        only = message("tests.late", 60)
+    pair.send(only)
+    wait_for("the start", lambda: len(pair.of(only.task_id)) == 1)
+    os.killpg(pair.worker.program.pid, signal.SIGKILL)
+
+    again = lone(queue=pair.queue, offbeat_ledger=pair.ledger)
+    again.send(message("tests.late", 60, attempt=2, occurrence=only.task_id))
+    wait_for("the second start", lambda: len(again.of(only.task_id, "ended")) == 1)
+    again.flush()
+
+    assert [record["redelivered"] for record in again.of(only.task_id)] == [False, True]
+
+
+@pytest.fixture(scope="module")
+def old_celery(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Return a Python with Celery 5.2: an old one (3.8 to 3.10) where there is one, else ours."""
+    venv = tmp_path_factory.mktemp("old") / "venv"
+    login = {name: text for name, text in os.environ.items() if not name.startswith("PYTHON")}
+    base = next(iter(old_pythons()), sys.executable)
+    words = [base, "-m", "venv", str(venv)]
+    assert subprocess.run(words, env=login, check=False).returncode == 0
+    pip = [str(venv / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet", "--retries", "1"]
+    done = subprocess.run([*pip, "celery[redis]==5.2.7"], env=login, capture_output=True, text=True, timeout=240, check=False)
+    if "connection broken" in done.stderr and done.returncode and login.get("CI") != "true":
+        pytest.skip("no package index can be reached")
+    assert done.returncode == 0, done.stderr
+    return str(venv / "bin" / "python")
+
+
+def test_an_old_celery_on_an_old_python_is_guarded_as_well(
+    request: pytest.FixtureRequest, old_celery: str, tmp_path: Path
+) -> None:
+    chosen = settings(request, "redis", "redis", tmp_path)
+    chosen = replace(chosen, python=old_celery, environ={"PYTHONPATH": str(ROOT / "src")})
+    with running_worker(tmp_path / "worker", chosen) as worker:
+        pair = Pair(worker, chosen.broker, next(iter(chosen.queues)), str(chosen.conf["offbeat_ledger"]))
+        for check in OLD:
+            check(pair)
+        for task in ("tests.own_start", "tests.also_start"):
+            test_a_task_with_a_start_of_its_own_is_guarded_too_and_its_own_still_runs(pair, task)
+        with running_ledger(pair.ledger) as opened:
+            opened.look(runner())
+            opened.activate(schedule(*(entry(name, overlap=Overlap.WAIT, max_runtime=3600) for name in TASKS)), "stamp")
+        for task, end, reason, note in ENDS:
+            test_the_end_of_a_task_is_told_and_frees_what_waits_for_it(pair, task, end, reason, note)
+
+
+OLD = (
+    test_of_two_attempts_at_one_occurrence_one_is_started,
+    test_the_attempt_that_won_passes_when_the_broker_delivers_it_again,
+    test_a_retry_of_the_attempt_that_won_passes_and_other_attempts_stay_out,
+    test_messages_of_others_are_not_touched,
+    test_a_child_that_was_sent_with_its_parents_headers_is_not_taken_for_another_attempt,
+    test_the_worker_gives_signs_of_life,
+)

@@ -33,10 +33,10 @@ def address_of(store: str, request: pytest.FixtureRequest, folder: Path) -> str:
         return f"sqlite:///{folder}/ledger.sqlite3"
     if store == "redis":
         return f"{request.getfixturevalue('redis_url')}?prefix=t{uuid.uuid4().hex}&durability=none"
-    return f"{request.getfixturevalue('postgres_url')}?schema=t{uuid.uuid4().hex}"
+    return f"{request.getfixturevalue('postgres_address')}?schema=t{uuid.uuid4().hex}"
 
 
-@pytest.fixture(params=["sqlite"])
+@pytest.fixture(params=["sqlite", "redis"])
 def sides(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sides]:
     address = address_of(str(request.param), request, tmp_path)
     with (

@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 from celery import Celery
 from celery.app.task import Context
+from celery.exceptions import Ignore
 from hypothesis import given
 from hypothesis import strategies as st
 
 from offbeat.ports.clock import FakeClock
 from offbeat.ports.worker_store import shown
 from offbeat.ports.worker_values import Me, NoAnswer, Row, Said
+from offbeat.worker import guard
 from offbeat.worker.life import Life
 from offbeat.worker.link import Link
 from offbeat.worker.message import occurrence_of, of_request, row_of
@@ -88,6 +90,24 @@ def test_headers_are_found_as_attributes_and_as_headers_but_not_in_eager_tasks()
     eager = Context({"id": "a", "headers": OURS, "is_eager": True})
 
     assert [found is not None for found in map(of_request, (flat, inner, eager))] == [True, True, False]
+
+
+def test_no_header_takes_a_message_past_the_guard(monkeypatch: pytest.MonkeyPatch) -> None:
+    app = Celery("forged", set_as_current=False)
+
+    def forged() -> None:
+        raise AssertionError("it is not called")
+
+    task = app.task(name="forged")(forged)
+    monkeypatch.setattr(guard, "life", Life(FakeClock()))
+    monkeypatch.setattr(guard.life, "is_on", lambda app: True)
+    monkeypatch.setattr(guard.life, "admit", lambda found: False)
+    task.push_request(id="a", **OURS, **{guard.MARK: True, "offbeat_guarded": None})
+
+    with pytest.raises(Ignore):
+        guard.check(task)
+    assert set(task.request.headers) <= {*OURS, "offbeat_guarded", guard.MARK}, "what we mark a request with is in no retry"
+    assert not any(isinstance(value, guard.Passage) for value in task.request.headers.values())
 
 
 def test_settings_come_from_the_app_then_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ Never changes a message that is not offbeat's. Authority: celery/app/trace.py (b
 from __future__ import annotations
 
 import logging
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from celery import signals
 from celery.app.task import Task
@@ -20,10 +20,16 @@ from offbeat.worker.settings import REFUSE
 
 log = logging.getLogger("offbeat.worker")
 
-MARK = "offbeat_guarded"  # on a task's request: the occurrence that was let in, or None
+MARK = "_guarded_by_offbeat"  # on a task's request, once it was looked at: a Passage
 ENDS = {"SUCCESS": "succeeded", "FAILURE": "failed", "RETRY": "retrying", "REVOKED": "revoked"}
 
 life = Life()
+
+
+class Passage(NamedTuple):
+    """What was let through: an occurrence, or (None) what is none. No header of a message can be one."""
+
+    found: Occurrence | None
 
 
 def install() -> None:
@@ -68,10 +74,10 @@ def cover(task: Any) -> None:
 def check(task: Any) -> None:
     """Return when the task may run. Raises: Ignore when another attempt of its occurrence has won, or to come again later."""
     request = task.request
-    if MARK in vars(request):  # a before_start of the task's own calls Task's
+    if isinstance(vars(request).get(MARK), Passage):  # a before_start of the task's own calls Task's
         return
-    setattr(request, MARK, None)
     found = of_request(request)
+    setattr(request, MARK, Passage(None))
     if found is None or not life.is_on(task.app):
         return
     if request.headers is None:  # Celery 5.2 would lose them in a retry
@@ -79,7 +85,7 @@ def check(task: Any) -> None:
     if not found.atomic and not admitted(task, request, found):
         log.info("ignored attempt %d of %s: another one has started", found.attempt, found.id, extra={"event": "not_admitted"})
         raise Ignore("another attempt of this occurrence has started")
-    setattr(request, MARK, found)
+    setattr(request, MARK, Passage(found))
     if found.row is not None:
         life.say(Said(found.row, found.attempt, "started", admitted=True), found.project)
 
@@ -136,7 +142,8 @@ def on_received(request: Any = None, **_: Any) -> None:
 
 def on_postrun(task: Any = None, state: str | None = None, retval: Any = None, **_: Any) -> None:
     """In the task's own process: it has ended, or will be tried again."""
-    found: Occurrence | None = vars(task.request).get(MARK)
+    passage = vars(task.request).get(MARK)
+    found = passage.found if isinstance(passage, Passage) else None
     if found is None or found.row is None or state is None:  # without a state this process is being killed: on_failure tells
         return
     said, note = ENDS.get(state, "failed"), ""
