@@ -19,7 +19,7 @@ from offbeat.ports.command import Step, by_slot
 from offbeat.ports.ledger import Ledger
 from offbeat.ports.ledger_values import LEASE, Claim, Outcome, Runner
 from offbeat.runners.backoff import Backoff, delay
-from offbeat.runners.fused import enqueue, one_server
+from offbeat.runners.fused import Fused, one_server
 from offbeat.runners.letter import letter
 
 if TYPE_CHECKING:
@@ -201,9 +201,8 @@ class Dispatcher:
             deliveries: Sequence[Delivery] = broker.publish(messages, turn.until - clock.monotonic())
             settled: set[int] = set()
         else:
-            sent = enqueue(
-                claims, messages, broker=broker, enqueuing=enqueuing, runner=self.runner, clock=clock, until=turn.until
-            )
+            fused = Fused(broker=broker, enqueuing=enqueuing, runner=self.runner, clock=clock, until=turn.until)
+            sent = fused.send(claims, messages)
             deliveries, settled = sent.deliveries, sent.settled
             self._fenced(sent.fenced)
         now = turn.now + clock.monotonic() - turn.since

@@ -1,0 +1,183 @@
+"""Ledger and broker on one server: recorded, pushed and marked in one step; elsewhere by claim and settle, as ever."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from offbeat.core.model import State
+from offbeat.errors import LedgerError, Problem
+from offbeat.ports.broker_memory import BrokerMemory
+from offbeat.ports.clock import FakeClock
+from offbeat.ports.ledger import FENCED
+from offbeat.ports.ledger_memory import LedgerMemory
+from offbeat.ports.ledger_values import LEASE
+from offbeat.runners.dispatch import Dispatcher
+from offbeat.runners.tick import tick
+
+from .conftest import NOON, MemorySite
+
+Write = Callable[[str], Path]
+
+
+@pytest.fixture
+def fused(site: MemorySite, clock: FakeClock) -> MemorySite:
+    """The site with ledger and broker on one server."""
+    site.wire = BrokerMemory(clock=clock, server="run-1")
+    site.memory = LedgerMemory(clock=clock, project="shop", wire=site.wire, server_id="run-1")
+    tick(site)
+    return site
+
+
+def sent(site: MemorySite) -> list[tuple[str, object]]:
+    return [(str(m.headers["offbeat_entry"]), m.headers.get("offbeat_atomic")) for m in site.wire.sent]
+
+
+class Posts:
+    """An enqueuing part whose answers are on order. lost: replies that do not come, though all is done."""
+
+    def __init__(self, part: Any, *, lost: int = 0, answer: str | None = None) -> None:
+        self.part, self.lost, self.answer, self.asked = part, lost, answer, 0
+
+    def server_id(self) -> str:
+        return str(self.part.server_id())
+
+    def enqueue(self, runner: Any, posts: Sequence[Any]) -> Sequence[str]:
+        self.asked += 1
+        answers: Sequence[str] = self.part.enqueue(runner, posts) if self.answer is None else [self.answer] * len(posts)
+        if self.lost:
+            self.lost -= 1
+            raise LedgerError(Problem(code="L500", what="no reply", why="w", fix="f"))
+        return answers
+
+
+def through(site: MemorySite, posts: Posts) -> None:
+    site.memory.enqueuing = lambda: posts
+
+
+def test_what_is_due_is_pushed_and_marked_in_one_step(fused: MemorySite, clock: FakeClock) -> None:
+    clock.advance(60)
+    done = tick(fused)
+
+    assert (sent(fused), fused.wire.calls, done.dispatched) == ([("ping", True)], 0, 1)
+    row = fused.ledger.history("ping")[0]
+    assert (row.state, row.task_id) == (State.DISPATCHED, fused.wire.sent[0].task_id)
+
+
+@pytest.mark.parametrize("server", ["", "run-2"], ids=["no server", "another server"])
+def test_on_another_server_it_is_published_and_settled(fused: MemorySite, clock: FakeClock, server: str) -> None:
+    fused.wire.server = server
+    clock.advance(60)
+    tick(fused)
+
+    assert (sent(fused), fused.wire.calls) == ([("ping", None)], 1)
+    assert fused.ledger.history("ping")[0].state is State.DISPATCHED
+
+
+def test_a_server_that_is_exchanged_is_noticed_at_the_next_batch(fused: MemorySite, clock: FakeClock) -> None:
+    for server in ("run-1", "run-2", "run-1"):
+        fused.wire.server = server
+        clock.advance(60)
+        tick(fused)
+
+    assert [atomic for _, atomic in sent(fused)] == [True, None, True]
+
+
+def test_a_lost_reply_is_asked_for_once_more_and_nothing_is_pushed_twice(fused: MemorySite, clock: FakeClock) -> None:
+    posts = Posts(fused.memory.enqueuing(), lost=1)
+    through(fused, posts)
+    clock.advance(60)
+    tick(fused)
+
+    assert (posts.asked, len(fused.wire.sent)) == (2, 1)
+
+
+def test_a_ledger_that_does_not_answer_twice_leaves_the_row_to_the_next_tick_which_pushes_nothing_twice(
+    fused: MemorySite, clock: FakeClock
+) -> None:
+    through(fused, Posts(fused.memory.enqueuing(), lost=2))
+    clock.advance(60)
+    first = tick(fused)
+    clock.advance(LEASE + 1)
+    tick(fused)
+
+    assert first.exit_code == 3
+    assert sent(fused) == [("ping", True)]
+
+
+def test_what_others_took_over_is_left_alone_and_counted(fused: MemorySite, clock: FakeClock) -> None:
+    through(fused, Posts(fused.memory.enqueuing(), answer=FENCED))
+    clock.advance(60)
+    dispatcher = Dispatcher(site=fused, runner=fused.runner("tick"))
+    slot = fused.ledger.fire(dispatcher.runner, "ping", "token")
+    assert slot.claim is not None
+    dispatcher.dispatch([slot.claim], clock.monotonic())
+
+    assert (dispatcher.tally.fenced, dispatcher.tally.dispatched, dispatcher.tally.error) == (1, 0, "")
+    assert fused.ledger.history("ping")[0].state is State.CLAIMED
+
+
+def test_what_the_server_says_against_a_push_is_kept_and_tried_again(fused: MemorySite, clock: FakeClock) -> None:
+    fused.wire.no_list = {"celery"}
+    clock.advance(60)
+    tick(fused)
+    row = fused.ledger.history("ping")[0]
+    assert (row.state, row.note.split()[0]) == (State.PENDING, "WRONGTYPE")
+
+    fused.wire.no_list = set()
+    clock.advance(5)
+    tick(fused)
+    assert sent(fused) == [("ping", True)]
+
+
+def test_an_unroutable_entry_and_one_with_several_queues_do_not_hinder_the_others(
+    fused: MemorySite, clock: FakeClock, write: Write
+) -> None:
+    write(
+        '[entries.a]\nevery = "1m"\n[entries.b]\nevery = "1m"\nqueue = "nowhere"\n[entries.c]\nevery = "1m"\nqueue = "many"\n'
+    )
+    tick(fused)
+    fused.wire.no_queue, fused.wire.several = {"nowhere"}, {"many"}
+    clock.advance(60)
+    tick(fused)
+
+    assert sorted(sent(fused)) == [("a", True), ("c", None)]
+    assert {row.entry: row.state for row in fused.ledger.history() if row.due_at == NOON + 60} == {
+        "a": State.DISPATCHED,
+        "b": State.PENDING,
+        "c": State.DISPATCHED,
+    }
+
+
+def test_a_script_has_at_most_500_posts(fused: MemorySite, clock: FakeClock, write: Write) -> None:
+    write("".join(f'[entries.e{n}]\nevery = "1h"\n' for n in range(1200)))
+    tick(fused)
+    sizes: list[int] = []
+
+    class Counting(Posts):
+        def enqueue(self, runner: Any, posts: Sequence[Any]) -> Sequence[str]:
+            sizes.append(len(posts))
+            return super().enqueue(runner, posts)
+
+    through(fused, Counting(fused.memory.enqueuing()))
+    clock.advance(3600)
+    tick(fused)
+
+    assert (sum(sizes), max(sizes) <= 500) == (1200, True)
+
+
+def test_the_row_travels_in_a_header_only_where_the_worker_is_to_free_the_slot(
+    site: MemorySite, clock: FakeClock, write: Write
+) -> None:
+    write('[entries.a]\nevery = "1m"\n[entries.b]\nevery = "1m"\noverlap = "skip"\nmax_runtime = "5m"\n')
+    tick(site)
+    clock.advance(60)
+    tick(site)
+
+    key = next(row.key for row in site.ledger.history("b"))
+    assert key is not None
+    rows = {m.headers["offbeat_entry"]: m.headers.get("offbeat_row") for m in site.wire.sent}
+    assert rows == {"a": None, "b": f"{key.eno}:{NOON + 60}:schedule:"}

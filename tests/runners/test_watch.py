@@ -1,0 +1,191 @@
+"""What a look tells of clocks and of a ledger that went back to an older state."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from offbeat.core.model import Reason
+from offbeat.ports.clock import FakeClock
+from offbeat.ports.ledger_memory import LedgerMemory
+from offbeat.runners.daemon import Daemon, Stop
+from offbeat.runners.tick import tick
+
+from .conftest import NOON, MemorySite
+
+Write = Callable[[str], Path]
+
+
+def due(site: MemorySite) -> list[str]:
+    return [str(m.headers["offbeat_due_at"])[11:16] for m in site.wire.sent]
+
+
+@pytest.fixture
+def skewed(site: MemorySite, clock: FakeClock) -> FakeClock:
+    """The clock of this host, no longer the ledger's."""
+    site.clock = FakeClock(clock.now())
+    return site.clock
+
+
+@pytest.mark.parametrize("seconds", [2.5, -2.5, 7200.0])
+def test_a_runner_whose_clock_differs_records_nothing_and_says_so_once(
+    site: MemorySite, clock: FakeClock, skewed: FakeClock, seconds: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    clock.advance(60)
+    skewed.advance(60 + seconds)
+    first, second = tick(site), tick(site)
+
+    assert (due(site), site.ledger.history()) == ([], [])
+    assert [problem.code for problem in first.problems] == ["L303"]
+    assert (first.exit_code, second.exit_code, second.problems) == (3, 3, ())
+    assert site.ledger.status().runners[0].runner.skew == seconds
+    assert "clock_differs" in [record.__dict__["event"] for record in caplog.records]
+
+
+def test_what_others_recorded_is_still_sent_by_a_runner_whose_clock_differs(
+    site: MemorySite, clock: FakeClock, skewed: FakeClock
+) -> None:
+    site.wire.down = True
+    clock.advance(60)
+    skewed.advance(60)
+    tick(site)
+    site.wire.down = False
+    clock.advance(60)
+    skewed.advance(90)
+    done = tick(site)
+
+    assert (due(site), done.exit_code) == (["12:01"], 3)
+    assert len(site.ledger.history()) == 1
+
+
+@pytest.mark.parametrize("seconds", [1.9, -1.9])
+def test_a_small_difference_of_clocks_changes_nothing(
+    site: MemorySite, clock: FakeClock, skewed: FakeClock, seconds: float
+) -> None:
+    clock.advance(60)
+    skewed.advance(60 + seconds)
+
+    assert (tick(site).exit_code, due(site)) == (0, ["12:01"])
+
+
+def test_the_time_that_a_look_takes_is_no_difference_of_clocks(site: MemorySite, clock: FakeClock, skewed: FakeClock) -> None:
+    memory: Any = site.memory
+
+    class Slow:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(memory, name)
+
+        def look(self, runner: object) -> object:
+            outlook = memory.look(runner)
+            clock.advance(5)
+            skewed.advance(5)
+            return outlook
+
+    site.memory = Slow()
+    clock.advance(60)
+    skewed.advance(60)
+
+    assert (tick(site).exit_code, site.watch.skew) == (0, 0.0)
+
+
+def test_a_resident_runner_wakes_by_the_ledgers_clock(site: MemorySite, clock: FakeClock, skewed: FakeClock) -> None:
+    skewed.advance(-1.5)
+    daemon = Daemon(site=site, stop=Stop(), tell=lambda _: None)
+    for _ in range(500):
+        before = skewed.now()
+        skewed.sleep_until(min(daemon.step(), before + 1))
+        clock.advance(skewed.now() - before)
+        if clock.now() > NOON + 61:
+            break
+
+    late = [row.dispatched_at - row.due_at for row in site.ledger.history("ping") if row.dispatched_at]
+    assert len(late) == 1
+    assert late[0] < 0.1
+
+
+def backup(site: MemorySite, clock: FakeClock) -> LedgerMemory:
+    """Return a copy of the ledger as it is."""
+    memory: LedgerMemory = site.memory
+    memory.clock = None  # type: ignore[assignment]
+    kept = copy.deepcopy(memory)
+    memory.clock = kept.clock = clock
+    return kept
+
+
+@pytest.mark.parametrize(("after_restore", "again"), [("skip", []), ("send", ["12:02", "12:03"])])
+def test_a_ledger_that_went_back_is_fenced_and_told(
+    site: MemorySite, clock: FakeClock, write: Write, after_restore: str, again: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    write(f'[ledger]\nafter_restore = "{after_restore}"\n[entries.ping]\nevery = "1m"\n')
+    clock.advance(60)
+    tick(site)
+    old = backup(site, clock)
+    for _ in range(2):
+        clock.advance(60)
+        tick(site)
+    site.memory = old
+    clock.advance(1)
+    done = tick(site)
+    after = due(site)[3:]
+    clock.advance(60)
+    tick(site)
+
+    assert [problem.code for problem in done.problems] == ["L304"]
+    assert (done.exit_code, after) == (1, again)
+    assert due(site)[-1] == "12:04"
+    assert "restored" in [record.__dict__["event"] for record in caplog.records]
+    assert (after_restore == "skip") == any(row.reason is Reason.RESTORED for row in site.ledger.history())
+    assert tick(site).problems == ()
+
+
+def test_a_new_ledger_at_the_same_place_is_no_restored_one(site: MemorySite, clock: FakeClock) -> None:
+    for _ in range(3):
+        clock.advance(60)
+        tick(site)
+    site.memory = LedgerMemory(clock=clock, project="shop")
+
+    assert tick(site).problems == ()
+
+
+def test_a_resident_runner_notices_a_restored_ledger_too(site: MemorySite, clock: FakeClock) -> None:
+    told: list[Any] = []
+    daemon = Daemon(site=site, stop=Stop(), tell=told.extend)
+
+    def live(seconds: float) -> None:
+        end = clock.now() + seconds
+        while clock.now() < end:
+            clock.sleep_until(min(daemon.step(), end))
+
+    live(61)
+    old = backup(site, clock)
+    live(120)
+    site.memory = old
+    live(2)
+
+    assert [problem.code for problem in told] == ["L304"]
+    assert due(site) == ["12:01", "12:02", "12:03"]
+
+
+def test_an_idle_tick_writes_no_notes(site: MemorySite, clock: FakeClock) -> None:
+    clock.advance(60)
+    tick(site)
+    file = site.state / "tree.json"
+    before = file.stat().st_ino
+    clock.advance(10)
+    tick(site)
+
+    assert file.stat().st_ino == before
+
+
+def test_who_ticks_is_shown_with_revision_and_version(site: MemorySite, clock: FakeClock) -> None:
+    from offbeat import __version__
+
+    clock.advance(60)
+    tick(site)
+    runner = site.ledger.status().runners[0].runner
+
+    assert (runner.role, runner.revision, runner.version, runner.skew) == ("tick", 1, __version__, 0.0)
