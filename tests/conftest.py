@@ -48,6 +48,13 @@ def durable_redis_address(session_folder: Path) -> str:
     return servers.shared("durable-redis", session_folder)
 
 
+@pytest.fixture(scope="session")
+def postgres_address(session_folder: Path) -> str:
+    """Return the address of a private PostgreSQL; schemas need names of their own."""
+    servers.need("initdb")
+    return servers.shared("postgres", session_folder)
+
+
 @pytest.fixture
 def redis_url(redis_address: str) -> Iterator[str]:
     """Return the address of an empty Redis database, for one test."""

@@ -10,11 +10,13 @@ import contextlib
 import fcntl
 import json
 import os
+import pwd
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -37,7 +39,8 @@ def find(program: str) -> str | None:
     first = "/usr/lib/rabbitmq/bin/rabbitmq-server"
     if program == "rabbitmq-server" and Path(first).exists():
         return first
-    return shutil.which(program) or shutil.which(program, path=os.pathsep.join(PLACES))
+    postgres = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda place: place.parent.name.zfill(4), reverse=True)
+    return shutil.which(program) or shutil.which(program, path=os.pathsep.join([*PLACES, *map(str, postgres)]))
 
 
 def need(program: str) -> str:
@@ -121,6 +124,65 @@ def durable_redis_server(folder: Path, port: int) -> Iterator[str]:
     """Run a Redis that keeps an append-only file, as a ledger needs it; yield its address."""
     with redis_server(folder, port, flags=["--appendonly", "yes"]) as address:
         yield address
+
+
+@contextlib.contextmanager
+def postgres_server(folder: Path, port: int, *flags: str) -> Iterator[str]:
+    """Run a PostgreSQL that keeps what it has committed; yield its address, of database "postgres". flags: more of postgres'.
+
+    A data directory that is in `folder` already is used again. PostgreSQL refuses to run as root: then it gets a user and a
+    place of its own, since no other user may enter a folder of pytest's.
+    """
+    home = _postgres_home(folder)
+    data, drop = home / "data", _unprivileged(home)
+    env = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "HOME": str(home)}
+    if not (data / "PG_VERSION").exists():
+        (home / "password").write_text(PASSWORD, encoding="utf-8")
+        make = [find("initdb") or "initdb", "-D", str(data), "-U", "offbeat", "-A", "scram-sha-256", "--no-sync"]
+        make += ["--pwfile", str(home / "password"), "-E", "UTF8", "--locale", "C.UTF-8"]
+        made = subprocess.run([*drop, *make], env=env, cwd=home, capture_output=True, check=False)
+        assert made.returncode == 0, made.stderr.decode()
+    options = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": home, "shared_buffers": "32MB", "fsync": "on"}
+    command = [find("postgres") or "postgres", "-D", str(data), *(f"--{name}={value}" for name, value in options.items()), *flags]
+    try:
+        with running([*drop, *command], home / "postgres.log", env) as server:
+            wait_for("PostgreSQL's start", lambda: _is_ready(home, port))
+            yield f"postgresql://offbeat:{quote(PASSWORD, safe='')}@127.0.0.1:{port}/postgres"
+            server.send_signal(signal.SIGINT)  # at once, without waiting for its clients
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                server.wait(10)
+    finally:
+        if not folder.exists():
+            shutil.rmtree(home, ignore_errors=True)
+
+
+def _postgres_home(folder: Path) -> Path:
+    if os.getuid():
+        return folder
+    named = folder / "postgres-home"
+    if not named.exists():
+        named.write_text(tempfile.mkdtemp(prefix="offbeat-pg-"))
+    return Path(named.read_text())
+
+
+def _unprivileged(home: Path) -> list[str]:
+    """Return what to put before a command so that it runs as another user than root; the folder is theirs then."""
+    if os.getuid():
+        return []
+    try:
+        user = pwd.getpwnam("postgres")
+    except KeyError:
+        user = pwd.getpwnam("nobody")
+    os.chown(home, user.pw_uid, user.pw_gid)
+    return ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups"]
+
+
+def _is_ready(home: Path, port: int) -> bool:
+    """Return whether the server says that it takes connections."""
+    with contextlib.suppress(OSError):
+        lines = (home / "data" / "postmaster.pid").read_text().split("\n")
+        return len(lines) > 7 and lines[7].strip() == "ready" and answers(port)
+    return False
 
 
 def empty_database(url: str) -> Iterator[str]:
@@ -207,7 +269,12 @@ def running(command: list[str], log: Path, env: dict[str, str] | None = None) ->
 def keep(kind: str, home: Path) -> None:
     """Run the server until no test process holds the users' lock; the main function of a keeper."""
     server: Callable[..., contextlib.AbstractContextManager[str]]
-    server = {"redis": redis_server, "durable-redis": durable_redis_server, "rabbitmq": rabbitmq_server}[kind]
+    server = {
+        "redis": redis_server,
+        "durable-redis": durable_redis_server,
+        "rabbitmq": rabbitmq_server,
+        "postgres": postgres_server,
+    }[kind]
     with (
         server(home, free_port()) as address,
         (home / "start.lock").open("w") as start,

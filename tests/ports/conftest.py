@@ -43,11 +43,21 @@ def _redis(request: pytest.FixtureRequest, clock: FakeClock, stack: ExitStack) -
     return lambda: stack.enter_context(closing(LedgerRedis(place, horizon=clock)))
 
 
+def _postgres(request: pytest.FixtureRequest, clock: FakeClock, stack: ExitStack) -> Handles:
+    from tests.ports.postgres_place import emptied
+
+    from offbeat.ports.ledger_postgres import LedgerPostgres
+
+    place = emptied(request.getfixturevalue("postgres_address"), "contract")
+    return lambda: stack.enter_context(closing(LedgerPostgres(place, horizon=clock)))
+
+
 # Each makes a new, empty store. What it opens is closed by the stack; a server's fixture is asked for by its name.
 STORES: dict[str, Callable[[pytest.FixtureRequest, FakeClock, ExitStack], Handles]] = {
     "memory": _memory,
     "sqlite": _sqlite,
     "redis": _redis,
+    "postgres": _postgres,
 }
 
 

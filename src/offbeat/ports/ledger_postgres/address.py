@@ -31,17 +31,21 @@ DEFAULTS = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
-    """Which schema of which database, and for whom. where: as it may be shown. secrets: what must never be."""
+    """Which schema of which database, and for whom. where: as it may be shown. secrets: what must never be.
+
+    owner: the tree and host that is noted where the ledger is made by this; others are not refused, it is a shared one.
+    """
 
     conninfo: str = field(repr=False)
     schema: str
     where: str
     project: str
+    owner: str = ""
     read_only: bool = False
     secrets: tuple[str, ...] = field(default=(), repr=False)
 
 
-def place_of(address: str, *, project: str, read_only: bool = False) -> Place:
+def place_of(address: str, *, project: str, owner: str = "", read_only: bool = False) -> Place:
     """Read postgresql://[user[:password]@][host[:port]][,...][/database][?schema=...&libpq's own].
 
     Raises: LedgerError (L402), which does not show the address: it could not be told which part is the password.
@@ -65,6 +69,7 @@ def place_of(address: str, *, project: str, read_only: bool = False) -> Place:
         schema=schema,
         where=where,
         project=project,
+        owner=owner,
         read_only=read_only,
         secrets=tuple(options[name] for name in SECRETS if options.get(name)),
     )

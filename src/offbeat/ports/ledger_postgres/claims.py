@@ -30,7 +30,7 @@ from offbeat.ports.ledger_values import LEASE, Claim, Runner
 if TYPE_CHECKING:
     from offbeat.core.plan import Pauses
 
-PauseRow: TypeAlias = tuple[int | None, Instant, Instant | None]  # whose (None: all), from, until
+PauseRow: TypeAlias = tuple[int | None, Instant, Instant | None, bool]  # whose (None: all), from, until, of one due time
 
 HOLD = f"""
 UPDATE {{s}}.outbox o SET state = 'claimed', owner = %(owner)s, attempt = o.attempt + 1, lease_until = %(lease)s,
@@ -54,7 +54,7 @@ SPANS = """
 SELECT eno, recurrence, zone, first, last FROM {s}.versions
 WHERE eno = ANY(%(enos)s::bigint[]) AND gid IS NOT NULL AND (last IS NULL OR (last >= first AND last > %(after)s))
 ORDER BY vno"""
-PAUSES = "SELECT eno, from_at, until_at FROM {s}.pauses ORDER BY id"
+PAUSES = "SELECT eno, from_at, until_at, once FROM {s}.pauses ORDER BY id"
 
 
 @lru_cache(maxsize=256)
@@ -101,12 +101,12 @@ def held_by(tx: Tx, runner: Runner, keys: Sequence[Key]) -> list[Key]:
 
 def all_pauses(tx: Tx) -> list[PauseRow]:
     """Return all pauses, in the order in which they were made."""
-    return [(eno, start, end) for eno, start, end in tx.rows(PAUSES)]
+    return [(eno, start, end, once) for eno, start, end, once in tx.rows(PAUSES)]
 
 
 def pauses_of(pauses: Iterable[PauseRow], eno: int, after: DueTime) -> Pauses:
     """Return those of the entry, and of all, that reach beyond `after`."""
-    return tuple((start, end) for whose, start, end in pauses if whose in (None, eno) and (end is None or end > after))
+    return tuple((start, end) for whose, start, end, _ in pauses if whose in (None, eno) and (end is None or end > after))
 
 
 def claims(tx: Tx, keys: Sequence[Key]) -> list[Claim]:
@@ -140,9 +140,13 @@ def _claim(tx: Tx, row: tuple[Any, ...], pauses: list[PauseRow], upcoming: _Upco
         next_due=upcoming.after(key) if present else None,
         expires_at=expires_at,
         last_error=last_error,
-        paused=any(start <= tx.now and (end is None or tx.now < end) for start, end in pauses_of(pauses, key.eno, 0)),
+        paused=_is_paused(pauses, key.eno, tx.now),
         waited=waited,
     )
+
+
+def _is_paused(pauses: Iterable[PauseRow], eno: int, now: Instant) -> bool:
+    return any(p[0] in (None, eno) and not p[3] and p[1] <= now and (p[2] is None or now < p[2]) for p in pauses)
 
 
 def _call(call: str | None, definition: str | None) -> TaskCall | CommandCall | None:

@@ -92,15 +92,15 @@ class Tx:
         """Return whether `now` may be acted on."""
         return self.meta.belief.holds(self.now)
 
-    def rows(self, text: str, **values: Any) -> Rows:
+    def rows(self, text: str, /, **values: Any) -> Rows:
         """Run a statement and return its rows."""
         return self._line.execute(self._texts.of(text, with_values=True), values).fetchall()
 
-    def row(self, text: str, **values: Any) -> tuple[Any, ...] | None:
+    def row(self, text: str, /, **values: Any) -> tuple[Any, ...] | None:
         """Run a statement and return its first row."""
         return self._line.execute(self._texts.of(text, with_values=True), values).fetchone()
 
-    def run(self, text: str, **values: Any) -> int:
+    def run(self, text: str, /, **values: Any) -> int:
         """Run a statement and return how many rows it changed."""
         return self._line.execute(self._texts.of(text, with_values=True), values).rowcount
 

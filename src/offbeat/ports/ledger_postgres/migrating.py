@@ -100,11 +100,11 @@ class Foundation:
                 for statement in step.statements:
                     run(statement)
         last = self._steps[-1]
-        mine = {"schema": last.version, "oldest": last.oldest, "project": self._place.project}
+        mine = {"schema": last.version, "oldest": last.oldest, "project": self._place.project, "owner": self._place.owner}
         if present:
             how = "UPDATE {s}.meta SET schema = %(schema)s, oldest = greatest(oldest, %(oldest)s)"
         else:
-            how = "INSERT INTO {s}.meta (one, schema, oldest, project) VALUES (1, %(schema)s, %(oldest)s, %(project)s)"
+            how = "INSERT INTO {s}.meta (one, schema, oldest, project, owner) VALUES (1, %(schema)s, %(oldest)s, %(project)s, %(owner)s)"
         line.execute(self._texts.of(how, with_values=True), mine)
 
     def _version(self, line: Line) -> int:

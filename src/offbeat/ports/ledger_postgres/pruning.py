@@ -1,4 +1,4 @@
-"""The PostgreSQL ledger: what is too old, too many or too large goes, by the row in small steps, by the day where it is much."""
+"""The PostgreSQL ledger: what is too old, too many, too large goes: by the row in small steps, by the day where it is much."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ SELECT c.relname, greatest(c.reltuples, 0)::bigint, pg_relation_size(c.oid), pg_
 FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = %(history)s::regclass"""
 COUNT = "SELECT count(*), coalesce(sum(octet_length(output)), 0)::bigint FROM {s}.%(name)s"
 IN_OUTBOX = "SELECT count(*) FROM {s}.outbox"
-IS_MUCH = f"SELECT count(*) > {DROP} FROM (SELECT 1 FROM {{s}}.history_d%(day)d LIMIT {DROP} + 1) AS some"
+IS_MUCH = f"SELECT count(*) > {DROP} FROM (SELECT 1 FROM {{s}}.history_d%(day)d LIMIT {DROP} + 1) AS counted"
 IS_EMPTY = "SELECT NOT EXISTS (SELECT 1 FROM {s}.history_d%(day)d)"
 FORGET_DAY = (
     "DELETE FROM {s}.trouble WHERE due_at >= %(first)s AND due_at < %(end)s",
@@ -87,7 +87,7 @@ class PruningPostgres(Days):
         )
 
     def _measure(self, tx: Tx) -> tuple[int, int]:
-        """Return how many settled rows there are, and how many bytes in all: counted in small partitions, estimated in large."""
+        """Return how many settled rows there are, and how many bytes in all: counted where it is little, else estimated."""
         outbox = tx.row(IN_OUTBOX)
         rows, size = 0, ROW_BYTES * (outbox[0] if outbox else 0)
         for name, estimate, heap, total in tx.rows(PARTITIONS, history=f"{self.texts.schema}.history"):

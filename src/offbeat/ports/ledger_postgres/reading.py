@@ -46,7 +46,7 @@ T = TypeVar("T")
 SUMMARY = """
 SELECT coalesce(r.digest, ''), r.activated_at, m.problems, m.refused_whole, m.restored_at,
   r."commit", r.author, r.dirty, r.note, r.deployed,
-  (SELECT min(next_due) FROM {s}.groups WHERE next_due IS NOT NULL),
+  m.owner, (SELECT min(next_due) FROM {s}.groups WHERE next_due IS NOT NULL),
   (SELECT count(*) FROM {s}.outbox WHERE state = 'pending'),
   (SELECT count(*) FROM {s}.outbox WHERE state = 'claimed'),
   (SELECT count(*) FROM {s}.outbox WHERE state = 'waiting'),
@@ -105,11 +105,11 @@ class ReadingPostgres(DispatchingPostgres):
 
     def _status(self, tx: Tx, summary: tuple[Any, ...], runners: list[tuple[Any, ...]]) -> LedgerStatus:
         digest, activated_at, refused, whole, restored_at, *origin = summary[:10]
-        next_due, pending, claimed, waiting, undelivered, waits_since = summary[10:]
+        owner, next_due, pending, claimed, waiting, undelivered, waits_since = summary[10:]
         return LedgerStatus(
             where=self.where,
             project=tx.meta.project,
-            owner="",
+            owner=owner,
             schema=tx.meta.schema,
             revision=tx.meta.revision,
             digest=digest,

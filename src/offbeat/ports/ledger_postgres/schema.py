@@ -44,7 +44,7 @@ _TABLES = (
       text text NOT NULL
     )""",
     # What is believed of the clock: apart from meta, so that looks and records do not wait for each other.
-    "CREATE TABLE {s}.belief (one integer PRIMARY KEY CHECK (one = 1), newest float8, suspect_at float8) WITH (fillfactor = 10)",
+    "CREATE TABLE {s}.belief (one integer PRIMARY KEY CHECK (one = 1), newest float8, suspect_at float8)",
     "INSERT INTO {s}.belief (one) VALUES (1)",
     # seq of the newest write of each of a few slots of runners: what a restored ledger is known by, and nobody waits for.
     "CREATE SEQUENCE {s}.seq MINVALUE 1",
@@ -248,6 +248,7 @@ CREATE TABLE IF NOT EXISTS {{s}}.meta (
   schema integer NOT NULL,
   oldest integer NOT NULL,
   project text NOT NULL,
+  owner text NOT NULL DEFAULT '',
   born text NOT NULL DEFAULT gen_random_uuid()::text,
   made_at float8 NOT NULL DEFAULT {NOW},
   active_rev bigint NOT NULL DEFAULT 0,
