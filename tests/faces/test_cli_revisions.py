@@ -117,6 +117,17 @@ def test_from_the_first_deploy_on_a_tick_compiles_no_tree(deployed: Shop, settle
     assert (status["revision"], status["is_deployed"]) == (1, True)
 
 
+def test_plan_shows_what_is_deployed_and_says_that_the_tree_is_another(deployed: Shop, settled: Settled) -> None:
+    before = deployed.call("plan")
+    settled(SECOND)
+
+    result = deployed.call("plan", "--hours", "2")
+
+    assert before.stderr == ""
+    assert result.stderr == "this is what is deployed; the tree is another: offbeat diff\n"
+    assert "old" in result.stdout and "search" not in result.stdout
+
+
 def test_diff_shows_each_entry_that_differs_with_its_due_times_before_and_after(deployed: Shop, settled: Settled) -> None:
     settled(SECOND)
 

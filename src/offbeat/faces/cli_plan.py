@@ -75,11 +75,14 @@ def plan(session: Session, hours: float, as_json: bool) -> None:
     ledger = open_existing(site)
     standing = ledger.schedule() if ledger else None
     print_problems(by_place(errors_in(problems)))
+    deployed = False
     if ledger and standing:
         from offbeat.faces.cli_status import clock_problems
 
-        print_problems(clock_problems(ledger.status()))
-    ahead = schedule or standing
+        told = ledger.status()
+        deployed = told.deployed
+        print_problems(clock_problems(told))
+    ahead = standing if deployed else schedule or standing
     if ahead is None:
         raise OffbeatError("nothing can be planned: the tree is refused, and no schedule was in force before it")
     now = session.clock.now()
@@ -89,15 +92,18 @@ def plan(session: Session, hours: float, as_json: bool) -> None:
         print_json(_row(step) for steps in (present, coming) for step in steps)
         return
     if not session.quiet:
-        for note in _notes(schedule, standing):
+        for note in _notes(schedule, standing, deployed=deployed):
             click.echo(note, err=True)
     _print_part("now", [step for step in present if step.when == "now"], now)
     waiting = [step for step in present if step.when != "now"]
     _print_part(f"in the next {format_duration(hours * 3600)}", [*waiting, *coming], now)
 
 
-def _notes(schedule: Schedule | None, standing: Schedule | None) -> Iterator[str]:
-    if standing is None:
+def _notes(schedule: Schedule | None, standing: Schedule | None, *, deployed: bool) -> Iterator[str]:
+    if deployed and standing:
+        if schedule is None or schedule.digest != standing.digest:
+            yield "this is what is deployed; the tree is another: offbeat diff"
+    elif standing is None:
         yield "nothing has ticked yet: the first tick or fire fixes the starting point; nothing before it is sent"
     elif schedule is None:
         yield "the tree is refused; this is the last good schedule, which stays in force"

@@ -62,6 +62,8 @@ def _tree(site: Site, told: LedgerStatus, errors: int) -> str:
         return "none here: the ledger says what is due"
     if told.refused_whole:
         return f"{site.tree}: REFUSED, the last good schedule (revision {told.revision}) stays in force"
+    if told.deployed:
+        return f"{site.tree}: what is deployed counts; offbeat diff tells the two apart"
     return f"{site.tree}" + (f": in force but for {count_of(errors, 'problem')}" if errors else "")
 
 
