@@ -6,32 +6,54 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offbeat.core.model import PUNCTUAL, RANK, CommandCall, Entry, Reason, State, TaskCall, Timing
+from offbeat.core.model import (
+    PUNCTUAL,
+    RANK,
+    CatchUp,
+    CommandCall,
+    Entry,
+    Key,
+    Kind,
+    Overlap,
+    Policy,
+    Reason,
+    State,
+    TaskCall,
+    Timing,
+)
+from offbeat.core.recheck import decide_at_claim
 from offbeat.core.recurrence import compile_recurrence
 from offbeat.core.transitions import (
     COUNTED,
     KEPT_BEHIND,
     RETENTION,
     SECOND_LOOK,
+    SET_BACK,
     STEP,
     Belief,
     Changes,
     Span,
     Tally,
+    Turn,
     Verdict,
     boundary,
     bounds,
+    by_whom,
     compare,
     expiry,
     is_empty,
     judge_outcome,
     judge_report,
+    judge_slot,
     just_passed,
     look_at_clock,
+    never_above,
     next_due,
     prunable,
     queue_of,
+    set_back,
     shares,
+    slot_seconds,
     tally,
     usable_after,
 )
@@ -294,3 +316,73 @@ def test_commands_have_no_queue_and_never_expire() -> None:
         None,
         6.5,
     )
+
+
+SKIPS, WAITS = Policy(overlap=Overlap.SKIP, max_runtime=100), Policy(overlap=Overlap.WAIT, max_runtime=100)
+ROW, OTHER, LATER = Key(eno=1, due_at=20), Key(eno=1, due_at=10), Key(eno=1, due_at=30)
+
+
+@pytest.mark.parametrize(
+    ("policy", "holder", "waiting", "turn"),
+    [
+        (SKIPS, None, None, Turn.GO),
+        (None, (OTHER, 150.0), None, Turn.GO),
+        (Policy(), (OTHER, 150.0), None, Turn.GO),
+        (Policy(max_runtime=100), (OTHER, 150.0), None, Turn.GO),
+        (SKIPS, (ROW, 150.0), None, Turn.GO),
+        (SKIPS, (OTHER, 150.0), None, Turn.SKIP),
+        (SKIPS, (OTHER, 100.0), None, Turn.GO),
+        (SKIPS, (OTHER, 100.0 + 100 + SET_BACK), None, Turn.SKIP),
+        (SKIPS, (OTHER, 100.0 + 101 + SET_BACK), None, Turn.GO),
+        (WAITS, (OTHER, 150.0), None, Turn.WAIT),
+        (WAITS, (OTHER, 150.0), ROW, Turn.WAIT),
+        (WAITS, (OTHER, 150.0), OTHER, Turn.WAIT),
+        (WAITS, (OTHER, 150.0), LATER, Turn.SKIP),
+        (WAITS, (OTHER, 99.0), LATER, Turn.GO),
+    ],
+)
+def test_whose_turn_it_is(policy: Policy | None, holder: tuple[Key, float] | None, waiting: Key | None, turn: Turn) -> None:
+    assert judge_slot(ROW, policy, holder=holder, waiting=waiting, now=100.0) is turn
+
+
+def test_who_takes_a_slot_and_for_how_long() -> None:
+    assert [slot_seconds(WAITS, kind) for kind in Kind] == [100, 0, 100]
+    assert slot_seconds(Policy(max_runtime=100), Kind.SCHEDULE) == slot_seconds(None, Kind.SCHEDULE) == 0
+    assert slot_seconds(Policy(overlap=Overlap.SKIP), Kind.SCHEDULE) == 0
+
+
+def test_what_waited_was_not_missed_for_being_late_but_may_be_coalesced() -> None:
+    def decide(catch_up: CatchUp, *, waited: bool) -> Reason:
+        return decide_at_claim(
+            kind=Kind.SCHEDULE,
+            due_at=0,
+            send_at=0,
+            policy=Policy(catch_up=catch_up, overlap=Overlap.WAIT, max_runtime=999),
+            next_due=500,
+            enabled=True,
+            paused=False,
+            waited=waited,
+            now=600.0,
+        )
+
+    assert (decide(CatchUp.NONE, waited=False), decide(CatchUp.NONE, waited=True)) == (Reason.MISSED, Reason.NONE)
+    assert decide(CatchUp.LATEST, waited=True) is Reason.COALESCED
+
+
+def test_a_version_of_the_wrong_future_is_set_back_to_the_first_instant_after() -> None:
+    assert set_back((5, None), 100) == (5, None)
+    assert set_back((500, None), 100) == (101, None)
+    assert set_back((5, 500), 100) == (5, 101)
+    assert set_back((300, 500), 100) == (101, 101)
+    assert set_back((5, 80), 100) == (5, 80)
+
+
+def test_how_much_is_kept() -> None:
+    day = 86_400
+    assert prunable(1000.0 * day, None, 10 * day) == 990 * day
+    assert prunable(1000.0 * day, None, 1) == never_above(1000.0 * day, None) == 993 * day
+    assert never_above(1000.0 * day, 900 * day) == 893 * day - 1
+
+
+def test_who_did_it_by_hand_and_why() -> None:
+    assert (by_whom("ann", "moving"), by_whom("ann", "")) == ("ann: moving", "ann")

@@ -102,12 +102,13 @@ def test_a_ledger_has_a_name_of_its_own(handles: Callable[[], Ledger]) -> None:
 
 
 def test_seq_rises_with_what_is_recorded_claimed_and_settled(ledger: Ledger, clock: FakeClock) -> None:
+    before = ledger.look(A).seq
+
     def risen() -> bool:
         nonlocal before
-        before, now = ledger.look(A).seq, before
-        return before > now
+        before, earlier = ledger.look(A).seq, before
+        return before > earlier
 
-    before = ledger.look(A).seq
     ledger.activate(schedule(entry()), "s1")
     clock.advance(60)
     before = ledger.look(A).seq

@@ -19,7 +19,11 @@ class SlotsMemory(Shelves):
 
     def _begun(self, row: Row, runner: Runner, now: Instant) -> bool:
         eno = row.key.eno
-        policy, holder, waiting = self.policy_of(eno), self.slots.get(eno), self.waiting_of(eno)
+        policy = self.policy_of(eno)
+        if not slot_seconds(policy, row.key.kind):
+            self.hold(row, runner, now)
+            return True
+        holder, waiting = self.slots.get(eno), self.waiting_of(eno)
         turn = judge_slot(row.key, policy, holder=holder, waiting=waiting.key if waiting else None, now=now)
         if turn is Turn.GO:
             self.hold(row, runner, now)
