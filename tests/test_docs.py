@@ -24,7 +24,7 @@ SOURCE = ROOT / "src" / "offbeat"
 REFERENCE = ROOT / "docs" / "reference"
 PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
 RUNNABLE = [page for page in PAGES if "<!-- runs -->" in page.read_text(encoding="utf-8")]
-CODE = re.compile(r"[SCLB]\d{3}")
+CODE = re.compile(r"[SCLBW]\d{3}")
 
 
 def strings(*folders: Path) -> Iterator[str]:

@@ -51,11 +51,12 @@ class Life:
         """Read the settings, in the worker's first process, and say what is wrong with them."""
         self._read(app)
         for sentence in self.settings.wrong:
-            log.error("%s [W105]", sentence)
+            log.error("%s [%s]", sentence, "W105")
         if not self.settings.ledger:
             log.warning(
                 "the guard is off: neither offbeat_ledger nor OFFBEAT_LEDGER says where the ledger is, so an occurrence that "
-                "is published twice is started twice [W101]"
+                "is published twice is started twice [%s]",
+                "W101",
             )
 
     def _read(self, app: Any) -> None:
