@@ -307,3 +307,24 @@ def test_over_tls_the_servers_certificate_is_verified(tmp_path: Path) -> None:
     assert [answer.taken for answer in answers] == [True, False, True]
     assert "CERTIFICATE_VERIFY_FAILED" in answers[1].error
     assert taken[0].taken
+
+
+def test_over_tls_the_certificate_of_rabbitmq_is_verified(tmp_path: Path) -> None:
+    certificate(tmp_path)
+    servers.need("rabbitmq-server")
+    port = servers.free_port()
+    files = {"cacertfile": "cert.pem", "certfile": "cert.pem", "keyfile": "key.pem"}
+    more = f"listeners.ssl.1 = 127.0.0.1:{port}\n" + "".join(f"ssl_options.{n} = {tmp_path / f}\n" for n, f in files.items())
+    known = BrokerSettings(ssl={"ca_certs": "cert.pem"})
+
+    with servers.rabbitmq_server(tmp_path, plain := servers.free_port(), more) as address:
+        url = address.replace("amqp:", "amqps:").replace(f":{plain}", f":{port}")
+        brokers = [BrokerKombu(url, settings, clock=SystemClock(), root=tmp_path) for settings in (known, BrokerSettings())]
+        answers = [broker.reach(5) for broker in brokers]
+        returned = brokers[0].publish([message("nowhere")], seconds=5)
+        for broker in brokers:
+            broker.close()
+
+    assert [answer.taken for answer in answers] == [True, False]
+    assert "CERTIFICATE_VERIFY_FAILED" in answers[1].error
+    assert returned[0].unroutable

@@ -16,7 +16,7 @@ from offbeat.ports.clock import Clock
 FIFO = ".fifo"
 GROUP = "MessageGroupId"  # also the header by which an entry chooses its group
 IDENTITY = "MessageDeduplicationId"
-NO_QUEUE = {"UndefinedQueueException", "DoesNotExistQueueException"}  # kombu's
+NOT_THERE = "SQS has no such queue, or predefined_queues does not name it"
 LEGAL_GROUP = re.compile(r"[!-~]{1,128}")
 
 
@@ -45,18 +45,26 @@ class SQSLine(PlainLine):
         if exchange:  # kombu keeps bindings for SQS in the memory of the process that declared them
             return faults.refused("SQS has no exchanges: give the entry a queue", retry=False)
         try:
-            self._channel._resolve_queue_url(routing_key)
+            if not self._knows(routing_key):
+                return faults.unroutable("", routing_key, NOT_THERE)
             message = letter.addressed(self._channel)
             if routing_key.endswith(FIFO):
                 message["properties"] |= {GROUP: group_of(letter), IDENTITY: letter.message.task_id}
             self._channel.basic_publish(message, exchange="", routing_key=routing_key)
         except Exception as exc:
-            if type(exc).__name__ in NO_QUEUE or faults.aws_code(exc).endswith(("NonExistentQueue", "QueueDoesNotExist")):
-                return faults.unroutable("", routing_key, "SQS has no such queue, or predefined_queues does not name it")
+            if faults.aws_code(exc).endswith(("NonExistentQueue", "QueueDoesNotExist")):
+                return faults.unroutable("", routing_key, NOT_THERE)
             if refusal := _refusal(exc):
                 return refusal
             raise
         return Delivery()
+
+    def _knows(self, queue: str) -> bool:
+        """Return whether the queue is there; kombu keeps a list, which is read again for a name that it lacks."""
+        channel, name = self._channel, self._channel.canonical_queue_name(queue)
+        if name not in channel._queue_cache and not channel.predefined_queues:
+            channel._update_queue_cache(name)
+        return name in channel._queue_cache
 
     def _stops_all(self, error: Exception) -> bool:
         return True  # no credentials, no endpoint, no answer
