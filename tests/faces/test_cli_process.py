@@ -338,3 +338,34 @@ assert [os.readlink(f"/proc/self/fd/{fd}") for fd in (0, 1, 2)] == ["/dev/null"]
 assert os.open("/etc/passwd", os.O_RDONLY) > 2
 """
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+def test_a_difference_is_coloured_and_a_backfill_has_a_bar_on_a_terminal_only(repo: Path, environ: Mapping[str, str]) -> None:
+    seen = {**environ, "TERM": "xterm-256color", "COLUMNS": "120"}
+    offbeat(repo, seen, "deploy")
+    (repo / "cron" / "schedule.toml").write_text(f'{TREE}[entries.more]\nevery = "1h"\n', "utf-8")
+    shown, plain = on_terminal(repo, seen, "diff"), offbeat(repo, seen, "diff")
+    offbeat(repo, seen, "deploy")
+    span = ("backfill", "more", "--from", "2d", "--to", "1d")
+
+    barred, lines = on_terminal(repo, seen, *span), offbeat(repo, seen, *span, "--again")
+
+    assert "\x1b[32m+ more\x1b[0m" in shown
+    assert "+ more\n" in plain.stdout and "\x1b" not in plain.stdout
+    assert "100%" in barred and "recorded 24 of 24" not in barred
+    assert lines.stderr == "recorded 24 of 24\n"
+
+
+@pytest.mark.parametrize(("answer", "code"), [(b"n\n", 130), (b"y\n", 0)])
+def test_rewind_asks_on_a_terminal(repo: Path, environ: Mapping[str, str], answer: bytes, code: int) -> None:
+    offbeat(repo, environ, "deploy")
+    reader, writer = os.openpty()
+    with subprocess.Popen([*OFFBEAT, "rewind", "--to", "1m"], cwd=repo, env=environ, stdin=writer, stderr=-1) as process:
+        os.write(reader, answer)
+        assert process.stderr is not None
+        said = process.stderr.read().decode()
+    os.close(reader)
+    os.close(writer)
+
+    assert process.returncode == code
+    assert "decide everything after" in said

@@ -50,6 +50,24 @@ def test_an_instant_without_an_offset_is_read_in_the_zone(text: str, instant: in
     assert words.parse_instant(text, NOON, "Europe/Sofia") == instant
 
 
+@pytest.mark.parametrize(
+    ("text", "ahead", "back"),
+    [
+        ("2h", NOON + 7200, NOON - 7200),
+        ("15:30", NOON + 5400, NOON + 5400 - 86_400),
+        ("9:00", NOON + 86_400 - 5 * 3600, NOON - 5 * 3600),
+        ("14:00", NOON + 86_400, NOON),
+        ("14:00:01", NOON + 1, NOON + 1 - 86_400),
+        ("2026-03-01T12:00:00Z", NOON, NOON),
+        ("24:00", None, None),
+        ("soon", None, None),
+    ],
+)
+def test_a_span_or_a_time_of_day_counts_from_now_ahead_or_back(text: str, ahead: int | None, back: int | None) -> None:
+    assert words.parse_when(text, NOON, "Europe/Sofia") == ahead
+    assert words.parse_when(text, NOON, "Europe/Sofia", past=True) == back
+
+
 def test_a_local_time_shows_the_offset_of_its_day() -> None:
     winter, summer = 1_774_744_200, 1_774_747_800  # an hour apart, over the change of 2026-03-29 in Sofia
 
