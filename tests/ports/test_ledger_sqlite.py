@@ -349,7 +349,6 @@ def test_an_address_names_the_store(path: Path, tmp_path: Path, monkeypatch: pyt
 @pytest.mark.parametrize(
     ("address", "what"),
     [
-        ("postgresql://u:hunter2@host/db?schema=x", '"postgresql:" as a ledger is not yet supported'),
         ("mysql://u:hunter2@host", 'begins with "mysql", which no store answers to'),
         ("sqlite:///", 'begins with "sqlite", which no store answers to'),
         ("", 'begins with "", which no store answers to'),

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from offbeat.errors import ConfigError, Problem
+from offbeat.errors import ConfigError, LedgerError, Problem
 from offbeat.ports.clock import Clock
 from offbeat.ports.ledger import Ledger
 
-LATER = ("postgresql", "postgres")
+POSTGRES = ("postgresql", "postgres")
 REDIS = ("redis", "rediss", "unix", "redis+unix", "redis+sentinel", "valkey", "valkeys")
 
 
 def open_ledger(
     address: str, *, clock: Clock, project: str, owner: str, read_only: bool = False, adopt: bool = False
 ) -> Ledger:
-    """Open the ledger at `address`: sqlite:////absolute/path, sqlite:///relative/path, memory:, or redis:// and its kin.
+    """Open the ledger at `address`: sqlite:////absolute/path, sqlite:///relative/path, memory:, postgresql://, redis:// or kin.
 
     owner: the tree and host that use it; a SQLite ledger of another one is refused unless `adopt`. read_only: nothing is made
     or written; where there is none yet, the answer is an empty ledger. clock: the horizon where the store has no clock.
@@ -29,6 +29,8 @@ def open_ledger(
         from offbeat.ports import ledger_redis
 
         return ledger_redis.LedgerRedis(ledger_redis.Place(address=address, project=project, owner=owner, read_only=read_only))
+    if address.partition("://")[0].lower() in POSTGRES:
+        return _postgres(address, clock=clock, project=project, owner=owner, read_only=read_only)
     path, _, options = address.removeprefix("sqlite:///").partition("?")
     if not address.startswith("sqlite:///") or not path:
         raise _unsupported(address)
@@ -42,16 +44,36 @@ def open_ledger(
     return LedgerSqlite(place, clock=clock)
 
 
+def _postgres(address: str, *, clock: Clock, project: str, owner: str, read_only: bool) -> Ledger:
+    try:
+        from offbeat.ports import ledger_postgres
+    except ImportError as error:
+        raise LedgerError(
+            Problem(
+                code="L401",
+                file="OFFBEAT_LEDGER",
+                what=f'a ledger in PostgreSQL needs the package "psycopg": {error}',
+                why="nothing was recorded and nothing is sent",
+                fix="pip install 'offbeat[postgres]'",
+            )
+        ) from error
+    place = ledger_postgres.place_of(address, project=project, owner=owner, read_only=read_only)
+    try:
+        return ledger_postgres.LedgerPostgres(place)
+    except ledger_postgres.NotThere:
+        from offbeat.ports.ledger_memory import LedgerMemory
+
+        return LedgerMemory(clock=clock, project=project, owner=owner, where=place.where)
+
+
 def _unsupported(address: str) -> ConfigError:
     """Return the error; of the address only its scheme is shown, since there may be a password in the rest."""
     scheme = address.partition(":")[0].lower()
-    later = scheme in LATER
-    known = f'"{scheme}:" as a ledger is not yet supported' if later else f'the ledger\'s address begins with "{scheme[:40]}"'
     return ConfigError(
         Problem(
             code="C302",
             file="OFFBEAT_LEDGER",
-            what=known if later else f"{known}, which no store answers to",
+            what=f'the ledger\'s address begins with "{scheme[:40]}", which no store answers to',
             why="there is nowhere to record occurrences, so nothing is recorded and nothing is sent",
             fix="OFFBEAT_LEDGER=sqlite:////var/lib/offbeat/ledger.sqlite3",
         )
