@@ -15,7 +15,11 @@ app.conf.update(
     imports=["offbeat.worker"],
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
-    broker_transport_options=json.loads(os.environ.get("CHAOS_TRANSPORT", "{}")),
+    # What a killed worker had taken comes again, flagged as redelivered: after so many seconds on Redis.
+    broker_transport_options={"visibility_timeout": 15} if os.environ["CHAOS_BROKER"].startswith("redis") else {},
+    task_acks_late=True,
+    task_reject_on_worker_lost=True,
+    worker_prefetch_multiplier=1,
     worker_enable_remote_control=False,
     task_ignore_result=True,
     offbeat_ledger=os.environ["OFFBEAT_LEDGER"],

@@ -17,9 +17,10 @@ HELD = (1.0, 3.0, 14.0)  # seconds for which a runner is stopped: within its lea
 
 @dataclass(slots=True, kw_only=True)
 class Nemesis:
-    """One source of harm. log: (seconds since the start, what was done)."""
+    """One source of harm. workers: started again when they end, as a service manager does. log: (seconds, what was done)."""
 
     runners: Sequence[Actor]
+    workers: Sequence[Actor]
     plants: Sequence[Plant]
     proxies: Sequence[Proxy]
     seed: int
@@ -54,6 +55,8 @@ class Nemesis:
         self._mend_at = [(at, mend) for at, mend in self._mend_at if at > now]
         for mend in due:
             mend()
+        for worker in self.workers:  # Celery's end themselves when a Redis goes away
+            worker.start()
 
     def _faults(self) -> list[Callable[[], None]]:
         faults: list[Callable[[], None]] = [self._kill_runner, self._stop_runner]
@@ -84,7 +87,13 @@ class Nemesis:
         how = self._draw.choice(("restart", "kill -9 and start"))
         self._say(f"{how} {plant.name}")
         (plant.stop if how == "restart" else plant.kill)()
-        self._later(self._draw.uniform(0.0, 2.0), lambda: void(plant.start()))
+        self._later(self._draw.uniform(0.0, 2.0), lambda: self._bring_back(plant))
+
+    def _bring_back(self, plant: Plant) -> None:
+        plant.start()
+        if plant.name == "redis":  # Celery's workers may sit still for ever after it was away
+            for worker in self.workers:
+                worker.kill()
 
     def _stall(self) -> None:
         self._harm("stall", lambda proxy: proxy.stall())
@@ -107,7 +116,3 @@ class Nemesis:
         self._say(f"{what} the way to the broker for {seconds:.1f} s")
         harm(proxy)
         self._later(seconds, proxy.pass_on)
-
-
-def void(_: object) -> None:
-    """Take an answer and return nothing."""

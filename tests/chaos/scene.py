@@ -86,7 +86,7 @@ def set_up(folder: Path, store: str, broker: str) -> Iterator[Scene]:
 
 def play(scene: Scene, *, seconds: float, seed: int, say: Callable[[str], None]) -> tuple[Verdict, Nemesis]:
     """Wait until all is running, do harm, wait until all is settled; return the verdict and what was done."""
-    nemesis = Nemesis(runners=scene.runners, plants=scene.plants, proxies=scene.proxies, seed=seed)
+    nemesis = Nemesis(runners=scene.runners, workers=scene.workers, plants=scene.plants, proxies=scene.proxies, seed=seed)
     _wait_for_first(scene)
     after = int(time.time()) + 1
     nemesis.rage(seconds)
@@ -97,6 +97,8 @@ def play(scene: Scene, *, seconds: float, seed: int, say: Callable[[str], None])
     began = time.monotonic()
     while (verdict.lost or verdict.unknown) and time.monotonic() - began < SETTLE:
         time.sleep(2)
+        for actor in scene.workers:
+            actor.start()
         verdict = _verdict(scene, (after, until))
     say(f"settled {time.monotonic() - began:.0f} s after the last fault")
     for actor in scene.runners:
