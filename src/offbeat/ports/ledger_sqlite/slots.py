@@ -17,12 +17,13 @@ INSERT INTO slots (eno, due_at, kind, kind_id, until_at) VALUES (?, ?, ?, ?, ?)
 ON CONFLICT (eno) DO UPDATE SET due_at = excluded.due_at, kind = excluded.kind, kind_id = excluded.kind_id,
   until_at = excluded.until_at"""
 FREE = "DELETE FROM slots WHERE eno = ? AND due_at = ? AND kind = ? AND kind_id = ?"
-WHO_WAITS = "SELECT eno, due_at, kind, kind_id FROM outbox WHERE eno = ? AND state = 'waiting'"
+# The entry may have thousands of rows that do not wait (a backfill), so the index is named.
+WHO_WAITS = "SELECT eno, due_at, kind, kind_id FROM outbox INDEXED BY outbox_waiting WHERE eno = ? AND state = 'waiting'"
 WAIT = """
 UPDATE outbox SET state = 'waiting', owner = '', waited = 1, next_try_at = ?
 WHERE eno = ? AND due_at = ? AND kind = ? AND kind_id = ?"""
-WAIT_ON = "UPDATE outbox SET next_try_at = ? WHERE eno = ? AND state = 'waiting'"
-WAKE = "UPDATE outbox SET state = 'pending', next_try_at = ? WHERE eno = ? AND state = 'waiting'"
+WAIT_ON = "UPDATE outbox INDEXED BY outbox_waiting SET next_try_at = ? WHERE eno = ? AND state = 'waiting'"
+WAKE = "UPDATE outbox INDEXED BY outbox_waiting SET state = 'pending', next_try_at = ? WHERE eno = ? AND state = 'waiting'"
 OVERLAPS = """
 UPDATE history SET state = 'skipped', reason = 'overlap' WHERE eno = ? AND due_at = ? AND kind = ? AND kind_id = ?"""
 
