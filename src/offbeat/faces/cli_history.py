@@ -64,8 +64,8 @@ def open_existing(site: Site) -> Ledger | None:
     from offbeat.ports.ledger_open import open_ledger
 
     address = site.ledger_address
-    file = address.removeprefix("sqlite:///")
-    if file != address and not os.path.lexists(file):
+    file = address.partition("?")[0].removeprefix("sqlite:///")
+    if address.startswith("sqlite:///") and not os.path.lexists(file):
         return None
     ledger = open_ledger(address, clock=site.clock, project=site.project, owner=site.owner, read_only=True)
     click.get_current_context().call_on_close(ledger.close)

@@ -55,8 +55,8 @@ def ledger_summary(site: Site, *, strict: bool = False) -> LedgerStatus | None:
 def _layer(site: Site, mounts: Path) -> Problem | None:
     from offbeat.ports.ledger_sqlite.mounts import file_system_of
 
-    file = site.ledger_address.removeprefix("sqlite:///")
-    if file == site.ledger_address:
+    file = site.ledger_address.partition("?")[0].removeprefix("sqlite:///")
+    if file == site.ledger_address.partition("?")[0]:
         return None
     try:
         kind = file_system_of(str(Path(file).resolve()), mounts.read_text("utf-8", "surrogateescape"))
