@@ -48,7 +48,8 @@ JOIN {{s}}.outbox o ON {ON_KEY.format("o")} JOIN {{s}}.entries e ON e.eno = o.en
 LEFT JOIN {{s}}.versions v ON v.eno = o.eno AND v.valid_until IS NULL
 ORDER BY k.place"""
 HELD = f"""
-SELECT o.eno, o.due_at, o.kind, o.kind_id FROM {KEYS} AS k(eno, due_at, kind, kind_id) JOIN {{s}}.outbox o ON {ON_KEY.format("o")}
+SELECT o.eno, o.due_at, o.kind, o.kind_id
+FROM {KEYS} AS k(eno, due_at, kind, kind_id) JOIN {{s}}.outbox o ON {ON_KEY.format("o")}
 WHERE o.state = 'claimed' AND o.owner = %(owner)s AND o.lease_until > %(now)s"""
 SPANS = """
 SELECT eno, recurrence, zone, first, last FROM {s}.versions

@@ -23,7 +23,8 @@ FROM {s}.versions v JOIN {s}.entries e ON e.eno = v.eno WHERE v.valid_until IS N
 GROUPS = """
 SELECT g.gid, g.recurrence, g.zone, g.cursor, g.next_due, g.members FROM {s}.groups g
 WHERE g.gid = ANY(%(gids)s::bigint[]) OR (hashtextextended(g.recurrence, 0), g.zone) IN (
-  SELECT hashtextextended(k.recurrence, 0), k.zone FROM unnest(%(recurrences)s::text[], %(zones)s::text[]) AS k(recurrence, zone))
+  SELECT hashtextextended(k.recurrence, 0), k.zone
+  FROM unnest(%(recurrences)s::text[], %(zones)s::text[]) AS k(recurrence, zone))
 ORDER BY g.gid"""
 NUMBERS = "SELECT coalesce((SELECT max(gid) FROM {s}.groups), 0), coalesce((SELECT max(vno) FROM {s}.versions), 0)"
 NAMES = """
@@ -47,8 +48,8 @@ _TIMING = "vno, eno, gid, recurrence, zone, starts_at, ends_at, enabled, valid_f
 ADD_VERSIONS = f"""
 INSERT INTO {{s}}.versions (rev, {_TIMING}, {_DEFINITION})
 SELECT %(rev)s, k.* FROM unnest(%(vnos)s::bigint[], %(enos)s::bigint[], %(gids)s::bigint[], %(recurrences)s::text[],
-  %(zones)s::text[], %(starts)s::bigint[], %(ends)s::bigint[], %(enabled)s::boolean[], %(froms)s::bigint[], %(firsts)s::bigint[],
-  %(lasts)s::bigint[], {_DEFINITIONS}) AS k({_TIMING}, {_DEFINITION})"""
+  %(zones)s::text[], %(starts)s::bigint[], %(ends)s::bigint[], %(enabled)s::boolean[], %(froms)s::bigint[],
+  %(firsts)s::bigint[], %(lasts)s::bigint[], {_DEFINITIONS}) AS k({_TIMING}, {_DEFINITION})"""
 SAVE_GROUPS = """
 INSERT INTO {s}.groups AS g (gid, recurrence, zone, cursor, next_due, version, members)
 SELECT k.gid, k.recurrence, k.zone, k.cursor, k.next_due, k.touched, k.members FROM unnest(%(gids)s::bigint[],
@@ -129,8 +130,8 @@ class Compilation:
         if not names:
             return {}, {}
         self.tx.run(NAMES, names=names)
-        enos = {name: eno for name, eno in self.tx.rows(ENOS, names=names)}
-        return enos, {eno: last for eno, last in self.tx.rows(ENDED, enos=list(enos.values()))}
+        enos: dict[str, int] = dict(self.tx.rows(ENOS, names=names))
+        return enos, dict(self.tx.rows(ENDED, enos=list(enos.values())))
 
     def _load(self, opened: Sequence[Entry], removed: Sequence[_Open], present: dict[str, _Open]) -> None:
         old = [*removed, *(present[entry.name] for entry in opened if entry.name in present)]

@@ -42,10 +42,11 @@ LIMITS = """
 SET LOCAL lock_timeout = '3s'; SET LOCAL statement_timeout = '4500ms'; SET LOCAL idle_in_transaction_session_timeout = '30s';
 SET LOCAL search_path = pg_catalog, pg_temp;"""
 DURABLE = """
-SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write');"""
+SELECT set_config('synchronous_commit', 'on', true)
+WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write');"""
 STANDING = f"""
-SELECT {NOW}, m.schema, m.oldest, m.active_rev, m.stamp, m.deployed, m.born, m.project, m.pruned_through, b.newest, b.suspect_at,
-  EXISTS (SELECT 1 FROM {{s}}.slots)
+SELECT {NOW}, m.schema, m.oldest, m.active_rev, m.stamp, m.deployed, m.born, m.project, m.pruned_through, b.newest,
+  b.suspect_at, EXISTS (SELECT 1 FROM {{s}}.slots)
 FROM {{s}}.meta m, {{s}}.belief b"""
 WRITE = f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {LIMITS} {DURABLE} {{lock}} {STANDING}"
 READ = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {LIMITS} {STANDING}"
@@ -176,8 +177,8 @@ class Store:
 
     def _transaction(self, begin: str, work: Callable[[Tx], T]) -> T:
         line = self._opened()
-        (standing,) = last_rows(line.execute(self.texts.of(begin, with_values=False))) or [None]
-        tx = Tx(line, self.texts, *self._meta(standing))
+        rows = last_rows(line.execute(self.texts.of(begin, with_values=False)))
+        tx = Tx(line, self.texts, *self._meta(rows[0] if rows else None))
         answer = work(tx)
         mark = MARK % (crc32(tx.marked.encode("utf-8", "surrogateescape")) % MARKS) if tx.marked else ""
         line.execute(self.texts.of(f"{mark} COMMIT", with_values=False))
@@ -206,28 +207,24 @@ class Store:
 
     def _repeated(self, once: Callable[[], T]) -> T:
         """Run it again after a lost race, and once on a new connection when the old one is gone."""
-        races = 0
-        while True:
+        for left in reversed(range(REPEATS)):
             was_open = self._line is not None
             try:
                 return once()
-            except Silent:
-                self.close()
-                raise
-            except _LOST_RACES:
-                self.rollback()
-                races += 1
-                if races >= REPEATS:
-                    raise
             except psycopg.Error as error:
                 self.rollback()
                 if isinstance(error, errors.ReadOnlySqlTransaction):  # it was a primary once
                     self.close()
-                if self._line is not None or not was_open:
+                is_new = was_open and self._line is None
+                if not left or not (is_new or isinstance(error, _LOST_RACES)):
                     raise
+            except Silent:
+                self.close()
+                raise
             except BaseException:
                 self.rollback()
                 raise
+        raise AssertionError("the last time raises")
 
     def _told(self, work: Callable[[], T]) -> T:
         """Turn what the server, or the lack of one, raises inside into a LedgerError."""

@@ -24,7 +24,7 @@ WHERE {which}
 ORDER BY o.next_try_at, o.eno, o.due_at, o.kind, o.kind_id LIMIT %(limit)s {lock})"""
 _WHICH = (
     *(f"o.state = 'pending' AND o.lane = {int(lane)} AND o.next_try_at <= %(now)s" for lane in Lane),
-    f"""o.state = 'pending' AND o.next_try_at > o.send_at AND o.next_try_at > %(now)s + {LONGEST_WAIT} AND o.send_at <= %(now)s""",
+    f"o.state = 'pending' AND o.next_try_at > o.send_at AND o.send_at <= %(now)s AND o.next_try_at > %(now)s + {LONGEST_WAIT}",
     "o.state = 'claimed' AND o.lease_until <= %(now)s",
     f"o.state = 'claimed' AND o.lease_until > %(now)s + {2 * LEASE} AND o.send_at <= %(now)s",
     f"o.state = 'waiting' AND NOT ({STILL_HELD})",
@@ -74,7 +74,10 @@ def _claim(tx: Tx, runner: Runner, limit: int, closed_queues: Collection[str]) -
 
 
 def claimable(tx: Tx, limit: int, closed_queues: Collection[str], *, lock: bool) -> list[tuple[Key, bool]]:
-    """Return what would be claimed now, lane by lane, and whether an entry's slot is needed. lock: leaving out what others lock."""
+    """Return what would be claimed now, lane by lane, and whether it needs its entry's slot.
+
+    lock: the rows are locked, and those that others have locked are left out.
+    """
     closed = list(closed_queues)
     rows = tx.rows(LOCK if lock else LOOK_AT, now=tx.now, limit=limit, closed=closed)
     lanes: dict[int, list[tuple[float, Key, bool]]] = {int(lane): [] for lane in Lane}

@@ -72,7 +72,7 @@ class MendingPostgres(PausingPostgres):
         def work(tx: Tx) -> int:
             moved = {gid for gid, _ in tx.rows(AHEAD, to=to)}
             touched = sorted(moved | _set_versions_back(tx, to))
-            cursors = {gid: cursor for gid, cursor in tx.rows(CURSORS, gids=touched, to=to)} if touched else {}
+            cursors: dict[int, DueTime] = dict(tx.rows(CURSORS, gids=touched, to=to)) if touched else {}
             _set_groups(tx, cursors, raised=1)
             for statement in UNDO:
                 tx.run(statement, **({"to": to} if "%(to)s" in statement else {"now": tx.now}))

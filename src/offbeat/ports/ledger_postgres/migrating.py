@@ -29,6 +29,8 @@ SELECT current_setting('server_encoding'),
   (SELECT count(*) FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
    WHERE n.nspname = %(schema)s AND c.relname = 'meta' AND c.relkind = 'r')"""
 PRESENT = "SELECT schema, oldest, project, born FROM {s}.meta"
+MINE = """
+INSERT INTO {s}.meta (one, schema, oldest, project, owner) VALUES (1, %(schema)s, %(oldest)s, %(project)s, %(owner)s)"""
 # Two who start at once may both find nothing; one of them then meets the other's names.
 _RACES = (
     errors.UniqueViolation,
@@ -104,7 +106,7 @@ class Foundation:
         if present:
             how = "UPDATE {s}.meta SET schema = %(schema)s, oldest = greatest(oldest, %(oldest)s)"
         else:
-            how = "INSERT INTO {s}.meta (one, schema, oldest, project, owner) VALUES (1, %(schema)s, %(oldest)s, %(project)s, %(owner)s)"
+            how = MINE
         line.execute(self._texts.of(how, with_values=True), mine)
 
     def _version(self, line: Line) -> int:

@@ -27,7 +27,8 @@ SELECT coalesce(e.name, ''), p.from_at, p.until_at, p.who, p.note, p.once FROM {
 LEFT JOIN {s}.entries e ON e.eno = p.eno WHERE p.until_at IS NULL OR p.until_at > %(now)s ORDER BY p.id"""
 LOCK_META = "SELECT one FROM {s}.meta FOR NO KEY UPDATE"
 SKIPPED = """
-INSERT INTO {s}.history (eno, due_at, kind, kind_id, send_at, cause, state, reason, attempt, recorded_rev, rev, recorded_at, note)
+INSERT INTO {s}.history (eno, due_at, kind, kind_id, send_at, cause, state, reason, attempt, recorded_rev, rev, recorded_at,
+  note)
 VALUES (%(eno)s, %(due)s, 'schedule', '', %(due)s, %(cause)s, 'skipped', %(reason)s, 0, %(rev)s, %(rev)s, %(now)s, %(note)s)"""
 BACKFILL = """
 INSERT INTO {s}.outbox (eno, due_at, kind, kind_id, send_at, lane, cause, next_try_at, recorded_rev, recorded_at)

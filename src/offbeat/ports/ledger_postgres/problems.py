@@ -29,7 +29,7 @@ SILENT = ("L406", "the ledger's server does not answer", "see how the server and
 DENIED = (
     "L407",
     "the ledger's role may not do this",
-    "grant it what docs/how-to/postgresql.md lists, or let the owner of the schema run `offbeat tick` once",
+    "grant it what docs/how-to/postgresql-ledger.md lists, or let the owner of the schema run `offbeat tick` once",
 )
 STANDBY = ("L408", "the ledger's server only reads", "name the primary, or several hosts with ?target_session_attrs=read-write")
 FULL = ("L409", "the ledger's server has no room", "free disk space or connections on the server")

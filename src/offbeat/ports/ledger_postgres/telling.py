@@ -18,7 +18,7 @@ from offbeat.ports.ledger_values import SETTLES, Outcome, Report
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Heard:
-    """A report, who said it and when. admitted: the ledger let this very attempt start, though the row may be at a later one."""
+    """A report, who said it and when. admitted: the ledger let this very attempt start, though the row is at a later one."""
 
     report: Report
     owner: str
