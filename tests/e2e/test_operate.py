@@ -1,9 +1,10 @@
-"""What operators do, for real: each command a process of its own, over SQLite and over Redis, with and without a tree."""
+"""What operators do, for real: each command a process of its own, over every ledger that hosts have, with and without a tree."""
 
 from __future__ import annotations
 
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -59,10 +60,15 @@ class Host:
         (self.root / "cron" / "schedule.toml").write_text(text, "utf-8")
 
 
-@pytest.fixture(params=["sqlite", "redis"])
+@pytest.fixture(params=["sqlite", "postgresql", "redis"])
 def environ(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[dict[str, str]]:
     """The address of a ledger, and of a broker: files, or the same Redis."""
     with ExitStack() as stack:
+        if request.param == "postgresql":
+            address = request.getfixturevalue("postgres_address")
+            ledger = f"{address}?schema=operate_{secrets.token_hex(4)}"
+            yield {"OFFBEAT_LEDGER": ledger, "OFFBEAT_BROKER": "filesystem://", "OFFBEAT_PROJECT": "shop"}
+            return
         if request.param == "sqlite":
             yield {"OFFBEAT_LEDGER": f"sqlite:///{tmp_path / 'ledger.db'}", "OFFBEAT_BROKER": "filesystem://"}
             return
@@ -96,7 +102,7 @@ def test_what_operators_do_from_the_first_deploy_to_a_rollback(tmp_path: Path, e
 
     (status,) = host.rows("status")
     assert (status["revision"], status["is_deployed"], status["note"]) == (3, True, "rollback to 1")
-    assert status["delivery"] == ("at_least_once" if "sqlite" in environ["OFFBEAT_LEDGER"] else "one_enqueue")
+    assert status["delivery"] == ("one_enqueue" if "redis" in environ["OFFBEAT_LEDGER"] else "at_least_once")
     assert [pause["entry"] for pause in status["pauses"] if pause["once"]] == ["other"]
     assert "backfill" in {row["cause"] for row in host.rows("history", "report") if row["state"] == "dispatched"}
 
