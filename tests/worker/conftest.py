@@ -36,7 +36,7 @@ def address_of(store: str, request: pytest.FixtureRequest, folder: Path) -> str:
     return f"{request.getfixturevalue('postgres_address')}?schema=t{uuid.uuid4().hex}"
 
 
-@pytest.fixture(params=["sqlite", "redis"])
+@pytest.fixture(params=["sqlite", "redis", "postgres"])
 def sides(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sides]:
     address = address_of(str(request.param), request, tmp_path)
     with (

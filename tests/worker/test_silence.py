@@ -1,0 +1,132 @@
+"""A ledger that does not answer, or not to this user, is told as such and never waited for; least privileges are enough."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import pytest
+from tests.ports.ledger_world import runner
+from tests.worker.conftest import PROJECT, Sides
+from tests.worker.test_stores import KEEP, ME
+
+from offbeat.ports.worker_store import open_store
+from offbeat.ports.worker_values import NoAnswer, Row, Said
+
+only = pytest.mark.parametrize
+
+
+@pytest.fixture
+def deaf_port() -> Iterator[int]:
+    """Return a port at which somebody takes connections, and says nothing."""
+    with socket.socket() as server, contextlib.ExitStack() as taken:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+
+        def take() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    taken.enter_context(server.accept()[0])
+
+        threading.Thread(target=take, daemon=True).start()
+        yield server.getsockname()[1]
+        server.shutdown(socket.SHUT_RDWR)
+
+
+@only("scheme", ["redis", "postgresql"])
+def test_a_server_that_says_nothing_is_not_waited_for(deaf_port: int, scheme: str) -> None:
+    with pytest.raises(NoAnswer) as told:
+        open_store(f"{scheme}://u:hunter2@127.0.0.1:{deaf_port}/0", PROJECT).admit("a", 1, KEEP)
+
+    assert "hunter2" not in str(told.value)
+
+
+@only("sides", ["postgres"], indirect=True)
+def test_an_answer_that_somebody_else_holds_up_is_not_waited_for(sides: Sides) -> None:
+    import psycopg
+
+    address, _, schema = sides.address.partition("?schema=")
+    with psycopg.connect(address) as other:
+        other.execute(f"INSERT INTO {schema}.admitted (occurrence, attempt) VALUES ('a', 1)".encode())  # and no COMMIT yet
+        with pytest.raises(NoAnswer, match="no answer within 2 s"):
+            sides.worker.admit("a", 2, KEEP)
+        other.commit()
+
+    with closing(open_store(sides.address, PROJECT)) as again:
+        assert [again.admit("a", attempt, KEEP) for attempt in (2, 1)] == [False, True]
+
+
+@only("sides", ["postgres"], indirect=True)
+def test_a_worker_of_another_project_is_refused(sides: Sides) -> None:
+    with pytest.raises(NoAnswer, match='of project "shop", not of "difio"'):
+        open_store(sides.address, "difio")
+
+
+@only("sides", ["postgres"], indirect=True)
+def test_a_role_with_the_rights_that_the_page_names_is_enough(sides: Sides) -> None:
+    import psycopg
+
+    address, _, schema = sides.address.partition("?schema=")
+    role = f"w{uuid.uuid4().hex}"
+    with psycopg.connect(address, autocommit=True) as admin:
+        for words in (
+            f"CREATE ROLE {role} LOGIN PASSWORD 'x'",
+            f"GRANT USAGE ON SCHEMA {schema} TO {role}",
+            f"GRANT SELECT ON {schema}.meta TO {role}",
+            f"GRANT SELECT, INSERT, UPDATE ON {schema}.admitted TO {role}",
+            f"GRANT INSERT ON {schema}.reports TO {role}",
+        ):
+            admin.execute(words.encode())
+        try:
+            parts = urlsplit(sides.address)
+            mine = parts._replace(netloc=f"{role}:x@{parts.netloc.rpartition('@')[2]}").geturl()
+            with closing(open_store(mine, PROJECT)) as worker:
+                assert worker.admit("a", 1, KEEP)
+                worker.report(ME, Said(Row(1, 60, "schedule", ""), 1, "started"))
+                worker.beat(ME)
+        finally:
+            admin.execute(f"DROP OWNED BY {role}; DROP ROLE {role}".encode())
+
+    sides.ledger.look(runner())
+    assert ME.id in {seen.runner.id for seen in sides.ledger.status().runners}
+
+
+@only("sides", ["redis"], indirect=True)
+def test_a_user_with_the_rights_that_the_page_names_is_enough(sides: Sides) -> None:
+    import redis
+
+    user, parts = f"w{uuid.uuid4().hex}", urlsplit(sides.address)
+    prefix = parts.query.partition("prefix=")[2].partition("&")[0]
+    rights = ["-@all", "+@read", "+@write", "+@scripting", "+@connection", "+time", "-@dangerous"]
+    with redis.Redis.from_url(sides.address.partition("?")[0]) as admin:
+        admin.execute_command("ACL", "SETUSER", user, "on", ">x", f"~{{{prefix}:{PROJECT}}}:*", *rights)
+        try:
+            mine = parts._replace(netloc=f"{user}:x@{parts.netloc.rpartition('@')[2]}").geturl()
+            with closing(open_store(mine, PROJECT)) as worker:
+                assert worker.admit("a", 1, KEEP)
+                worker.report(ME, Said(Row(1, 60, "schedule", ""), 1, "started"))
+                worker.beat(ME)
+            with pytest.raises(NoAnswer), closing(open_store(mine, "another")) as worker:
+                worker.admit("a", 1, KEEP)
+        finally:
+            admin.execute_command("ACL", "DELUSER", user)
+
+    assert ME.id in {seen.runner.id for seen in sides.ledger.status().runners}
+
+
+@only("sides", ["sqlite"], indirect=True)
+def test_another_file_at_the_ledgers_place_is_noticed_and_opened_next_time(sides: Sides, tmp_path: Path) -> None:
+    assert sides.worker.admit("a", 1, KEEP)
+    os.replace(tmp_path / "ledger.sqlite3", tmp_path / "old")
+
+    with pytest.raises(NoAnswer, match="another file"):
+        sides.worker.admit("a", 1, KEEP)
+    with pytest.raises(NoAnswer, match="no ledger at"):
+        open_store(sides.address, PROJECT)
