@@ -99,7 +99,7 @@ def of_reply(where: str, said: str, secrets: tuple[str, ...] = ()) -> LedgerErro
     word = re.search(r"\b(" + "|".join(BY_WORD) + r")\b", said)
     if word:
         return refuse(where, BY_WORD[word.group(1)], said)
-    if "permission" in said.lower() or "ACL failure" in said:
+    if any(words in said for words in ("permission", "ACL failure", "user executing the script")):
         return refuse(where, FORBIDDEN, said)
     if "password" in said.lower() or "AUTH" in said:
         return refuse(where, DENIED, said)
