@@ -220,3 +220,34 @@ def test_log_tells_what_was_compiled_from_what_was_deployed(settled: Settled) ->
     assert lines[0].split() == ["REV", "SINCE", "ENTRIES", "DIGEST", "COMMIT", "AUTHOR", "HOW"]
     assert lines[1].startswith("*  2") and lines[1].endswith("deployed: by hand, redis://me:***@h/0")
     assert lines[2].startswith("   1") and lines[2].endswith("compiled from a tree")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        *("deploy", "deploy --dry-run", "log", "diff", "rollback 1", "status", "history", "fire report", "tick"),
+        *("pause report", "pause --all", "resume report", "skip report", "rewind --to 1m --yes"),
+        "backfill report --from 2d --to 1d",
+    ],
+)
+@pytest.mark.parametrize("address", ["redis://:hunter2@127.0.0.1:1/0", "postgresql://offbeat:hunter2@127.0.0.1:1/db"])
+def test_a_ledger_out_of_reach_is_told_without_its_password(settled: Settled, words: str, address: str) -> None:
+    shop = settled(FIRST)
+    shop.environ["OFFBEAT_LEDGER"] = address
+
+    result = shop.call(*words.split())
+
+    assert result.exit_code == 3
+    assert "  fix: " in result.stderr
+    assert "hunter2" not in result.output and "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("words", ["list", "next", "check", "plan --hours 1"])
+def test_what_is_about_the_files_does_not_need_the_ledger(settled: Settled, words: str) -> None:
+    shop = settled(FIRST)
+    shop.environ["OFFBEAT_LEDGER"] = "redis://:hunter2@127.0.0.1:1/0"
+
+    result = shop.call(*words.split())
+
+    assert result.exit_code == (3 if words.startswith("plan") else 0)
+    assert "hunter2" not in result.output
