@@ -214,3 +214,32 @@ def test_a_user_who_may_not_ask_who_the_server_is_pushes_nothing_but_publishes(t
 def test_no_other_broker_is_a_server_to_push_to(url: str) -> None:
     with closing(BrokerKombu(url, BrokerSettings(), clock=SystemClock())) as broker:
         assert broker.server_id() == ""
+
+
+def test_over_sentinel_and_a_unix_socket_it_is_the_same_server_and_the_same_push(tmp_path: Path) -> None:
+    servers.need("redis-server")
+    port, watch, path = servers.free_port(), servers.free_port(), tmp_path / "redis.sock"
+    conf = tmp_path / "sentinel.conf"
+    conf.write_text(f"port {watch}\nbind 127.0.0.1\ndir {tmp_path}\nsentinel monitor m 127.0.0.1 {port} 1\n")
+    urls = {
+        f"redis://127.0.0.1:1/3;redis://127.0.0.1:{port}/3": {},
+        f"sentinel://127.0.0.1:1/3;sentinel://127.0.0.1:{watch}/3": {"master_name": "m"},
+        f"redis+socket://{path}?virtual_host=3": {},
+    }
+    found = []
+    with (
+        servers.redis_server(tmp_path, port, flags=["--unixsocket", str(path)]) as direct,
+        servers.running([servers.need("redis-server"), str(conf), "--sentinel"], tmp_path / "sentinel.log"),
+        redis.Redis.from_url(f"{direct}/3") as client,
+    ):
+        servers.wait_for("the sentinel's start", lambda: servers.answers(watch))
+        for url, options in urls.items():
+            with closing(broker_of(url, **options)) as broker:
+                found.append(broker.server_id())
+                (push,) = broker.prepare([message(1)])
+                assert broker.publish([message(1)], seconds=5)[0].taken
+            assert isinstance(push, Push)
+            published = client.lpop("celery")
+            assert (push.database, push.key) == (3, "celery")
+            assert push.payload.replace(tag_of(push.payload), tag_of(published)) == published
+        assert found == [client.info("server")["run_id"]] * 3

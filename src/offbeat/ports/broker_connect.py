@@ -26,6 +26,8 @@ def connect(url: str, options: dict[str, Any], secure: dict[str, Any] | bool, *,
         raise ImportError("the package redis is not installed")  # kombu itself would stumble over it somewhere
     if url.lower().startswith("sqs:") and find_spec("boto3") is None:
         raise ImportError("the package boto3 is not installed")
+    if url.startswith("sentinel:"):
+        options = {**options, "sentinel_kwargs": _to_sentinels(options)}
     staged = stage(options) if url.startswith("filesystem:") else None
     connection = kombu.Connection(
         as_kombu_knows_it(url),
@@ -52,3 +54,12 @@ def connect(url: str, options: dict[str, Any], secure: dict[str, Any] | bool, *,
         with suppress(Exception):  # the first error is the one to tell
             connection.collect()
         raise
+
+
+def _to_sentinels(options: dict[str, Any]) -> dict[str, Any]:
+    """Return how to speak to the sentinels themselves: redis-py would try a dead one for seven seconds before the next."""
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    sockets = {name: value for name, value in options.items() if name.startswith("socket_")}
+    return {**sockets, "retry": Retry(NoBackoff(), 0), **(options.get("sentinel_kwargs") or {})}
