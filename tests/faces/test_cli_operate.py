@@ -112,6 +112,16 @@ def test_resume_says_what_stays_paused(ticked: Shop) -> None:
     assert (never.exit_code, never.output) == (0, "search: not paused\n")
 
 
+def test_an_entry_that_was_removed_while_it_was_paused_can_be_resumed(ticked: Shop, settled: Settled) -> None:
+    ticked.call("pause", "report")
+    settled('[entries.search]\nevery = "1h"\n')
+
+    result = ticked.call("resume", "report")
+
+    assert (result.exit_code, result.output) == (0, "report: resumed\n")
+    assert ticked.json("status")[0]["pauses"] == []
+
+
 @pytest.mark.parametrize(
     ("args", "told"),
     [

@@ -122,7 +122,7 @@ def _open(session: Session, name: str, everything: bool = False) -> Site:
         raise click.UsageError("say one of NAME and --all")
     site = session.open_site(base=LOG_CRITICAL)  # what hinders it is told by the command
     site.sync(site.runner("fire"))  # or an entry that was added just now would not be known
-    if name:
+    if name and not any(each.name == name for each in site.ledger.pauses()):  # one that is paused may be removed by now
         entry_of(site.ledger, name)
     return site
 
