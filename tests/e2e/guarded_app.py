@@ -18,8 +18,8 @@ app.conf.update(
     worker_enable_remote_control=False,
     worker_prefetch_multiplier=1,
     task_queues=[Queue(name, queue_arguments=arguments) for name, arguments in json.loads(os.environ["WORKER_QUEUES"]).items()],
-    **json.loads(os.environ["WORKER_CONF"]),
 )
+app.conf.update(json.loads(os.environ["WORKER_CONF"]))
 
 
 def note(event: str, task: Any, **more: Any) -> None:
