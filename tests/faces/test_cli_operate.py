@@ -170,6 +170,16 @@ def test_skip_leaves_out_the_next_one_and_no_other(ticked: Shop) -> None:
     assert "no data" in rows[0]["note"] and "ana@" in rows[0]["note"]
 
 
+def test_plan_shows_what_is_paused_and_what_is_skipped_by_hand(ticked: Shop) -> None:
+    ticked.call("skip", "report")
+    ticked.call("pause", "search")
+
+    rows = ticked.json("plan", "--hours", "30")
+
+    assert [row["reason"] for row in rows if row["entry"] == "report"][:2] == [Reason.BY_HAND, ""]
+    assert {row["reason"] for row in rows if row["entry"] == "search"} == {Reason.PAUSED}
+
+
 def test_skip_takes_a_due_time_in_the_entrys_zone_and_as_json_says_which(ticked: Shop) -> None:
     (tomorrow,) = ticked.json("next", "search", "-n", "1")
 

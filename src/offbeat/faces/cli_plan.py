@@ -28,11 +28,12 @@ from offbeat.faces.words import conceal, count_of, format_duration, format_relat
 if TYPE_CHECKING:
     from offbeat.core.plan import Portion, Window
     from offbeat.ports.ledger import Ledger
-    from offbeat.ports.ledger_values import Claim
+    from offbeat.ports.ledger_values import Claim, Paused
 
 MOST = 100_000  # groups and rows that are looked at
 WAITING = 10_000  # of the newest rows, those that wait for a later instant are shown
 SHOWN = 3  # due times of one entry in a row that people are shown one by one
+WAITS = "waits for the end of the one before"
 WHY = {
     Reason.COALESCED: "late, and a newer due time has come",
     Reason.MISSED: 'late, and catch_up = "none"',
@@ -40,7 +41,9 @@ WHY = {
     Reason.REMOVED: "the entry is no longer in the schedule",
     Reason.DISABLED: "enabled = false",
     Reason.PAUSED: "paused",
-    Reason.OVERLAP: "the slot before it is still running",
+    Reason.OVERLAP: "the one before is still running",
+    Reason.BY_HAND: "skipped by hand",
+    Reason.RESTORED: "the ledger went back to an older state",
 }
 
 
@@ -87,7 +90,7 @@ def plan(session: Session, hours: float, as_json: bool) -> None:
         raise OffbeatError("nothing can be planned: the tree is refused, and no schedule was in force before it")
     now = session.clock.now()
     present = sorted(_present(ledger), key=_order) if ledger and standing else []
-    coming = _coming(ahead, now, int(now + hours * 3600))
+    coming = _coming(ahead, now, int(now + hours * 3600), ledger.pauses() if ledger and standing else ())
     if as_json:
         print_json(_row(step) for steps in (present, coming) for step in steps)
         return
@@ -124,7 +127,9 @@ def _present(ledger: Ledger) -> Iterator[Step]:
     for window in decide(portion):
         yield from _planned(window, portion)
     for row in ledger.history(limit=WAITING):
-        if row.state is State.PENDING and row.next_try_at is not None and row.next_try_at > portion.now:
+        if row.state is State.WAITING:
+            yield Step(entry=row.entry, due_at=row.due_at, send_at=row.due_at, when="later", cause=str(row.cause), note=WAITS)
+        elif row.state is State.PENDING and row.next_try_at is not None and row.next_try_at > portion.now:
             note = f"again at {format_utc(row.next_try_at)}, after: {row.note}" if row.note else ""
             send_at = row.send_at or row.due_at
             yield Step(
@@ -184,14 +189,18 @@ def _claimed(claim: Claim, key: Key, reason: Reason) -> Step:
     )
 
 
-def _coming(schedule: Schedule, now: float, until: int) -> Iterator[Step]:
+def _coming(schedule: Schedule, now: float, until: int, pauses: Sequence[Paused]) -> Iterator[Step]:
     """Yield what will be due in (now, until], the soonest first."""
     return heapq.merge(
-        *(_coming_of(entry, int(now), until) for entry in schedule.entries), key=lambda step: (step.due_at, step.entry)
+        *(
+            _coming_of(entry, int(now), until, [each for each in pauses if each.name in ("", entry.name)])
+            for entry in schedule.entries
+        ),
+        key=lambda step: (step.due_at, step.entry),
     )
 
 
-def _coming_of(entry: Entry, after: int, until: int) -> Iterator[Step]:
+def _coming_of(entry: Entry, after: int, until: int, pauses: Sequence[Paused]) -> Iterator[Step]:
     from offbeat.core.plan import send_time
     from offbeat.core.recurrence import compile_recurrence
 
@@ -199,10 +208,18 @@ def _coming_of(entry: Entry, after: int, until: int) -> Iterator[Step]:
     rule = compile_recurrence(timing.recurrence, timing.zone)
     first = after if timing.starts_at is None else max(after, timing.starts_at - 1)
     last = until if timing.ends_at is None else min(until, timing.ends_at)
-    reason = Reason.NONE if timing.enabled else Reason.DISABLED
     for due_at in rule.due_times(first, last):
+        reason = _paused(due_at, pauses) if timing.enabled else Reason.DISABLED
         send_at = due_at if reason else send_time(rule, entry.name, due_at, entry.policy)
         yield Step(entry=entry.name, due_at=due_at, send_at=send_at, when="later", reason=reason)
+
+
+def _paused(due_at: int, pauses: Sequence[Paused]) -> Reason:
+    """Return why a due time to come is skipped, by the pauses of its entry and of all."""
+    holding = [each for each in pauses if each.from_at <= due_at and (each.until_at is None or due_at < each.until_at)]
+    if not holding:
+        return Reason.NONE
+    return Reason.BY_HAND if any(each.once for each in holding) else Reason.PAUSED
 
 
 def _row(step: Step) -> Mapping[str, object]:
