@@ -9,7 +9,16 @@ import pytest
 
 from offbeat.core.model import BrokerSettings
 from offbeat.errors import ConfigError
-from offbeat.ports.broker_address import TIMEOUT, broker_url, fault_of, options_for, ssl_for
+from offbeat.ports.broker_address import (
+    SHORTEST,
+    TIMEOUT,
+    as_kombu_knows_it,
+    broker_url,
+    fault_of,
+    options_for,
+    patience_for,
+    ssl_for,
+)
 
 HERE = Path("/srv/difio")
 
@@ -164,3 +173,44 @@ def test_an_unknown_strictness_of_certificates_is_a_problem() -> None:
         ssl_for("amqps://h", BrokerSettings(ssl={"cert_reqs": "sometimes"}), HERE)
 
     assert caught.value.problems[0].code == "C222"
+
+
+@pytest.mark.parametrize(
+    ("url", "known"),
+    [
+        ("redis://h/0", "redis://h/0"),
+        ("valkey://:p%3A@h:1/0;valkeys://i/1?x=a://b", "redis://:p%3A@h:1/0;rediss://i/1?x=a://b"),
+        ("valkey+socket:///run/v.sock", "redis+socket:///run/v.sock"),
+        ("amqp://a//;amqps://b//", "pyamqp://a//;amqps://b//"),
+        ("sqs://", "sqs://"),
+        ("nothing", "nothing"),
+    ],
+)
+def test_kombu_is_told_the_schemes_that_it_knows(url: str, known: str) -> None:
+    assert as_kombu_knows_it(url) == known
+
+
+def test_each_server_of_a_list_gets_its_share_of_the_time_and_never_too_little() -> None:
+    assert patience_for("redis://a", 60) == TIMEOUT
+    assert patience_for("redis://a;redis://b", 8) == 4
+    assert patience_for("redis://a;redis://b;redis://c", 0.3) == SHORTEST
+
+
+def test_sqs_has_short_timeouts_and_no_repeats_unless_the_user_says_otherwise() -> None:
+    own = BrokerSettings(transport_options={"region": "eu-west-1", "client-config": {"read_timeout": 20}})
+
+    assert options_for("sqs://", BrokerSettings(), HERE, 2.0)["client-config"] == {
+        "connect_timeout": 2.0,
+        "read_timeout": 2.0,
+        "retries": {"total_max_attempts": 1},
+    }
+    assert options_for("sqs://", own, HERE, 60)["client-config"] == {
+        "connect_timeout": TIMEOUT,
+        "read_timeout": 20,
+        "retries": {"total_max_attempts": 1},
+    }
+
+
+def test_valkey_over_tls_is_verified_as_redis_is() -> None:
+    assert ssl_for("valkeys://h", BrokerSettings(), HERE) == {"ssl_cert_reqs": "required"}
+    assert ssl_for("valkey://h", BrokerSettings(), HERE) is False
