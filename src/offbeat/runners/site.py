@@ -26,6 +26,7 @@ from offbeat.ports.ledger_values import Runner
 from offbeat.runners.notes import Notes
 from offbeat.runners.places import as_entered, file_name, is_shared
 from offbeat.runners.tree_problems import empty, gone, nameless, no_tree, own_tree, restless
+from offbeat.runners.waiting import waits, with_waiting
 from offbeat.runners.watch import Watch
 
 if TYPE_CHECKING:
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from offbeat.ports.ledger_values import Outlook
 
 SUPERVISOR_LOG = "supervisor.log"  # what supervisors say when they fail; beside the ledger, or in OpenShift's folder
-WAITING = ("S167", "S168")  # a package is missing, or a kind of one's own: mended without a change of the tree
-DEPENDENT = ("S163", *WAITING)  # and what is built on such a calendar
 TRIES = 3  # how often a tree is read again because somebody else compiled it in the meantime
 SHARED = "set OFFBEAT_LEDGER=postgresql://... or redis://..., and OFFBEAT_PROJECT"
 log = logging.getLogger("offbeat")
@@ -283,7 +282,7 @@ class Site:
         """Remember that the tree with this stamp is in the ledger."""
         own = {} if self.environ.get("OFFBEAT_PROJECT") else {"project": schedule.project}
         mark = {"compiled": self._mark(stamp)} if self.is_shared else {}
-        self.notes.write(stamp=stamp, waiting="yes" if _waits(problems) else "", **own, **mark)
+        self.notes.write(stamp=stamp, waiting="yes" if waits(problems) else "", **own, **mark)
         self._hang_up()
 
     def _hang_up(self) -> None:
@@ -318,7 +317,7 @@ class Site:
         if self.is_shared and not self._is_known:  # look before it is written: it may be another ledger's time, or deployed
             self.notes.write(project=schedule.project)
             return None
-        schedule = self._with_waiting(schedule, problems)
+        schedule = with_waiting(schedule, problems, self.ledger)
         revision = self.ledger.activate(schedule, stamp, text, known=known)
         if not revision:
             return None
@@ -332,19 +331,6 @@ class Site:
             return ()
         _event(logging.WARNING, Event.COMPILED, revision=revision)
         return (own_tree(self.ledger.status().where),) if self.is_news("own tree", self._mark()) else ()
-
-    def _with_waiting(self, schedule: Schedule, problems: Sequence[Problem]) -> Schedule:
-        """Return the schedule with the last good version of each entry that only waits for a package to be installed."""
-        lost = {problem.entry for problem in problems if problem.code in DEPENDENT} if _waits(problems) else set()
-        old = self.ledger.schedule() if lost else None
-        kept = tuple(entry for entry in old.entries if entry.name in lost) if old else ()
-        if not kept:
-            return schedule
-        from offbeat.core.identity import fingerprint
-        from offbeat.core.serial import canonical_text
-
-        schedule = replace(schedule, entries=schedule.entries + kept)
-        return replace(schedule, digest=fingerprint(canonical_text(schedule).encode()))
 
     def _missing(self, tree_files: TreeFiles, schedule: Schedule | None) -> Problem | None:
         """Return what is missing of a tree that is only half there, None when nothing is known to be."""
@@ -393,11 +379,6 @@ def open_site(
     here = Path(os.path.abspath(start))
     nowhere = here / files.PLACES[0]
     return Site(tree=nowhere, root=here, environ=environ, clock=clock, adopt=adopt, from_ledger=True, limit=time_limit)
-
-
-def _waits(problems: Sequence[Problem]) -> bool:
-    """Return whether a package that is not installed here is all that stops some entry."""
-    return any(problem.code in WAITING for problem in problems)
 
 
 def _event(level: int, event: Event, **fields: object) -> None:
