@@ -54,7 +54,7 @@ READ = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {LIMITS} {STANDING}"
 TOGETHER = "SELECT one FROM {s}.meta FOR KEY SHARE;"
 ALONE = "SELECT one FROM {s}.meta FOR UPDATE;"
 MARK = """
-INSERT INTO {s}.marks AS m (slot, seq) VALUES (%d, nextval('{s}.seq'))
+INSERT INTO {s}.marks AS m (slot, seq) VALUES (%d, nextval({seq}))
 ON CONFLICT (slot) DO UPDATE SET seq = greatest(m.seq, excluded.seq);"""
 
 _LOST_RACES = (errors.DeadlockDetected, errors.SerializationFailure)
@@ -122,7 +122,11 @@ class Store:
         self._line: Line | None = None
         self._foundation = Foundation(place, self.texts, steps)
         self._is_founded = False
-        self._told(lambda: self._repeated(self._found))
+        try:
+            self._told(lambda: self._repeated(self._found))
+        except BaseException:
+            self.close()
+            raise
 
     @property
     def where(self) -> str:

@@ -5,6 +5,7 @@ A schema's name becomes SQL in one place, here, as a quoted identifier; values n
 
 from __future__ import annotations
 
+import re
 import select
 from typing import Any
 
@@ -46,19 +47,24 @@ def connect(place: Place) -> Line:
     return Line.connect(place.conninfo, autocommit=True, prepare_threshold=None)
 
 
+_MARKS = re.compile(r"\{s\}|\{seq\}")
+
+
 class Texts:
-    """Statements, with the schema's name in the place of {s}; made once each."""
+    """Statements, made once each: {s} in them is the schema's name, {seq} that of its sequence, as a literal."""
 
     def __init__(self, schema: str) -> None:
         self.schema = sql.Identifier(schema).as_string(None)
+        self._sequence = sql.Literal(f"{self.schema}.seq").as_string(None)
         self._made: dict[tuple[str, bool], bytes] = {}
 
     def of(self, text: str, *, with_values: bool) -> bytes:
         """Return the statement. with_values: %(name)s stand in it, so a percent sign in the schema's name must be doubled."""
         made = self._made.get((text, with_values))
         if made is None:
-            name = self.schema.replace("%", "%%") if with_values else self.schema
-            made = self._made[text, with_values] = text.replace("{s}", name).encode()
+            names = (("{seq}", self._sequence), ("{s}", self.schema))
+            pieces = {mark: name.replace("%", "%%") if with_values else name for mark, name in names}
+            made = self._made[text, with_values] = _MARKS.sub(lambda mark: pieces[mark[0]], text).encode()
         return made
 
 

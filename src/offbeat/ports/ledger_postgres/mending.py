@@ -42,7 +42,7 @@ UNDO = (
 )
 
 SEQ = "SELECT coalesce(max(seq), 0) FROM {s}.marks"
-RAISE = "SELECT setval('{s}.seq', greatest(last_value, %(seq)s)) FROM {s}.seq"
+RAISE = "SELECT setval({seq}, greatest(last_value, %(seq)s)) FROM {s}.seq"
 RESTORED = "UPDATE {s}.meta SET restored_at = %(now)s"
 LET_GO = """
 UPDATE {s}.slots t SET due_at = NULL, kind = NULL, kind_id = NULL, until_at = NULL FROM {s}.outbox o
