@@ -1,0 +1,259 @@
+"""Mutants: each takes one rule out of the ledger, the planner or the dispatch, the way a simpler design would have it.
+
+A simulation that does not notice one of them proves nothing. Each comes with a plan in which its mistake can show.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, replace
+from typing import Any, cast
+from unittest.mock import patch
+
+from tests.simulation.doors import BrokerDoor, LedgerDoor
+from tests.simulation.faults import Faults
+from tests.simulation.scenario import Plan, Run
+from tests.simulation.world import Clock, Crash
+
+from offbeat.core import plan as planning
+from offbeat.core.model import CatchUp, Reason, State
+from offbeat.ports.ledger_memory import LedgerMemory
+from offbeat.ports.ledger_values import Outcome, Runner
+
+Patch = Callable[[], AbstractContextManager[Any]]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mutant:
+    """A rule taken out. seeds: how many runs of the plan find it at the latest."""
+
+    name: str
+    patch: Patch
+    plan: Plan
+    seeds: int = 12
+
+
+def _instead(method: str, new: Callable[..., Any]) -> Patch:
+    """Return a patch of a method of the ledger; `new` gets the old one first."""
+
+    @contextmanager
+    def patched() -> Iterator[None]:
+        old = getattr(LedgerMemory, method)
+
+        def mutated(self: Any, *args: Any, **kwargs: Any) -> Any:
+            return new(old, self, *args, **kwargs)
+
+        with patch.object(LedgerMemory, method, mutated):
+            yield
+
+    return patched
+
+
+def _all(*patches: Patch) -> Patch:
+    @contextmanager
+    def patched() -> Iterator[None]:
+        if not patches:
+            yield
+            return
+        with patches[0](), _all(*patches[1:])():
+            yield
+
+    return patched
+
+
+def _scratch(ledger: Any) -> Any:
+    """Return a copy of the ledger that nobody else sees."""
+    other = copy.copy(ledger)
+    vars(other).update({name: copy.deepcopy(value) for name, value in vars(ledger).items() if name not in ("clock", "wire")})
+    return other
+
+
+def _record_later(old: Any, self: Any, runner: Runner, windows: Any, revision: int) -> Any:
+    claims = old(_scratch(self), runner, windows, revision)
+    if not claims:
+        return old(self, runner, windows, revision)
+    vars(self).setdefault("late", {}).setdefault(runner.id, []).append((windows, revision))
+    return claims
+
+
+def _settle_and_record(old: Any, self: Any, runner: Runner, outcomes: Any) -> Any:
+    for windows, revision in vars(self).setdefault("late", {}).pop(runner.id, ()):
+        LedgerMemory.record.__wrapped__(self, runner, windows, revision)  # type: ignore[attr-defined]
+    return old(self, runner, outcomes)
+
+
+@contextmanager
+def _publish_before_record() -> Iterator[None]:
+    real = LedgerMemory.record
+    with _instead("record", _record_later)(), _instead("settle", _settle_and_record)():
+        LedgerMemory.record.__wrapped__ = real  # type: ignore[attr-defined]
+        yield
+
+
+def _no_compare(old: Any, self: Any, window: Any, now: float) -> bool:
+    group = self.groups.get(window.gid)
+    if group is None or window.until > now:
+        return False
+    group.cursor, group.next_due = window.until, window.next_due
+    return True
+
+
+def _no_version(old: Any, self: Any, window: Any, now: float) -> bool:
+    group = self.groups.get(window.gid)
+    return cast("bool", group is not None and old(self, replace(window, version=group.version), now))
+
+
+def _any_revision(old: Any, self: Any, runner: Runner, windows: Any, revision: int) -> Any:
+    return old(self, runner, windows, self.revision)
+
+
+def _since_from_caller(old: Any, self: Any, *args: Any, **kwargs: Any) -> Any:
+    clock, caller = self.clock, self.clock.world.current
+    self.clock = caller.clock if caller else clock
+    try:
+        return old(self, *args, **kwargs)
+    finally:
+        self.clock = clock
+
+
+def _no_lease(old: Any, self: Any, row: Any, now: float) -> float:
+    return float(row.next_try_at if row.state is State.CLAIMED else old(self, row, now))
+
+
+def _by_send_time(old: Any, self: Any, row: Any, now: float) -> float:
+    return float(row.send_at if row.state is State.PENDING else old(self, row, now))
+
+
+def _any_attempt(old: Any, self: Any, outcome: Outcome, now: float) -> bool:
+    row = self.rows.get(outcome.key)
+    return cast("bool", old(self, replace(outcome, attempt=row.attempt) if row else outcome, now))
+
+
+@contextmanager
+def _coalesce_by_window() -> Iterator[None]:
+    real = planning._bounds
+
+    def mutated(rule: Any, member: Any, pieces: Any, now: float) -> Any:
+        newest = planning._newest(rule, pieces)
+        if member.policy.catch_up is CatchUp.LATEST and newest is not None:
+            return [(newest - 1, Reason.COALESCED)]
+        return real(rule, member, pieces, now)
+
+    with patch.object(planning, "_bounds", mutated):
+        yield
+
+
+def _stale_slots(old: Any, self: Any, rows: Any, runner: Runner, now: float) -> Any:
+    """Judge by the slots as they were before another runner's last claim."""
+    present = dict(self.slots)
+    before = vars(self).setdefault("seen_slots", [{}, {}])
+    self.slots = dict(before[0])
+    begun = old(self, rows, runner, now)
+    taken = {eno: held for eno, held in self.slots.items() if before[0].get(eno) != held}
+    self.slots = {**present, **taken}
+    self.seen_slots = [before[1], dict(self.slots)]
+    return begun
+
+
+@contextmanager
+def _mark_before_push() -> Iterator[None]:
+    real = BrokerDoor.publish
+
+    def mutated(self: Any, messages: Sequence[Any], seconds: float) -> Any:
+        run, process = self._run, self._process
+        outcomes = [
+            Outcome(key=run.checker.key_of(message), attempt=message.headers["offbeat_attempt"], state=State.DISPATCHED)
+            for message in messages
+        ]
+        LedgerDoor(run, process).settle(Runner(id=process.name, host="", pid=0, role="run"), outcomes)
+        return real(self, messages, seconds)
+
+    with patch.object(BrokerDoor, "publish", mutated):
+        yield
+
+
+def _cursor_first(old: Any, self: Any, runner: Runner, windows: Any, revision: int) -> Any:
+    """Move the cursors in a transaction of their own; now and then the process dies before the next one."""
+    world = self.clock.world
+    moved = [window for window in windows if revision == self.revision and self._moved(window, self.clock.now())]
+    if moved and world.draw.random() < 0.2:
+        raise Crash
+    for window in moved:
+        self.groups[window.gid].cursor = window.after
+    return old(self, runner, windows, revision)
+
+
+def _present_pauses(old: Any, self: Any, eno: int, after: int) -> Any:
+    now = self.clock.now()
+    return tuple((since, until) for since, until in old(self, eno, after) if since <= now and (until is None or now < until))
+
+
+class RunnersClock(Clock):
+    """The store's clock, were it the clock of whoever asks."""
+
+    def now(self) -> float:
+        asking = self.world.current
+        return asking.clock.now() if asking and asking.role == "runner" else super().now()
+
+
+@contextmanager
+def _runners_clock() -> Iterator[None]:
+    real = Run.__init__
+
+    def mutated(self: Any, *args: Any, **kwargs: Any) -> None:
+        real(self, *args, **kwargs)
+        self.store.clock = RunnersClock(self.world)
+
+    with patch.object(Run, "__init__", mutated):
+        yield
+
+
+def _admit_all(old: Any, self: Any, occurrence: str, attempt: int) -> bool:
+    return True
+
+
+CRASHES = Faults(crash=0.02, stall=0.01)
+STALLS = Faults(stall=0.04, longest=31.0)
+CROWD = Plan(kind="crowd", span=400.0, run=4, hosts=3, faults=STALLS, overlap=False)
+
+MUTANTS = (
+    Mutant(name="publish before record", patch=_publish_before_record, plan=replace(CROWD, faults=CRASHES)),
+    Mutant(name="no compare-and-set", patch=_instead("_moved", _no_compare), plan=CROWD),
+    Mutant(
+        name="no group version in it",
+        patch=_all(_instead("_moved", _no_version), _instead("record", _any_revision)),
+        plan=replace(CROWD, actors=("deploys", "deploys", "deploys", "deploys", "deploys")),
+        seeds=30,
+    ),
+    Mutant(
+        name="since from the caller",
+        patch=_instead("activate", _since_from_caller),
+        plan=replace(CROWD, actors=("deploys", "deploys"), skew=4.0, faults=Faults()),
+    ),
+    Mutant(name="lease ignored", patch=_instead("try_at", _no_lease), plan=CROWD),
+    Mutant(name="settle without attempt", patch=_instead("_settled", _any_attempt), plan=CROWD),
+    Mutant(name="coalescing by the window's end", patch=_coalesce_by_window, plan=replace(CROWD, run=0, tick=2)),
+    Mutant(
+        name="claim by send_at alone",
+        patch=_instead("try_at", _by_send_time),
+        plan=replace(CROWD, actors=("brokers", "brokers"), faults=Faults()),
+    ),
+    Mutant(
+        name="overlap not atomic", patch=_instead("begin", _stale_slots), plan=replace(CROWD, overlap=True, faults=Faults())
+    ),
+    Mutant(name="mark before push", patch=_mark_before_push, plan=replace(CROWD, faults=CRASHES)),
+    Mutant(name="cursor moved before the batch", patch=_instead("record", _cursor_first), plan=replace(CROWD, faults=Faults())),
+    Mutant(
+        name="pause as present state only",
+        patch=_instead("pauses_of", _present_pauses),
+        plan=replace(CROWD, run=0, tick=1, actors=("pauses", "pauses", "pauses"), faults=Faults()),
+    ),
+    Mutant(name="the runner's clock as horizon", patch=_runners_clock, plan=replace(CROWD, skew=4.0, faults=Faults())),
+    Mutant(
+        name="guard off",
+        patch=_instead("admit", _admit_all),
+        plan=replace(CROWD, guarded=True, faults=replace(CRASHES, stall=0.03)),
+    ),
+)
