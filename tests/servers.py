@@ -133,7 +133,7 @@ def postgres_server(folder: Path, port: int, *flags: str) -> Iterator[str]:
     A data directory that is in `folder` already is used again. PostgreSQL refuses to run as root: then it gets a user and a
     place of its own, since no other user may enter a folder of pytest's.
     """
-    home = _postgres_home(folder)
+    home = postgres_home(folder)
     data, drop = home / "data", _unprivileged(home)
     env = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "HOME": str(home)}
     if not (data / "PG_VERSION").exists():
@@ -142,8 +142,20 @@ def postgres_server(folder: Path, port: int, *flags: str) -> Iterator[str]:
         make += ["--pwfile", str(home / "password"), "-E", "UTF8", "--locale", "C.UTF-8"]
         made = subprocess.run([*drop, *make], env=env, cwd=home, capture_output=True, check=False)
         assert made.returncode == 0, made.stderr.decode()
-    options = {"port": port, "listen_addresses": "127.0.0.1", "unix_socket_directories": home, "shared_buffers": "32MB", "fsync": "on"}
-    command = [find("postgres") or "postgres", "-D", str(data), *(f"--{name}={value}" for name, value in options.items()), *flags]
+    options = {
+        "port": port,
+        "listen_addresses": "127.0.0.1",
+        "unix_socket_directories": home,
+        "shared_buffers": "32MB",
+        "fsync": "on",
+    }
+    command = [
+        find("postgres") or "postgres",
+        "-D",
+        str(data),
+        *(f"--{name}={value}" for name, value in options.items()),
+        *flags,
+    ]
     try:
         with running([*drop, *command], home / "postgres.log", env) as server:
             wait_for("PostgreSQL's start", lambda: _is_ready(home, port))
@@ -156,7 +168,7 @@ def postgres_server(folder: Path, port: int, *flags: str) -> Iterator[str]:
             shutil.rmtree(home, ignore_errors=True)
 
 
-def _postgres_home(folder: Path) -> Path:
+def postgres_home(folder: Path) -> Path:
     if os.getuid():
         return folder
     named = folder / "postgres-home"

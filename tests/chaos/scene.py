@@ -16,7 +16,7 @@ from tests.chaos.nemesis import Nemesis
 from tests.chaos.plant import Plant
 from tests.chaos.verdict import Verdict, judge, read_records
 from tests.proxy import Proxy
-from tests.servers import free_port, postgres_server, rabbitmq_server, redis_server
+from tests.servers import free_port, postgres_home, postgres_server, rabbitmq_server, redis_server
 
 from offbeat.ports.clock import SystemClock
 from offbeat.ports.ledger_open import open_ledger
@@ -124,7 +124,8 @@ def _plant(name: str, folder: Path) -> Plant:
         return Plant(name=name, make=lambda: redis_server(folder, port, "", flags), pid_file=folder / "pid")
     if name == "rabbitmq":
         return Plant(name=name, make=lambda: rabbitmq_server(folder, port), pid_file=folder / "pid")
-    return Plant(name=name, make=lambda: postgres_server(folder, port), pid_file=folder / "data" / "postmaster.pid")
+    data = postgres_home(folder) / "data"
+    return Plant(name=name, make=lambda: postgres_server(folder, port), pid_file=data / "postmaster.pid")
 
 
 def _ledgers(store: str, broker: str, folder: Path, plants: dict[str, Plant], through: str) -> tuple[str, str]:
