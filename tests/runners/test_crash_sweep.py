@@ -98,27 +98,58 @@ class Guarded:
         return fused
 
 
-def memory(_: Path, clock: FakeClock, wire: BrokerMemory, stack: ExitStack) -> Opener:
-    store = LedgerMemory(clock=clock, project="shop")
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ground:
+    """What a store is opened on. request: for the fixtures of servers."""
+
+    folder: Path
+    clock: FakeClock
+    wire: BrokerMemory
+    stack: ExitStack
+    request: pytest.FixtureRequest
+
+
+def memory(ground: Ground) -> Opener:
+    store = LedgerMemory(clock=ground.clock, project="shop")
     return lambda: store
 
 
-def one_server(_: Path, clock: FakeClock, wire: BrokerMemory, stack: ExitStack) -> Opener:
-    wire.server = "run-1"
-    store = LedgerMemory(clock=clock, project="shop", wire=wire, server_id="run-1")
+def one_server(ground: Ground) -> Opener:
+    ground.wire.server = "run-1"
+    store = LedgerMemory(clock=ground.clock, project="shop", wire=ground.wire, server_id="run-1")
     return lambda: store
 
 
-def sqlite(folder: Path, clock: FakeClock, wire: BrokerMemory, stack: ExitStack) -> Opener:
-    place = Place(path=str(folder / "ledger.sqlite3"), project="shop", owner="host:/tree")
-    return lambda: stack.enter_context(closing(LedgerSqlite(place, clock=clock)))
+def sqlite(ground: Ground) -> Opener:
+    place = Place(path=str(ground.folder / "ledger.sqlite3"), project="shop", owner="host:/tree")
+    return lambda: ground.stack.enter_context(closing(LedgerSqlite(place, clock=ground.clock)))
 
 
-# One line for each store: its name, and what opens one more handle on one ledger.
-STORES: dict[str, Callable[[Path, FakeClock, BrokerMemory, ExitStack], Opener]] = {
+def redis(ground: Ground) -> Opener:
+    from tests.ports.redis_place import own_place
+
+    from offbeat.ports.ledger_redis import LedgerRedis
+
+    place = ground.stack.enter_context(own_place(ground.request.getfixturevalue("durable_redis_address")))
+    return lambda: ground.stack.enter_context(closing(LedgerRedis(place, horizon=ground.clock)))
+
+
+def postgres(ground: Ground) -> Opener:
+    from tests.ports.postgres_place import emptied
+
+    from offbeat.ports.ledger_postgres import LedgerPostgres
+
+    place = emptied(ground.request.getfixturevalue("postgres_address"), "sweep")
+    return lambda: ground.stack.enter_context(closing(LedgerPostgres(place, horizon=ground.clock)))
+
+
+# One line for each store: its name, and what opens one more handle on one new ledger.
+STORES: dict[str, Callable[[Ground], Opener]] = {
     "memory": memory,
     "memory, one server with the broker": one_server,
     "sqlite": sqlite,
+    "redis": redis,
+    "postgres": postgres,
 }
 
 
@@ -140,6 +171,7 @@ class World:
     folder: Path
     store: str
     stack: ExitStack
+    request: pytest.FixtureRequest
     clock: FakeClock = field(default_factory=lambda: FakeClock(float(NOON)))
     wire: BrokerMemory = field(init=False)
     hands: CommandsMemory = field(default_factory=CommandsMemory)
@@ -149,7 +181,8 @@ class World:
         (self.folder / "cron").mkdir(parents=True)
         self.write(OLD)
         self.wire = BrokerMemory(clock=self.clock)
-        self.open = STORES[self.store](self.folder, self.clock, self.wire, self.stack)
+        ground = Ground(folder=self.folder, clock=self.clock, wire=self.wire, stack=self.stack, request=self.request)
+        self.open = STORES[self.store](ground)
         tick(self.site("first"))
 
     def write(self, text: str) -> None:
@@ -197,11 +230,12 @@ def do_backfill(world: World, site: SweepSite) -> None:
 DEEDS = {"tick": do_tick, "run": do_run, "fire": do_fire, "deploy": do_deploy, "backfill": do_backfill}
 
 
-def sweep(tmp_path: Path, store: str, deed: str, *, dies: bool, after: bool) -> Iterator[tuple[World, Fuse]]:
+def sweep(request: pytest.FixtureRequest, store: str, deed: str, *, dies: bool, after: bool) -> Iterator[tuple[World, Fuse]]:
     """Yield the world after each of the calls of a deed in turn has failed, and another runner has gone on."""
     for at in count(1):
         with ExitStack() as stack:
-            world = World(folder=tmp_path / f"{at}", store=store, stack=stack)
+            folder = request.getfixturevalue("tmp_path") / store / deed / f"{at}"
+            world = World(folder=folder, store=store, stack=stack, request=request)
             world.clock.advance(60)
             fuse = Fuse(at, dies, after)
             try:
@@ -221,8 +255,10 @@ def sweep(tmp_path: Path, store: str, deed: str, *, dies: bool, after: bool) -> 
 @pytest.mark.parametrize("dies", [False, True], ids=["fails", "dies"])
 @pytest.mark.parametrize("deed", DEEDS)
 @pytest.mark.parametrize("store", STORES)
-def test_whatever_call_fails_or_dies_nothing_is_lost(tmp_path: Path, store: str, deed: str, dies: bool, after: bool) -> None:
-    for world, fuse in sweep(tmp_path, store, deed, dies=dies, after=after):
+def test_whatever_call_fails_or_dies_nothing_is_lost(
+    request: pytest.FixtureRequest, store: str, deed: str, dies: bool, after: bool
+) -> None:
+    for world, fuse in sweep(request, store, deed, dies=dies, after=after):
         check_schedule(world, fuse, exact="one server" in store)
         if deed == "deploy":
             check_deploy(world)
@@ -274,12 +310,12 @@ def check_backfill(world: World) -> None:
     assert sorted(due) == list(range(SPAN[0] + 60, SPAN[1] + 1, 60))
 
 
-def test_the_sweep_reaches_every_kind_of_call(tmp_path: Path) -> None:
+def test_the_sweep_reaches_every_kind_of_call(request: pytest.FixtureRequest) -> None:
     reached = {
         (deed, fuse.burnt)
         for deed in DEEDS
         for store in ("memory", "memory, one server with the broker")
-        for _, fuse in sweep(tmp_path / deed / store, store, deed, dies=True, after=False)
+        for _, fuse in sweep(request, store, deed, dies=True, after=False)
     }
 
     tickers = {"look", "take", "record", "claim", "settle", "prune", "publish", "prepare", "enqueue", "start"}
