@@ -14,7 +14,17 @@ from collections.abc import Collection, Mapping
 from offbeat.core.events import Event
 from offbeat.faces.words import conceal, format_utc, printable
 
-TOLD = frozenset({Event.BROKER_DOWN, Event.REFUSED, Event.LEDGER_ERROR})  # a tick tells these as problems, and only once
+TOLD = frozenset(  # a tick tells these as problems, and only once
+    {
+        Event.BROKER_DOWN,
+        Event.REFUSED,
+        Event.LEDGER_ERROR,
+        Event.CLOCK_DIFFERS,
+        Event.RESTORED,
+        Event.COMPILED,
+        Event.OVERTIME,
+    }
+)
 LOG_FILE = "offbeat.log"  # in $OPENSHIFT_LOG_DIR
 LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
 
