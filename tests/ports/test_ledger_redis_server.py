@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
+import socket
 import subprocess
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -125,10 +127,16 @@ def test_a_replica_is_told(server: str, admin: Any) -> None:
 
 def test_a_cluster_is_refused(tmp_path: Path) -> None:
     servers.need("redis-server")
-    with servers.redis_server(
-        tmp_path, servers.free_port(), flags=["--cluster-enabled", "yes", "--appendonly", "yes"]
-    ) as address:
+    port = next(port for port in iter(servers.free_port, 0) if is_free(port + 10_000))  # where its bus will be
+    with servers.redis_server(tmp_path, port, flags=["--cluster-enabled", "yes", "--appendonly", "yes"]) as address:
         assert refusal(f"{address}/0") == "L508"
+
+
+def is_free(port: int) -> bool:
+    with contextlib.suppress(OSError, OverflowError), socket.socket() as probe:
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
 
 
 def test_nobody_there_is_told() -> None:
@@ -244,9 +252,9 @@ def test_over_tls_the_servers_certificate_is_verified_and_a_socket_needs_none(tm
     certificates(tmp_path)
     port = servers.free_port()
     tls = ["--tls-port", str(port), "--tls-cert-file", "cert.pem", "--tls-key-file", "key.pem", "--tls-auth-clients", "no"]
-    socket = tmp_path / "redis.sock"
+    path = tmp_path / "redis.sock"
     with servers.redis_server(
-        tmp_path, servers.free_port(), servers.PASSWORD, [*tls, "--appendonly", "yes", "--unixsocket", str(socket)]
+        tmp_path, servers.free_port(), servers.PASSWORD, [*tls, "--appendonly", "yes", "--unixsocket", str(path)]
     ) as address:
         secret = address.partition("://")[2].rpartition("@")[0]
         url = f"{secret}@127.0.0.1:{port}/0"
@@ -260,7 +268,7 @@ def test_over_tls_the_servers_certificate_is_verified_and_a_socket_needs_none(tm
         opened(f"rediss://{name}?ssl_ca_certs={tmp_path}/ca.pem&ssl_check_hostname=no").close()
         opened(f"rediss://{url}?ssl_cert_reqs=none").close()
         for scheme in ("unix", "redis+unix"):
-            opened(f"{scheme}://{secret}@{socket}?db=2").close()
+            opened(f"{scheme}://{secret}@{path}?db=2").close()
 
 
 def test_a_restart_of_the_server_forgets_nothing(tmp_path: Path) -> None:

@@ -89,7 +89,8 @@ class RedisClient:
     def _once(self, words: Sequence[str | bytes | int]) -> Any:
         redis = _package(self._address)
         try:
-            self._line.send_command(*words, check_health=False)
+            told = [word.encode("utf-8", "surrogateescape") if isinstance(word, str) else word for word in words]
+            self._line.send_command(*told, check_health=False)
             return self._line.read_response()
         except redis.exceptions.ResponseError as error:
             if "READONLY" in str(error) or isinstance(error, redis.exceptions.ReadOnlyError):
@@ -128,7 +129,6 @@ class RedisClient:
             password=word or None,
             socket_timeout=self._timeout,
             protocol=2,
-            encoding_errors="surrogateescape",
             retry=redis.retry.Retry(redis.backoff.NoBackoff(), 0),
             **more,
         )

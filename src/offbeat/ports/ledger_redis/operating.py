@@ -12,9 +12,7 @@ from offbeat.ports.ledger_redis.claims import Claims
 from offbeat.ports.ledger_redis.compiling import TRIES, binding_of, plan_json
 from offbeat.ports.ledger_redis.store import MOST_ROWS, KeptPause, pause_text
 from offbeat.ports.ledger_redis.values import encoded, tag
-from offbeat.ports.ledger_values import Paused, Runner, Slot, unknown_entry
-
-MOST_BACKFILLED = 5_000
+from offbeat.ports.ledger_values import MOST_BACKFILLED, Paused, Runner, Slot, unknown_entry
 
 
 class OperatingRedis(Claims):

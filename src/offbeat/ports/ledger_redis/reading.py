@@ -52,6 +52,7 @@ class ReadingRedis(PlanningRedis, DispatchingRedis):
         facts, due, pending, claimed, waiting, oldest, runners = reply.body
         project, owner, form, digest, activated, refused, whole, newest, undelivered, deployed, restored = map(decoded, facts)
         kept = self._kept(str(reply.revision)) if reply.revision else None
+        seen_runners = [SeenRunner(runner=runner_of(text), seen_at=instant(seen)) for text, seen in runners if text]
         return LedgerStatus(
             where=self.where,
             project=project or self.place.project,
@@ -65,7 +66,7 @@ class ReadingRedis(PlanningRedis, DispatchingRedis):
             pending=pending,
             claimed=claimed,
             undelivered=int(undelivered or 0),
-            runners=tuple(SeenRunner(runner=runner_of(text), seen_at=instant(seen)) for text, seen in runners if text),
+            runners=tuple(sorted(seen_runners, key=lambda seen: (-seen.seen_at, seen.runner.id))),
             refused=refused,
             refused_whole=whole == "1",
             ahead=Belief(newest=instant(newest) if newest else None).ahead(reply.now),

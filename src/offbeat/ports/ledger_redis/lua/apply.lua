@@ -33,6 +33,7 @@ for _, passed in ipairs(plan.rows) do
   local row = blank(string.format('%d:%d', eno, due), CODE['cause schedule'], 0)
   if call('HEXISTS', K .. 'h:' .. row.hour, row.field) == 0 and not covering(eno, due) then
     save(row, due * SECOND)
+    raise_seq()
     local last = call('HGET', K .. 'last', eno)
     if not last or tonumber(last) < due then call('HSET', K .. 'last', eno, due) end
   end

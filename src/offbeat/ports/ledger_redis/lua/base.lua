@@ -141,8 +141,8 @@ local function believes()
   return not newest or now <= tonumber(newest) + STEP
 end
 
-local function raise_seq()
-  call('HINCRBY', META, 'seq', 1)
+local function raise_seq(by)
+  call('HINCRBY', META, 'seq', by or 1)
 end
 
 local definitions = {}

@@ -10,7 +10,7 @@ for _, queue in ipairs(cjson.decode(ARGV[4])) do closed[queue] = true end
 local function is_open(row)
   if next(closed) == nil then return true end
   local d = binding(row)
-  return not d or not closed[d.queue]
+  return not closed[d and d.queue or '']  -- the empty one is that of commands
 end
 
 local lanes = {{}, {}, {}}
@@ -90,5 +90,5 @@ for lane = 1, 3 do
     end
   end
 end
-if runner ~= 0 and #found + others > 0 then raise_seq() end
+if runner ~= 0 and #found + others > 0 then raise_seq(#found + others) end
 return head(found, more, others)

@@ -28,7 +28,6 @@ if believed then
         row.v[STATE], row.v[REASON] = FAILED, RUNNER_DIED
         stamp(row, FINISHED_AT)
         save(row)
-        raise_seq()
         checked = checked + 1
         if checked == 500 then break end
       end

@@ -43,7 +43,6 @@ for _, told_us in ipairs(cjson.decode(ARGV[4])) do
       if told_us[7] > 0 then call('HSET', K .. 'o:' .. row.hour, row.field, ARGV[4 + told_us[7]]) end
       save(row)
       if state >= SUCCEEDED then free_slot(row) else keep_slot(row) end
-      raise_seq()
     end
   end
   answers[#answers + 1] = accepted

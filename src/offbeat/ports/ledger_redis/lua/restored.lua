@@ -27,9 +27,9 @@ if ARGV[3] == '1' then
         local number = call('HINCRBY', META, 'next_gap', 1)
         local gap = string.format('%s 0 %s %d %.0f restored %d %s', gid, cursor, today, now, number, ARGV[5])
         call('ZADD', K .. 'gaps', today, gap)
+        if due then call('ZADD', K .. 'due', due, gid) else call('ZREM', K .. 'due', gid) end
       end
-      call('HSET', K .. 'groups', gid, string.format('%d %d', today, tonumber(version) + 1))
-      if due then call('ZADD', K .. 'due', due, gid) else call('ZREM', K .. 'due', gid) end
+      call('HSET', K .. 'groups', gid, string.format('%d %s', today, version))
     end
   end
 end

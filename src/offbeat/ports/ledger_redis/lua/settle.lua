@@ -17,7 +17,7 @@ local VERDICTS =
   'RRRRRRRRSSSSRRRR' ..
   'RRRRRRRRRRRRRRKK'
 local SETTLES = {[PENDING] = 0, [UNDELIVERED] = 4, [DISPATCHED] = 8, [SKIPPED] = 12}
-local answers, changed = {}, false
+local answers, changed = {}, 0
 
 local function is_same(row, outcome)
   local v = row.v
@@ -52,12 +52,12 @@ local function settle(row, outcome)
   local verdict = string.sub(VERDICTS, at, at)
   if verdict == 'W' then
     write(row, outcome)
-    changed = true
+    changed = changed + 1
   elseif verdict == 'S' then
     if not v[DISPATCHED_AT] then stamp(row, DISPATCHED_AT) end
     if outcome[8] ~= '' then v[TASK] = outcome[8] end
     save(row)
-    changed = true
+    changed = changed + 1
   end
   return verdict ~= 'R'
 end
@@ -100,5 +100,5 @@ for position, outcome in ipairs(cjson.decode(ARGV[2])) do
   local row = find(outcome[1])
   if outcome[9] then answers[position] = push(row, outcome) else answers[position] = settle(row, outcome) and 1 or 0 end
 end
-if changed then raise_seq() end
+if changed > 0 then raise_seq(changed) end
 return head(answers)
