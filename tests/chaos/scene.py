@@ -24,7 +24,8 @@ from offbeat.ports.ledger_open import open_ledger
 PERIODS = {f"e{n:03d}": 1 + n % 10 for n in range(200)}  # seconds
 RUNNERS, WORKERS = 3, 2
 SETTLE = 60.0  # seconds that what was due before the end may take at most: a lease, back-off, the guard's pause
-AOF = ("--appendonly", "yes", "--appendfsync", "everysec")
+# Its file then names every message that was ever pushed.
+AOF = ("--appendonly", "yes", "--appendfsync", "everysec", "--auto-aof-rewrite-percentage", "0")
 STORES = ("redis", "postgres", "sqlite")
 BROKERS = ("redis", "rabbitmq")
 
@@ -169,7 +170,27 @@ def _verdict(scene: Scene, span: tuple[int, int]) -> Verdict:
     ledger = open_ledger(scene.ledger, clock=SystemClock(), project="chaos", owner="", read_only=True)
     with closing(ledger):
         rows = ledger.history(limit=1_000_000, since=span[0])
-    return judge(PERIODS, span, rows, read_records(scene.records))
+    left = _left_in(scene.broker) if scene.broker.startswith("redis") else b""
+    written = _written_by(scene.folder / "redis") if scene.broker.startswith("redis") else b""
+
+    def pushed(occurrence: str) -> bool:
+        message = f'"correlation_id": "{occurrence}"'.encode()  # its id alone is in the ledger, too
+        return message in written and message not in left
+
+    return judge(PERIODS, span, rows=rows, records=read_records(scene.records), pushed=pushed)
+
+
+def _left_in(broker: str) -> bytes:
+    """Return what waits in the queue, or is with a worker, as one text."""
+    import redis
+
+    with redis.Redis.from_url(broker) as client:
+        return b"\n".join([*client.lrange("celery", 0, -1), *client.hvals("unacked")])
+
+
+def _written_by(folder: Path) -> bytes:
+    """Return the server's log of its writes."""
+    return b"".join(file.read_bytes() for file in sorted(folder.glob("appendonlydir/*.aof")))
 
 
 def report(store: str, broker: str, verdict: Verdict) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,13 +26,18 @@ class Record:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """The counts. lost, unknown, repeated_starts, repeated_enqueues: the occurrences themselves, to look them up."""
+    """The counts; what is wrong by its occurrences, to look them up.
+
+    dropped: the broker had it for certain, a worker took it, and it was never received: Celery's own transport lost it. On
+    Redis a worker that dies, or is cut off, between taking a message and noting that it has it loses the message.
+    """
 
     due: int
     sent: int
     started: int
     accounted: int  # skipped with a reason, or in a gap
     lost: tuple[str, ...]  # due, and neither started nor accounted for
+    dropped: tuple[str, ...]
     unknown: tuple[str, ...]  # due, and the ledger says nothing of it
     repeated_starts: tuple[str, ...]
     repeated_enqueues: tuple[str, ...]
@@ -43,7 +48,8 @@ class Verdict:
         p50, p99, longest = self.lateness
         return (
             f"due {self.due}, sent {self.sent}, started {self.started}, skipped with a reason {self.accounted}, "
-            f"lost {len(self.lost)}, unknown to the ledger {len(self.unknown)}, repeated starts {len(self.repeated_starts)}, "
+            f"lost {len(self.lost)}, dropped by a worker {len(self.dropped)}, unknown to the ledger {len(self.unknown)}, "
+            f"repeated starts {len(self.repeated_starts)}, "
             f"repeated enqueues {len(self.repeated_enqueues)}, early {len(self.early)}; "
             f"lateness p50 {p50:.3f} s, p99 {p99:.3f} s, max {longest:.3f} s"
         )
@@ -55,8 +61,19 @@ def read_records(path: Path) -> list[Record]:
     return [Record(event=e, occurrence=o, attempt=a or 0, redelivered=r, at=t) for e, o, a, r, t in map(json.loads, lines)]
 
 
-def judge(periods: Mapping[str, int], span: tuple[int, int], rows: Iterable[HistoryRow], records: Iterable[Record]) -> Verdict:
-    """Count everything due in (after, until]. periods: seconds of each entry, anchored to the epoch."""
+def judge(
+    periods: Mapping[str, int],
+    span: tuple[int, int],
+    *,
+    rows: Iterable[HistoryRow],
+    records: Iterable[Record],
+    pushed: Callable[[str], bool],
+) -> Verdict:
+    """Count everything due in (after, until].
+
+    periods: seconds of each entry, anchored to the epoch. pushed: whether the broker has had the message of an occurrence and
+    has it no more.
+    """
     after, until = span
     expected = {
         occurrence_id("chaos", name, at): (name, at)
@@ -65,7 +82,9 @@ def judge(periods: Mapping[str, int], span: tuple[int, int], rows: Iterable[Hist
     }
     told, gaps = _told(rows)
     arrivals, starts = _by_occurrence(records, "received"), _by_occurrence(records, "started")
-    lost, unknown, early, lateness, sent, accounted = [], [], [], [], 0, 0
+    lost: list[str] = []
+    dropped: list[str] = []
+    unknown, early, lateness, sent, accounted = [], [], [], 0, 0
     for occurrence, (name, at) in expected.items():
         state = told.get((name, at)) or (State.SKIPPED if any(a <= at <= u for a, u in gaps[name]) else None)
         sent += state is not None and state not in (State.SKIPPED, State.UNDELIVERED)
@@ -79,13 +98,14 @@ def judge(periods: Mapping[str, int], span: tuple[int, int], rows: Iterable[Hist
             if first < at:
                 early.append(what)
         elif state is not State.SKIPPED:
-            lost.append(what)
+            (dropped if pushed(occurrence) and occurrence not in arrivals else lost).append(what)
     return Verdict(
         due=len(expected),
         sent=sent,
         started=sum(occurrence in starts for occurrence in expected),
         accounted=accounted,
         lost=tuple(lost),
+        dropped=tuple(dropped),
         unknown=tuple(unknown),
         repeated_starts=_repeated(starts),
         repeated_enqueues=_repeated(arrivals),
