@@ -14,7 +14,7 @@ SECONDS ?= 300
 
 export PYTHON
 
-.PHONY: help venv check test differential fuzz chaos demo bench bench-recurrence bench-faults bench-replicas bench-downtime coverage docs format wheel constraints clean
+.PHONY: help venv check test differential fuzz simulate chaos demo bench bench-recurrence bench-faults bench-replicas bench-downtime coverage docs format wheel constraints clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{ printf "  make %-17s %s\n", $$1, $$2 }'
@@ -44,6 +44,9 @@ differential: $(READY) ## hold cron to Debian's daemon, cronsim and two zone dat
 
 fuzz: $(READY) ## throw hostile text at every parser for SECONDS=300; with atheris where it is installed
 	FUZZ_SECONDS=$(SECONDS) $(BIN)/python -m tests.fuzz
+
+simulate: $(READY) ## days of drawn faults, seed after seed, held to every promise: ARGS='--minutes 10 --start-seed 1', '--seed 17 --trace'
+	$(BIN)/python -m tests.simulation $(ARGS)
 
 chaos: $(READY) ## real runners, workers and servers, and harm done to them: ARGS='--minutes 5 --ledger postgres --broker rabbitmq --seed 1'
 	@scripts/install-test-servers

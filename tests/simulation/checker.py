@@ -65,6 +65,7 @@ class Checker:
         self.forgotten: set[str] = set()  # occurrences that a restored ledger may not know
         self.counts: Counter[str] = Counter()
         self.jumped_at = 0.0
+        self.busy: dict[int, list[Row]] = {}  # pushed rows of entries that must not overlap, the newest last
 
     @property
     def book(self) -> Book:
@@ -269,7 +270,7 @@ class Checker:
 
     def _pushed_of_schedule(self, row: Row) -> None:
         claim, at = row.claim, row.claimed_at
-        late = at - claim.send_at > 90
+        late = at - claim.send_at > 90 and not claim.waited  # time spent waiting for another's end is not lateness
         if claim.paused or (claim.timing and not claim.timing.enabled):
             self.wrong("I4", "pushed though paused or disabled at its claim", claim.name, claim.key)
         if late and claim.policy.catch_up is CatchUp.NONE:
@@ -281,9 +282,11 @@ class Checker:
     def _alone(self, row: Row) -> None:
         """The busy intervals of an entry that must not overlap do not meet (I7)."""
         claim = row.claim
-        for other in self.memory.rows.values():
+        before = self.busy.setdefault(claim.key.eno, [])
+        before[:] = [other for other in before[-50:] if other is not row] + [row]
+        for other in before[:-1]:
             key = other.claim.key
-            if key.eno != claim.key.eno or key == claim.key or key.kind is Kind.MANUAL or other.ended:
+            if key == claim.key or other.ended or self.memory.rows.get(key) is not other:
                 continue
             until = other.claimed_at + (other.claim.policy.max_runtime or 0)
             clean = other.claim.attempt == 1 and other.claimed_at > self.jumped_at and other.state is not State.PENDING

@@ -224,7 +224,7 @@ MUTANTS = (
     Mutant(
         name="no group version in it",
         patch=_all(_instead("_moved", _no_version), _instead("record", _any_revision)),
-        plan=replace(CROWD, actors=("deploys", "deploys", "deploys", "deploys", "deploys")),
+        plan=replace(CROWD, actors=("deploys",) * 12, faults=Faults(stall=0.1, longest=3.0)),
         seeds=30,
     ),
     Mutant(

@@ -86,9 +86,10 @@ KINDS: dict[str, Callable[[Plan, Random], Plan]] = {
     "long": lambda plan, draw: replace(
         plan,
         dense=False,
-        span=draw.choice((10, 20, 40)) * 86_400.0,
+        span=draw.choice((20, 40, 60)) * 86_400.0,
         actors=("deploys", "pauses", "outages", "fires", "brokers", "skips"),
         faults=replace(_rough(draw, 0.3), longest=4_000.0),
+        entries=4,
         run=min(plan.run, 2),
         tick=min(plan.tick, 1) or 1,
     ),
@@ -162,7 +163,7 @@ class Run:
 
     def pruned_before(self) -> int:
         """Return up to which due time rows may be gone by age."""
-        return floor(self.checker.newest) - 90 * 86_400
+        return floor(self.checker.newest) - self.maker.settings.keep_seconds
 
     def snapshot(self) -> tuple[dict[str, Any], Memory]:
         """Return a backup of the ledger, and of what the checker knew of it then."""

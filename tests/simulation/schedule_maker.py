@@ -37,7 +37,9 @@ class ScheduleMaker:
     def __init__(self, draw: Random, *, dense: bool, overlap: bool = True, entries: int = 6) -> None:
         self.draw, self.dense, self.overlap, self.most = draw, dense, overlap, entries
         self.made = 0
-        self.settings = LedgerSettings(after_restore=draw.choice(tuple(AfterRestore)))
+        self.settings = LedgerSettings(
+            after_restore=draw.choice(tuple(AfterRestore)), keep_seconds=draw.choice((8, 8, 10, 90)) * 86_400
+        )
 
     def schedule(self, now: float) -> Schedule:
         """Return a first schedule."""
