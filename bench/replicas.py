@@ -139,12 +139,13 @@ def failover(up: Stage) -> str:
             time.sleep(0.002)
         victim = busiest(programs)
         victim.send_signal(signal.SIGKILL)
-        began, at_kill = time.monotonic(), client.llen("celery")
+        began, took, at_kill = time.monotonic(), 0.0, client.llen("celery")
         victim.wait()
-        while client.llen("celery") < BURST and time.monotonic() - began < 60:
-            time.sleep(0.02)
-        took = time.monotonic() - began
-        ids = [json.loads(message)["headers"]["id"] for message in client.lrange("celery", 0, -1)]
+        ids: list[str] = []
+        while len(set(ids)) < BURST and time.monotonic() - began < 60:
+            time.sleep(0.05)
+            took = time.monotonic() - began
+            ids += [json.loads(message)["headers"]["id"] for message in client.lrange("celery", 0, -1 - len(ids))]
     repeated = len(ids) - len(set(ids))
     measured = f"{took:.1f} s (killed after {at_kill}; {len(set(ids))} of {BURST} out, {repeated} repeated)"
     met = took <= LEASE + 1 and len(set(ids)) == BURST
