@@ -249,13 +249,28 @@ def lone(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Callable[..
     """Return a function that starts one more worker, over either broker, with settings of its own."""
     with ExitStack() as stack:
 
-        def start(queue: str = "", **conf: Any) -> Pair:
+        def start(queue: str = "", pool: str = "prefork", **conf: Any) -> Pair:
             chosen = settings(request, str(request.param), "none", tmp_path, queue)
-            chosen = replace(chosen, conf={**chosen.conf, **conf})
+            chosen = replace(chosen, conf={**chosen.conf, **conf}, pool=pool, concurrency=1 if pool == "prefork" else 4)
             worker = stack.enter_context(running_worker(tmp_path / "worker", chosen))
             return Pair(worker, chosen.broker, next(iter(chosen.queues)), str(chosen.conf["offbeat_ledger"]))
 
         yield start
+
+
+@pytest.mark.parametrize("pool", ["solo", "threads"])
+@pytest.mark.parametrize("lone", ["redis"], indirect=True)
+def test_other_pools_are_guarded_too(lone: Callable[..., Pair], pool: str, tmp_path: Path) -> None:
+    address = f"sqlite:///{tmp_path}/ledger.sqlite3"
+    with running_ledger(address):
+        pair = lone(pool=pool, offbeat_ledger=address)
+    first = [message("tests.noted") for _ in range(20)]
+    again = [message("tests.noted", attempt=2, occurrence=one.task_id) for one in first]
+
+    pair.send(*first, *again)
+    wait_for("the end of all", lambda: pair.worker.log.count("succeeded") + pair.worker.log.count("ignored attempt") == 40)
+
+    assert [len(pair.of(one.task_id)) for one in first] == [1] * 20
 
 
 @pytest.mark.parametrize("lone", ["redis"], indirect=True)
