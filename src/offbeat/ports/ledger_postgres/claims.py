@@ -36,7 +36,8 @@ HOLD = f"""
 UPDATE {{s}}.outbox o SET state = 'claimed', owner = %(owner)s, attempt = o.attempt + 1, lease_until = %(lease)s,
   expires_at = coalesce(o.expires_at, %(now)s + CASE WHEN o.call IS NOT NULL THEN o.expires ELSE v.expires END),
   command = CASE WHEN o.call IS NOT NULL THEN o.command ELSE coalesce(v.command, o.command) END
-FROM {KEYS} AS k(eno, due_at, kind, kind_id) LEFT JOIN {{s}}.versions v ON v.eno = k.eno AND v.valid_until IS NULL
+FROM {KEYS} AS k(eno, due_at, kind, kind_id)
+LEFT JOIN LATERAL (SELECT * FROM {{s}}.versions v WHERE v.eno = k.eno AND v.valid_until IS NULL LIMIT 1) v ON true
 WHERE {ON_KEY.format("o")}"""
 CLAIMS = f"""
 SELECT o.eno, o.due_at, o.kind, o.kind_id, e.name, o.send_at, o.lane, o.cause, o.attempt, o.lease_until, o.expires_at,
@@ -44,12 +45,14 @@ SELECT o.eno, o.due_at, o.kind, o.kind_id, e.name, o.send_at, o.lane, o.cause, o
   v.jitter, v.jitter_percent, v.overlap, v.max_runtime
 FROM unnest(%(enos)s::bigint[], %(dues)s::bigint[], %(kinds)s::text[], %(ids)s::text[]) WITH ORDINALITY
   AS k(eno, due_at, kind, kind_id, place)
-JOIN {{s}}.outbox o ON {ON_KEY.format("o")} JOIN {{s}}.entries e ON e.eno = o.eno
-LEFT JOIN {{s}}.versions v ON v.eno = o.eno AND v.valid_until IS NULL
+CROSS JOIN LATERAL (SELECT * FROM {{s}}.outbox o WHERE {ON_KEY.format("o")} LIMIT 1) o
+JOIN {{s}}.entries e ON e.eno = o.eno
+LEFT JOIN LATERAL (SELECT * FROM {{s}}.versions v WHERE v.eno = o.eno AND v.valid_until IS NULL LIMIT 1) v ON true
 ORDER BY k.place"""
 HELD = f"""
 SELECT o.eno, o.due_at, o.kind, o.kind_id
-FROM {KEYS} AS k(eno, due_at, kind, kind_id) JOIN {{s}}.outbox o ON {ON_KEY.format("o")}
+FROM {KEYS} AS k(eno, due_at, kind, kind_id)
+CROSS JOIN LATERAL (SELECT * FROM {{s}}.outbox o WHERE {ON_KEY.format("o")} LIMIT 1) o
 WHERE o.state = 'claimed' AND o.owner = %(owner)s AND o.lease_until > %(now)s"""
 SPANS = """
 SELECT eno, recurrence, zone, first, last FROM {s}.versions

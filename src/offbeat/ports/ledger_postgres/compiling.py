@@ -21,15 +21,18 @@ OPEN = """
 SELECT e.name, e.eno, v.vno, v.gid, v.valid_from, v.recurrence, v.zone, v.starts_at, v.ends_at, v.enabled, v.definition
 FROM {s}.versions v JOIN {s}.entries e ON e.eno = v.eno WHERE v.valid_until IS NULL ORDER BY v.eno"""
 GROUPS = """
-SELECT g.gid, g.recurrence, g.zone, g.cursor, g.next_due, g.members FROM {s}.groups g
-WHERE g.gid = ANY(%(gids)s::bigint[]) OR (hashtextextended(g.recurrence, 0), g.zone) IN (
-  SELECT hashtextextended(k.recurrence, 0), k.zone
-  FROM unnest(%(recurrences)s::text[], %(zones)s::text[]) AS k(recurrence, zone))
-ORDER BY g.gid"""
+SELECT gid, recurrence, zone, cursor, next_due, members FROM {s}.groups WHERE gid = ANY(%(gids)s::bigint[])
+UNION
+SELECT g.gid, g.recurrence, g.zone, g.cursor, g.next_due, g.members
+FROM unnest(%(recurrences)s::text[], %(zones)s::text[]) AS k(recurrence, zone) CROSS JOIN LATERAL (
+  SELECT * FROM {s}.groups g WHERE hashtextextended(g.recurrence, 0) = hashtextextended(k.recurrence, 0)
+    AND g.recurrence = k.recurrence AND g.zone = k.zone OFFSET 0) g
+ORDER BY gid"""
 NUMBERS = "SELECT coalesce((SELECT max(gid) FROM {s}.groups), 0), coalesce((SELECT max(vno) FROM {s}.versions), 0)"
 NAMES = """
 INSERT INTO {s}.entries (name) SELECT k.name FROM unnest(%(names)s::text[]) WITH ORDINALITY AS k(name, place)
-WHERE NOT EXISTS (SELECT 1 FROM {s}.entries e WHERE e.name = k.name) ORDER BY k.place ON CONFLICT DO NOTHING"""
+LEFT JOIN LATERAL (SELECT true AS is_there FROM {s}.entries e WHERE e.name = k.name LIMIT 1) e ON true
+WHERE e.is_there IS NULL ORDER BY k.place ON CONFLICT DO NOTHING"""
 ENOS = "SELECT name, eno FROM {s}.entries WHERE name = ANY(%(names)s::text[])"
 ENDED = """
 SELECT eno, max(valid_until) - 1 FROM {s}.versions

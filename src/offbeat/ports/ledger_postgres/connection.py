@@ -48,7 +48,9 @@ STANDING = f"""
 SELECT {NOW}, m.schema, m.oldest, m.active_rev, m.stamp, m.deployed, m.born, m.project, m.pruned_through, b.newest,
   b.suspect_at, EXISTS (SELECT 1 FROM {{s}}.slots)
 FROM {{s}}.meta m, {{s}}.belief b"""
-WRITE = f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {LIMITS} {DURABLE} {{lock}} {STANDING}"
+# Batches find their rows by keys, whatever the planner believes of tables that grow and shrink within a minute.
+BY_KEYS = "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;"
+WRITE = f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {LIMITS} {BY_KEYS} {DURABLE} {{lock}} {STANDING}"
 READ = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {LIMITS} {STANDING}"
 # KEY SHARE lets everybody record and claim together, and keeps out who takes it FOR UPDATE: a change of the revision.
 TOGETHER = "SELECT one FROM {s}.meta FOR KEY SHARE;"

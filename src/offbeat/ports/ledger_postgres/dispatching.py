@@ -18,7 +18,8 @@ from offbeat.ports.ledger_values import LEASE, LONGEST_WAIT, Claim, Outcome, Run
 
 _CANDIDATES = """
 (SELECT o.eno, o.due_at, o.kind, o.kind_id, o.next_try_at, o.lane, coalesce(v.overlap <> 'allow', false) AND o.kind <> 'manual'
-FROM {{s}}.outbox o LEFT JOIN {{s}}.versions v ON v.eno = o.eno AND v.valid_until IS NULL
+FROM {{s}}.outbox o
+LEFT JOIN LATERAL (SELECT * FROM {{s}}.versions v WHERE v.eno = o.eno AND v.valid_until IS NULL LIMIT 1) v ON true
 WHERE {which}
   AND coalesce(CASE WHEN o.call IS NOT NULL THEN o.queue ELSE v.queue END, '') <> ALL (%(closed)s::text[])
 ORDER BY o.next_try_at, o.eno, o.due_at, o.kind, o.kind_id LIMIT %(limit)s {lock})"""

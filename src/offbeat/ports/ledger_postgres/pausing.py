@@ -34,8 +34,9 @@ BACKFILL = """
 INSERT INTO {s}.outbox (eno, due_at, kind, kind_id, send_at, lane, cause, next_try_at, recorded_rev, recorded_at)
 SELECT %(eno)s, k.due_at, 'backfill', %(token)s, k.send_at, %(lane)s, %(cause)s, k.send_at, %(rev)s, %(now)s
 FROM unnest(%(dues)s::bigint[], %(sends)s::bigint[]) AS k(due_at, send_at)
-WHERE NOT EXISTS (SELECT 1 FROM {s}.history h WHERE h.eno = %(eno)s AND h.due_at = k.due_at AND h.kind = 'backfill'
-  AND h.kind_id = %(token)s AND h.due_at BETWEEN %(low)s AND %(high)s)
+LEFT JOIN LATERAL (SELECT true AS is_there FROM {s}.history h WHERE h.eno = %(eno)s AND h.due_at = k.due_at
+  AND h.kind = 'backfill' AND h.kind_id = %(token)s AND h.due_at BETWEEN %(low)s AND %(high)s LIMIT 1) h ON true
+WHERE h.is_there IS NULL
 ON CONFLICT DO NOTHING"""
 MEET = "SELECT 1 FROM {s}.outbox WHERE kind <> 'schedule' AND kind_id = %(token)s AND eno = %(eno)s FOR KEY SHARE"
 

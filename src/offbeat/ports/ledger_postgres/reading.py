@@ -68,17 +68,20 @@ ORDER BY e.name COLLATE "C" """
 _SETTLED = """\
 e.name, h.due_at, h.kind, h.state, h.reason, h.cause, h.attempt, h.task_id, h.recorded_at, h.dispatched_at,
     h.started_at, h.finished_at, h.note, h.exit_status, NULL::float8, h.send_at, h.eno, h.kind_id
-  FROM {s}.history h JOIN {s}.entries e ON e.eno = h.eno"""
+  FROM {history} h JOIN {s}.entries e ON e.eno = h.eno"""
 ROWS = f"""
 SELECT e.name, o.due_at, o.kind, o.state, '', o.cause, o.attempt, '', o.recorded_at, NULL::float8, NULL::float8, NULL::float8,
   o.last_error, NULL::integer, CASE o.state WHEN 'pending' THEN o.next_try_at END, o.send_at, o.eno, o.kind_id
 FROM {{s}}.outbox o JOIN {{s}}.entries e ON e.eno = o.eno WHERE o.due_at >= %(after)s {{whose_o}}
 UNION ALL
 SELECT * FROM (
-  SELECT {_SETTLED} WHERE h.due_at >= %(after)s {{whose_h}}
+  SELECT {_SETTLED.replace("{history}", "{s}.history")} WHERE h.due_at >= %(after)s {{whose_h}}
   ORDER BY h.due_at DESC, h.recorded_at DESC, e.name COLLATE "C", h.kind, h.kind_id LIMIT %(limit)s) AS settled"""
+_OF_TROUBLE = """
+    SELECT * FROM {s}.history y
+    WHERE y.eno = t.eno AND y.due_at = t.due_at AND y.kind = t.kind AND y.kind_id = t.kind_id LIMIT 1"""
 FAILED = f"""
-SELECT {_SETTLED} JOIN {{s}}.trouble t ON t.eno = h.eno AND t.due_at = h.due_at AND t.kind = h.kind AND t.kind_id = h.kind_id
+SELECT {_SETTLED.replace("{history}", "{s}.trouble t CROSS JOIN LATERAL (" + _OF_TROUBLE + ")")}
 WHERE t.state = 'failed' AND t.at > %(since)s ORDER BY t.at, h.eno, h.due_at, h.kind, h.kind_id LIMIT %(limit)s"""
 GAPS = """
 SELECT g.until_at, g.after_at, e.eno, e.name, v.recurrence, v.zone, v.first, v.last, g.reason, g.recorded_at

@@ -24,9 +24,9 @@ UPDATE {s}.groups g SET cursor = k.cursor, next_due = k.next_due
 FROM unnest(%(gids)s::bigint[], %(cursors)s::bigint[], %(nexts)s::bigint[]) AS k(gid, cursor, next_due) WHERE g.gid = k.gid"""
 LAST_DUE = """
 WITH mine AS MATERIALIZED (
-  SELECT eno FROM {s}.entries WHERE eno = ANY(%(enos)s::bigint[]) ORDER BY eno FOR NO KEY UPDATE)
-UPDATE {s}.entries e SET last_due = greatest(e.last_due, k.due_at)
-FROM mine JOIN unnest(%(enos)s::bigint[], %(dues)s::bigint[]) AS k(eno, due_at) ON k.eno = mine.eno WHERE e.eno = k.eno"""
+  SELECT k.eno, k.due_at FROM unnest(%(enos)s::bigint[], %(dues)s::bigint[]) AS k(eno, due_at)
+  CROSS JOIN LATERAL (SELECT 1 FROM {s}.entries e WHERE e.eno = k.eno FOR NO KEY UPDATE) e)
+UPDATE {s}.entries e SET last_due = greatest(e.last_due, mine.due_at) FROM mine WHERE e.eno = mine.eno"""
 ADD_GAPS = """
 INSERT INTO {s}.gaps (gid, eno, after_at, until_at, reason, who, recorded_at)
 SELECT k.*, %(who)s, %(now)s FROM unnest(%(gids)s::bigint[], %(enos)s::bigint[], %(afters)s::bigint[], %(untils)s::bigint[],
@@ -34,7 +34,8 @@ SELECT k.*, %(who)s, %(now)s FROM unnest(%(gids)s::bigint[], %(enos)s::bigint[],
 # Whoever moves one of these rows from the outbox to history just now is waited for, so that the next statement sees it there.
 MEET = """
 SELECT 1 FROM unnest(%(enos)s::bigint[], %(dues)s::bigint[]) AS k(eno, due_at)
-JOIN {s}.outbox o ON o.eno = k.eno AND o.due_at = k.due_at AND o.kind = 'schedule' AND o.kind_id = '' FOR KEY SHARE OF o"""
+CROSS JOIN LATERAL (SELECT 1 FROM {s}.outbox o
+  WHERE o.eno = k.eno AND o.due_at = k.due_at AND o.kind = 'schedule' AND o.kind_id = '' FOR KEY SHARE) o"""
 ADD_ROWS = """
 INSERT INTO {s}.outbox (eno, due_at, kind, kind_id, send_at, lane, cause, next_try_at, recorded_rev, recorded_at,
   state, owner, attempt, lease_until, expires_at, command)
@@ -44,17 +45,19 @@ SELECT k.eno, k.due_at, 'schedule', '', k.send_at, k.lane, k.cause, k.send_at, %
   CASE WHEN k.held THEN %(now)s::float8 + v.expires END, k.held AND coalesce(v.command, false)
 FROM unnest(%(enos)s::bigint[], %(dues)s::bigint[], %(sends)s::bigint[], %(lanes)s::smallint[], %(causes)s::text[],
   %(holds)s::boolean[]) AS k(eno, due_at, send_at, lane, cause, held)
-LEFT JOIN {s}.versions v ON v.eno = k.eno AND v.valid_until IS NULL
-WHERE NOT EXISTS (SELECT 1 FROM {s}.history h WHERE h.eno = k.eno AND h.due_at = k.due_at AND h.kind = 'schedule'
-  AND h.kind_id = '' AND h.due_at BETWEEN %(low)s AND %(high)s)
+LEFT JOIN LATERAL (SELECT * FROM {s}.versions v WHERE v.eno = k.eno AND v.valid_until IS NULL LIMIT 1) v ON true
+LEFT JOIN LATERAL (SELECT true AS is_there FROM {s}.history h WHERE h.eno = k.eno AND h.due_at = k.due_at
+  AND h.kind = 'schedule' AND h.kind_id = '' AND h.due_at BETWEEN %(low)s AND %(high)s LIMIT 1) h ON true
+WHERE h.is_there IS NULL
 ON CONFLICT DO NOTHING RETURNING eno, due_at"""
 ADD_SKIPS = """
 INSERT INTO {s}.history (eno, due_at, kind, kind_id, send_at, cause, state, reason, attempt, recorded_rev, rev, recorded_at)
 SELECT k.eno, k.due_at, 'schedule', '', k.send_at, k.cause, 'skipped', k.reason, 0, %(rev)s, %(rev)s, %(now)s
 FROM unnest(%(enos)s::bigint[], %(dues)s::bigint[], %(sends)s::bigint[], %(causes)s::text[], %(reasons)s::text[])
   AS k(eno, due_at, send_at, cause, reason)
-WHERE NOT EXISTS (SELECT 1 FROM {s}.outbox o WHERE o.eno = k.eno AND o.due_at = k.due_at AND o.kind = 'schedule'
-  AND o.kind_id = '')
+LEFT JOIN LATERAL (SELECT true AS is_there FROM {s}.outbox o WHERE o.eno = k.eno AND o.due_at = k.due_at
+  AND o.kind = 'schedule' AND o.kind_id = '' LIMIT 1) o ON true
+WHERE o.is_there IS NULL
 ON CONFLICT DO NOTHING"""
 
 
@@ -139,6 +142,11 @@ def _add_gaps(tx: Tx, runner: Runner, windows: Sequence[Window]) -> None:
         )
 
 
+def _meet(tx: Tx, rows: Sequence[PlannedRow]) -> None:
+    keys = sorted((row.eno, row.due_at) for row in rows)
+    tx.rows(MEET, enos=[eno for eno, _ in keys], dues=[due_at for _, due_at in keys])
+
+
 def add_planned(tx: Tx, runner: Runner, rows: Sequence[PlannedRow]) -> set[Key]:
     """Write planned rows whose keys are new; return those that are the runner's now."""
     if not rows:
@@ -146,10 +154,10 @@ def add_planned(tx: Tx, runner: Runner, rows: Sequence[PlannedRow]) -> set[Key]:
     last: dict[int, int] = {}
     for row in rows:
         last[row.eno] = max(row.due_at, last.get(row.eno, row.due_at))
-    tx.run(LAST_DUE, enos=list(last), dues=list(last.values()))
+    tx.run(LAST_DUE, enos=sorted(last), dues=[last[eno] for eno in sorted(last)])
     sends, skips = [row for row in rows if not row.reason], [row for row in rows if row.reason]
     slots = Slots(tx, (row.eno for row in sends))
-    tx.rows(MEET, enos=[row.eno for row in rows], dues=[row.due_at for row in rows])
+    _meet(tx, rows)
     if skips:
         tx.run(ADD_SKIPS, **_common(tx, skips, tx.meta.revision), reasons=[str(row.reason) for row in skips])
     return _add_sends(tx, runner, sends, slots) if sends else set()
@@ -157,14 +165,14 @@ def add_planned(tx: Tx, runner: Runner, rows: Sequence[PlannedRow]) -> set[Key]:
 
 def add_unclaimed(tx: Tx, rows: Sequence[PlannedRow], revision: int) -> None:
     """Write rows whose keys are new, as pending."""
-    tx.rows(MEET, enos=[row.eno for row in rows], dues=[row.due_at for row in rows])
+    _meet(tx, rows)
     dues = [row.due_at for row in rows]
     unclaimed = {"lanes": [int(row.lane) for row in rows], "holds": [False] * len(rows), "owner": "", "lease": 0.0}
     added = tx.rows(ADD_ROWS, **_common(tx, rows, revision), **unclaimed, low=min(dues), high=max(dues))
     last: dict[int, int] = {}
     for eno, due_at in added:
         last[eno] = max(due_at, last.get(eno, due_at))
-    tx.run(LAST_DUE, enos=list(last), dues=list(last.values()))
+    tx.run(LAST_DUE, enos=sorted(last), dues=[last[eno] for eno in sorted(last)])
 
 
 def _common(tx: Tx, rows: Sequence[PlannedRow], revision: int) -> dict[str, Any]:

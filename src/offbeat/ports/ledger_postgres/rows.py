@@ -22,16 +22,18 @@ KEYS = "unnest(%(enos)s::bigint[], %(dues)s::bigint[], %(kinds)s::text[], %(ids)
 ON_KEY = "{0}.eno = k.eno AND {0}.due_at = k.due_at AND {0}.kind = k.kind AND {0}.kind_id = k.kind_id"
 BETWEEN = "h.due_at BETWEEN %(low)s AND %(high)s"  # tells the planner which partitions there are to look at
 
+# Subqueries that lock are not joined in another order: each key, in the order of the keys, is one look into an index, however
+# little the planner knows of a table that was made this minute.
 IN_OUTBOX = f"""
 SELECT o.eno, o.due_at, o.kind, o.kind_id, o.state, '', o.attempt, o.command, o.send_at, o.lane, o.next_try_at, o.owner,
   o.waited, o.last_error, '', NULL, NULL, NULL, NULL
-FROM {KEYS} AS k(eno, due_at, kind, kind_id) JOIN {{s}}.outbox o ON {ON_KEY.format("o")}
-ORDER BY o.eno, o.due_at, o.kind, o.kind_id FOR UPDATE OF o"""
+FROM {KEYS} AS k(eno, due_at, kind, kind_id)
+CROSS JOIN LATERAL (SELECT * FROM {{s}}.outbox o WHERE {ON_KEY.format("o")} FOR UPDATE) o"""
 IN_HISTORY = f"""
 SELECT h.eno, h.due_at, h.kind, h.kind_id, h.state, h.reason, h.attempt, h.command, h.send_at, 0, 0, h.owner,
   false, h.note, h.task_id, h.dispatched_at, h.started_at, h.finished_at, h.exit_status
-FROM {KEYS} AS k(eno, due_at, kind, kind_id) JOIN {{s}}.history h ON {ON_KEY.format("h")} AND {BETWEEN}
-ORDER BY h.eno, h.due_at, h.kind, h.kind_id FOR UPDATE OF h"""
+FROM {KEYS} AS k(eno, due_at, kind, kind_id)
+CROSS JOIN LATERAL (SELECT * FROM {{s}}.history h WHERE {ON_KEY.format("h")} AND {BETWEEN} FOR UPDATE) h"""
 
 _SETTLED_COLUMNS = """\
 %(states)s::text[], %(reasons)s::text[], %(notes)s::text[], %(tasks)s::text[], %(owners)s::text[], %(dispatched)s::float8[],
@@ -49,11 +51,16 @@ INSERT INTO {{s}}.history (eno, due_at, kind, kind_id, send_at, cause, state, re
   recorded_at, dispatched_at, started_at, finished_at, task_id, owner, command, note, exit_status, output)
 SELECT eno, due_at, kind, kind_id, send_at, cause, state, reason, attempt, recorded_rev, %(rev)s, recorded_at, dispatched_at,
   started_at, finished_at, task_id, owner, command, note, exit_status, output FROM gone"""
+# The rows are there, and locked: this never inserts. It is an UPDATE that finds each row by its key, whatever is estimated.
 TELL = f"""
-UPDATE {{s}}.history h SET state = k.state, reason = k.reason, note = k.note, task_id = k.task_id, owner = k.owner,
-  dispatched_at = k.dispatched_at, started_at = k.started_at, finished_at = k.finished_at, exit_status = k.exit_status,
-  output = coalesce(k.output, h.output)
-FROM {_SETTLED} WHERE {ON_KEY.format("h")} AND {BETWEEN}"""
+INSERT INTO {{s}}.history AS h (eno, due_at, kind, kind_id, send_at, cause, state, reason, attempt, recorded_rev, rev,
+  recorded_at, dispatched_at, started_at, finished_at, task_id, owner, note, exit_status, output)
+SELECT eno, due_at, kind, kind_id, 0, '', state, reason, 0, 0, 0, 0, dispatched_at, started_at, finished_at, task_id, owner,
+  note, exit_status, output
+FROM {_SETTLED}
+ON CONFLICT (eno, due_at, kind, kind_id) DO UPDATE SET state = excluded.state, reason = excluded.reason, note = excluded.note,
+  task_id = excluded.task_id, owner = excluded.owner, dispatched_at = excluded.dispatched_at, started_at = excluded.started_at,
+  finished_at = excluded.finished_at, exit_status = excluded.exit_status, output = coalesce(excluded.output, h.output)"""
 KEEP = f"""
 UPDATE {{s}}.outbox o SET state = k.state, owner = k.owner, next_try_at = k.next_try_at, lane = k.lane, waited = k.waited,
   last_error = k.note
@@ -128,6 +135,7 @@ def clean(text: str) -> str:
 
 def find(tx: Tx, keys: Sequence[Key]) -> dict[Key, Row]:
     """Lock the rows of these keys, wherever they are, and return them. Waits for whoever moves one of them just now."""
+    keys = sorted(keys)
     found = {key_of(row): _row(row, in_outbox=True) for row in tx.rows(IN_OUTBOX, **_only(key_columns(keys)))}
     missing = [key for key in keys if key not in found]
     if missing:
@@ -174,7 +182,7 @@ def save(tx: Tx, rows: Iterable[Row]) -> None:
     if moved:
         tx.run(MOVE, **_settled(moved), rev=tx.meta.revision)
     if told:
-        tx.run(TELL, **_settled(told), **_between(told))
+        tx.run(TELL, **_settled(told))
     _note_trouble(tx, moved + told)
     _note_life(tx, moved + told)
 
@@ -205,11 +213,6 @@ def _settled(rows: Sequence[Row]) -> dict[str, Any]:
         "exits": [row.exit_status for row in rows],
         "outputs": [row.output for row in rows],
     }
-
-
-def _between(rows: Sequence[Row]) -> dict[str, int]:
-    dues = [row.key.due_at for row in rows]
-    return {"low": min(dues), "high": max(dues)}
 
 
 def _note_trouble(tx: Tx, rows: Sequence[Row]) -> None:
