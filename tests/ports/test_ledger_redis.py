@@ -273,12 +273,12 @@ def test_what_a_newer_version_adds_to_a_row_stays(ledger: LedgerRedis, clock: Fa
     clock.advance(60)
     (claim,) = pass_once(ledger, A)
     row = f"{ledger.keys}h:{claim.key.due_at // 3600}", f"1:{claim.key.due_at % 3600}"
-    add = "local v = cmsgpack.unpack(redis.call('HGET', KEYS[1], ARGV[1])) for i = #v + 1, 20 do v[i] = false end v[21] = 'new'"
+    add = "local v = cmsgpack.unpack(redis.call('HGET', KEYS[1], ARGV[1])) for i = #v + 1, 21 do v[i] = false end v[22] = 'new'"
     ledger.client.run(add + " redis.call('HSET', KEYS[1], ARGV[1], cmsgpack.pack(v))", [row[0]], [row[1]])
 
     ledger.settle(A, [outcome(claim)])
 
-    read = "return cmsgpack.unpack(redis.call('HGET', KEYS[1], ARGV[1]))[21]"
+    read = "return cmsgpack.unpack(redis.call('HGET', KEYS[1], ARGV[1]))[22]"
     assert ledger.client.run(read, [row[0]], [row[1]]) == b"new"
 
 

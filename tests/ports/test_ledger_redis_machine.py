@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from typing import Any
 
 from hypothesis import HealthCheck, settings
@@ -29,7 +30,14 @@ def test_redis_and_memory_answer_alike(durable_redis_address: str) -> None:
 
         def ask(self, question: Callable[[Ledger], Any]) -> Any:
             self.clock.wall = round(self.clock.wall, 6)  # Redis knows microseconds, a float now and then more
-            return super().ask(question)
+
+            def plain(ledger: Ledger) -> Any:
+                answer = question(ledger)
+                if not isinstance(answer, tuple):
+                    return answer
+                return answer[0], [replace(claim, lease_until=0.0) for claim in answer[1]]  # peek's; a lease that is over
+
+            return super().ask(plain)
 
         def teardown(self) -> None:
             super().teardown()

@@ -159,7 +159,10 @@ def test_the_rights_that_the_page_lists_are_enough_and_each_is_needed_by_some_sc
         claim = ledger.fire(A, "a", "three").claim
         assert claim is not None
         assert "can't access" in ledger.enqueue(A, [post(claim, "elsewhere")])[0]
+        admin.execute_command("ACL", "SETUSER", "offbeat", "%R~elsewhere")  # its type is told, and a push refused
+        assert "can't access" in ledger.enqueue(A, [post(claim, "elsewhere")])[0]
         assert ledger.enqueue(A, [post(claim, "celery")]) == [""]
+        assert (admin.llen("elsewhere"), admin.llen("celery")) == (0, 1)
 
     with pytest.raises(LedgerError, match="L504"):
         LedgerRedis(Place(address=with_user(server, "offbeat", "secret"), project="another"))

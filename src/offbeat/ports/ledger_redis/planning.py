@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from offbeat.core.model import Reason
 from offbeat.core.transitions import Belief
 from offbeat.ports.ledger_redis.claims import Claims
-from offbeat.ports.ledger_redis.store import MOST_ROWS, Page, Reply, Version
+from offbeat.ports.ledger_redis.store import MOST_ROWS, Page, Version
 from offbeat.ports.ledger_redis.values import decoded, details, encoded, instant, perhaps, tag
 from offbeat.ports.ledger_values import Claim, Outlook, Runner
 
@@ -45,33 +45,29 @@ class PlanningRedis(Claims):
         return True
 
     def take(self, limit: int) -> Portion:
+        while (portion := self._taken(limit)) is None:
+            pass  # the program changed while it was read
+        return portion
+
+    def _taken(self, limit: int) -> Portion | None:
+        """Return due groups, read MOST_ROWS at a time; None when the program changed in between."""
         from offbeat.core.plan import Portion
 
+        found: dict[int, tuple[Group, tuple[Member, ...]]] = {}
+        looked_at, size, pver = 0, 0, -1
         while True:
-            reply, due = self._due(limit)
+            reply = self.ask("take", looked_at, min(limit - looked_at, MOST_ROWS), limit - size)
+            due, more = reply.body
             book = self.read((int(eno) for _, _, _, enos in due for eno in enos), reply.pver)
-            if book.pver == reply.pver:
-                break
-        found: list[tuple[Group, tuple[Member, ...]]] = []
-        size = 0
-        for row in due:
-            found.append(self._group(row))
-            size += len(found[-1][1])
-            if size >= limit:
-                break
-        return Portion(now=reply.now, revision=reply.revision, groups=tuple(found))
-
-    def _due(self, limit: int) -> tuple[Reply, list[Any]]:
-        """Return due groups, read MOST_ROWS at a time, all at one version of the program."""
-        first = reply = self.ask("take", 0, min(limit, MOST_ROWS), limit)
-        due: list[Any] = list(reply.body[1])
-        while 0 < len(reply.body[1]) == MOST_ROWS and len(due) < limit and sum(len(row[3]) for row in due) < limit:
-            reply = self.ask("take", len(due), MOST_ROWS, limit)
-            if reply.pver != first.pver:
-                break
-            known = {row[0] for row in due}
-            due += [row for row in reply.body[1] if row[0] not in known]
-        return first, due
+            if book.pver != reply.pver or pver not in (-1, reply.pver):
+                return None
+            for row in due:
+                if size < limit and int(row[0]) not in found:
+                    found[int(row[0])] = self._group(row)
+                    size += len(found[int(row[0])][1])
+            looked_at, pver = looked_at + len(due), reply.pver
+            if not more or size >= limit or looked_at >= limit:
+                return Portion(now=reply.now, revision=reply.revision, groups=tuple(found.values()))
 
     def _group(self, row: Any) -> tuple[Group, tuple[Member, ...]]:
         from offbeat.core.plan import Group

@@ -33,7 +33,8 @@ from pathlib import Path
 # A row is a MessagePack array: state, reason, cause (numbers from 1, in the order of lua/base.lua), lane, attempt,
 # send_at - due_at (seconds), the revisions that recorded and that sent it, then microseconds from the due time: recorded,
 # dispatched, started, finished; tag of the owner, 1 for a command, task id (a UUID as its 16 bytes), note, exit status,
-# expires_at (absolute), 1 once it waited, 1 with a call of its own. Empty ones are false, and left out at the end.
+# expires_at (absolute), 1 once it waited, 1 with a call of its own, when a claimed one
+# was to be tried if not at its send time (absolute). Empty ones are false, and left out at the end.
 #
 # A runner's tag is the first 6 bytes of the SHA-1 of its id, as a number. The guard in a worker reads admit.lua and report.lua;
 # each is a script when base.lua comes before it: KEYS[1] = K, ARGV[1] = "" (the server's clock). It answers

@@ -27,7 +27,7 @@ end
 local OVERLAP, RUNNER_DIED = CODE['overlap'], CODE['runner_died']
 local STATE, REASON, CAUSE, LANE, ATTEMPT, OFFSET, RECORDED_REV, REV = 1, 2, 3, 4, 5, 6, 7, 8
 local RECORDED_AT, DISPATCHED_AT, STARTED_AT, FINISHED_AT, OWNER, COMMAND, TASK, NOTE = 9, 10, 11, 12, 13, 14, 15, 16
-local EXIT, EXPIRES_AT, WAITED, OWN_CALL, FIELDS = 17, 18, 19, 20, 20
+local EXIT, EXPIRES_AT, WAITED, OWN_CALL, TRIED_AT, FIELDS = 17, 18, 19, 20, 21, 21
 local rev = tonumber(call('HGET', META, 'rev') or '0')
 
 local function null(value)
@@ -124,6 +124,7 @@ local function save(row, at)
   elseif v[COMMAND] == 1 and row.was ~= 0 then
     call('SREM', K .. 'live', row.id)
   end
+  if state > CLAIMED then v[TRIED_AT] = false end
   if state > CLAIMED and v[OWN_CALL] then
     call('HDEL', K .. 'calls', row.id)
     v[OWN_CALL] = false
@@ -243,6 +244,10 @@ end
 local function hold(row, runner)
   if not take_slot(row) then return false end
   local v, d = row.v, binding(row)
+  if row.was == PENDING then
+    local at = tonumber(call('ZSCORE', K .. 'lane:' .. row.lane, row.id))
+    v[TRIED_AT] = at ~= send_at(row) and at
+  end
   v[STATE], v[OWNER], v[ATTEMPT] = CLAIMED, runner, v[ATTEMPT] + 1
   if d then
     v[COMMAND] = d.command

@@ -35,30 +35,36 @@ end
 if skip == 0 then
   for _, id in ipairs(beyond('back', LONGEST_WAIT)) do
     local row = find(id)
-    if row and send_at(row) <= now then offer(row, send_at(row)) end
+    if row and send_at(row) <= now then offer(row, tonumber(call('ZSCORE', K .. 'back', id))) end
   end
   for _, id in ipairs(until_now('leases')) do
     local row = find(id)
-    if row then offer(row, send_at(row)) end
+    if row then offer(row, row.v[TRIED_AT] or send_at(row)) end
   end
   for _, id in ipairs(beyond('leases', 2 * LEASE)) do
     local row = find(id)
-    if row and send_at(row) <= now then offer(row, send_at(row)) end
+    if row and send_at(row) <= now then offer(row, row.v[TRIED_AT] or send_at(row)) end
   end
   for _, id in ipairs(until_now('wait')) do
     local row = find(id)
-    if row then offer(row, send_at(row)) end
+    if row then offer(row, tonumber(call('ZSCORE', K .. 'wait', id))) end
   end
   for _, id in ipairs(beyond('wait', 0)) do
     local row = find(id)
-    if row and not is_held(tonumber(call('ZSCORE', K .. 'wait', id)), slot_time(row)) then offer(row, send_at(row)) end
+    if row and not is_held(tonumber(call('ZSCORE', K .. 'wait', id)), slot_time(row)) then
+      offer(row, tonumber(call('ZSCORE', K .. 'wait', id)))
+    end
   end
+end
+local function rank(row)  -- as keys are ordered: backfill, manual, schedule
+  local rest = string.match(row.id, '^%d+:%-?%d+(.*)$')
+  return rest == '' and '~' or rest
 end
 local function sooner(one, other)
   if one[2] ~= other[2] then return one[2] < other[2] end
   if one[1].eno ~= other[1].eno then return one[1].eno < other[1].eno end
   if one[1].due ~= other[1].due then return one[1].due < other[1].due end
-  return one[1].id < other[1].id
+  return rank(one[1]) < rank(other[1])
 end
 for _, lane in ipairs(lanes) do table.sort(lane, sooner) end
 
