@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
 from math import floor
+from pathlib import Path
 
 import psycopg
 import pytest
@@ -242,13 +244,14 @@ def test_names_notes_and_errors_may_have_any_character(ledger: LedgerPostgres, c
 
 # Roles
 
-WORKER = """
-GRANT USAGE ON SCHEMA {s} TO {role}; GRANT SELECT ON {s}.meta TO {role};
-GRANT SELECT, INSERT, UPDATE ON {s}.admitted TO {role}; GRANT INSERT ON {s}.reports TO {role}"""
-RUNNER = """
-GRANT USAGE ON SCHEMA {s} TO {role}; GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA {s} TO {role};
-GRANT USAGE, SELECT, UPDATE ON ALL SEQUENCES IN SCHEMA {s} TO {role}"""
-READER = "GRANT USAGE ON SCHEMA {s} TO {role}; GRANT SELECT ON ALL TABLES IN SCHEMA {s} TO {role}"
+HOW_TO = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "postgresql-ledger.md").read_text(encoding="utf-8")
+
+
+def grants(role: str) -> str:
+    """Return the grants that the how-to lists for a role, with places for the names."""
+    found = re.search(rf"```sql {role}\n(.*?)```", HOW_TO, re.DOTALL)
+    assert found is not None
+    return re.sub(rf"\b{role};", "{role};", found[1].replace("offbeat_difio", "{s}"))
 
 
 @pytest.fixture
@@ -256,9 +259,9 @@ def login(admin: psycopg.Connection[tuple[object, ...]], place: Place, postgres_
     """Return a function that makes a role with these grants, and returns the ledger's address for it."""
     role = sql.Identifier(f"role_of_{place.schema}")
 
-    def made(grants: str) -> str:
+    def made(granted: str) -> str:
         admin.execute(sql.SQL("CREATE ROLE {role} LOGIN PASSWORD 's3cr3t'").format(role=role))
-        admin.execute(sql.SQL(grants).format(role=role, s=sql.Identifier(place.schema)))
+        admin.execute(sql.SQL(granted).format(role=role, s=sql.Identifier(place.schema)))
         rest = postgres_address.partition("@")[2]
         return f"postgresql://role_of_{place.schema}:s3cr3t@{rest}?schema={place.schema}"
 
@@ -268,7 +271,7 @@ def login(admin: psycopg.Connection[tuple[object, ...]], place: Place, postgres_
 
 def test_a_runners_role_needs_no_more_than_the_tables(login: Callable[[str], str], ledger: LedgerPostgres) -> None:
     clock = FakeClock(NOON + 400.0 * DAY)  # days that have no partition, and the role may make none
-    with closing(LedgerPostgres(place_of(login(RUNNER), project="shop"), horizon=clock)) as mine:
+    with closing(LedgerPostgres(place_of(login(grants("runner")), project="shop"), horizon=clock)) as mine:
         mine.look(A)
         mine.activate(schedule(entry(overlap=Overlap.WAIT, max_runtime=60), command()), "stamp")
         clock.advance(60)
@@ -297,7 +300,7 @@ def test_a_workers_role_may_ask_and_report_and_nothing_else(
     clock.advance(60)
     (claim,) = pass_once(ledger, A)
     ledger.settle(A, [outcome(claim)])
-    address = login(WORKER)
+    address = login(grants("worker"))
     schema = sql.Identifier(ledger.place.schema)
     with psycopg.connect(address.partition("?")[0], autocommit=True) as worker:
         told = (claim.key.eno, claim.key.due_at, 1, State.STARTED, "host:1:worker")
@@ -325,7 +328,7 @@ def test_a_reader_reads(login: Callable[[str], str], ledger: LedgerPostgres, clo
     ledger.activate(schedule(entry()), "stamp")
     clock.advance(60)
     ledger.settle(A, [outcome(claim) for claim in pass_once(ledger, A)])
-    with closing(LedgerPostgres(place_of(login(READER), project="shop", read_only=True), horizon=clock)) as reader:
+    with closing(LedgerPostgres(place_of(login(grants("reader")), project="shop", read_only=True), horizon=clock)) as reader:
         assert states(reader) == states(ledger) and reader.peek(10)[1] == []
         assert reader.status().revision == 1 and reader.entries() == ledger.entries()
         assert code_of(lambda: reader.look(A)) == "L407"
