@@ -23,7 +23,6 @@ app.conf.update(
     worker_enable_remote_control=False,
     task_ignore_result=True,
     offbeat_ledger=os.environ["OFFBEAT_LEDGER"],
-    offbeat_project="chaos",
 )
 
 

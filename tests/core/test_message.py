@@ -171,3 +171,23 @@ def test_the_same_arguments_give_the_same_message(due_at: int, attempt: int) -> 
 
 def test_a_due_time_before_a_full_minute_keeps_its_seconds() -> None:
     assert format_due_at(59) == "1970-01-01T00:00:59Z"
+
+
+def test_the_project_row_and_way_of_sending_are_headers_only_where_they_are_given() -> None:
+    plain = of(TaskCall(task="t"))
+    message = build(
+        call=TaskCall(task="t"),
+        entry="e",
+        occurrence="o",
+        due_at=0,
+        cause=Cause.SCHEDULE,
+        attempt=1,
+        origin="",
+        expires_at=None,
+        row="1:0:schedule:",
+        atomic=True,
+        project="difio",
+    )
+
+    more = {name: value for name, value in message.headers.items() if name not in plain.headers}
+    assert more == {"offbeat_row": "1:0:schedule:", "offbeat_atomic": True, "offbeat_project": "difio"}

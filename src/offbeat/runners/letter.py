@@ -21,6 +21,7 @@ def letter(claim: Claim, *, project: str, host: str, atomic: bool) -> Message:
     key = claim.key
     return build(
         call=claim.call,
+        project=project,
         entry=claim.name,
         occurrence=occurrence_id(project, claim.name, key.due_at, key.kind, key.kind_id),
         due_at=key.due_at,
