@@ -52,8 +52,8 @@ def build(
 
     entry: its name. occurrence: its id, which is the task's id too. attempt: of the claim under which it is sent. origin: who
     sends it, "offbeat@host". expires_at: None without `expires`. row: the ledger's key of it, where the worker is to report its
-    start and end to free the entry's slot. atomic: it is recorded and sent in one step, so that it is in the queue once. project:
-    by which the guard finds the ledger, "" leaves it out.
+    start and end to free the entry's slot. atomic: it is recorded and sent in one step, so that it is in the queue once.
+    project: by which the guard finds the ledger, "" leaves it out.
 
     `ignore_result` is left out of the headers, so that the task's own setting counts: a producer that writes false makes a
     task declared with ignore_result=True store its result. The entry's own headers are merged flat, and never replace ours.
