@@ -110,6 +110,20 @@ def test_as_a_redis_it_has_an_id_and_what_it_prepares_it_accepts() -> None:
     assert memory.sent == [message(1)]
 
 
+def test_one_that_remembers_takes_an_id_once_until_it_is_told_to_forget_it() -> None:
+    memory = BrokerMemory(remembers=True)
+    broker: Broker = memory
+    memory.lost = 1
+
+    found = [*broker.publish([message(1), message(2)], seconds=5), *broker.publish([message(1), message(2)], seconds=5)]
+    broker.forget(["id-1", "id-3"])
+    found += broker.publish([message(1), message(2)], seconds=5)
+
+    assert [each.taken for each in found] == [False, False, True, True, True, True]
+    assert [each.task_id for each in memory.sent] == ["id-1", "id-2", "id-1"]
+    assert memory.marks == {"id-1": 1, "id-2": 1}
+
+
 def test_out_of_reach_it_is_no_server_at_all() -> None:
     broker = BrokerMemory(server="run-1")
     broker.down = True

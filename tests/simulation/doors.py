@@ -159,6 +159,9 @@ class BrokerDoor:
         run.world.note(process, "publish", len(found), sum(1 for one in found if one.taken))
         return found
 
+    def forget(self, task_ids: Sequence[str]) -> None:
+        return
+
     def reach(self, seconds: float) -> Delivery:
         return broker_faults.down("connection refused") if self._run.faults.broker_down else Delivery()
 

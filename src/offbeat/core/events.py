@@ -25,6 +25,7 @@ class Event(StrEnum):
     COMMAND_FAILED = "command_failed"  # a command ended badly: entry, due_at, reason, note
     BROKER_DOWN = "broker_down"  # the broker went out of reach: where, error
     BROKER_BACK = "broker_back"  # the broker takes messages again: where, seconds
+    BROKER_FORGETFUL = "broker_forgetful"  # it does not remember what it took, so a crash may repeat messages: error
     LEDGER_ERROR = "ledger_error"  # the ledger could not be asked: where, error
     LEDGER_BACK = "ledger_back"  # the ledger answers again: where, seconds
     BUG = "bug"  # a mistake of offbeat's own; the runner goes on: error, and a traceback

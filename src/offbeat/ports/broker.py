@@ -15,7 +15,8 @@ class Delivery:
 
     retry: the same message may be taken later. down: the broker itself is out of reach, so others need not be tried.
     unroutable: there is no such queue or exchange (RabbitMQ's return). tried: False when the time was over before its turn.
-    code: of docs/reference/errors.md, "" when taken.
+    code: of docs/reference/errors.md, "" when taken. warning: why this broker, which could, does not remember what it took, so
+    that another try of the same message is one more.
     """
 
     error: str = ""
@@ -24,6 +25,7 @@ class Delivery:
     unroutable: bool = False
     tried: bool = True
     code: str = ""
+    warning: str = ""
 
     @property
     def taken(self) -> bool:
@@ -63,6 +65,15 @@ class Broker(Protocol):
         delivery that is `down`, the rest are answered like it without being tried. One message that cannot be built, routed
         or is refused does not stop the others. A connection is opened when needed, kept for the next call, and opened anew
         after a fault.
+
+        A broker that can remember what it took (Redis) takes a message whose id it remembers without sending it again, and
+        nothing after `seconds`, however long the messages were on their way: by then others may have tried.
+        """
+
+    def forget(self, task_ids: Sequence[str]) -> None:
+        """Say that the ledger has settled these messages: they are not tried again, and need not be remembered. Never raises.
+
+        Harmless if it is not said: what is remembered goes by itself, after a day.
         """
 
     def close(self) -> None:

@@ -93,6 +93,19 @@ class BrokerKombu:
         pushes = (found[number] for number in range(len(messages)))
         return [push if isinstance(push, Push) else self._cleaned(push) for push in pushes]
 
+    def forget(self, task_ids: Sequence[str]) -> None:
+        """Let go of what is remembered of these messages, if the connection is open still. See Broker.forget."""
+        line = self._line
+        if not isinstance(line, RedisLine):
+            return
+        try:
+            within(CHECK, lambda: line.forget(task_ids), cut=line.cut)
+        except Exception:  # noqa: BLE001 - it goes by itself
+            self._drop()
+        except BaseException:
+            self._drop()
+            raise
+
     def reach(self, seconds: float) -> Delivery:
         """Return whether the broker can be reached and lets us in; sends nothing."""
         line = self._open(seconds)
@@ -130,6 +143,9 @@ class BrokerKombu:
             self._drop()
             raise
         known = {number: self._cleaned(delivery) for number, delivery in found.copy().items()}
+        if isinstance(line, RedisLine) and line.forgetful:
+            warning = self._words.of(Exception(line.forgetful), "the user may not do what it takes")
+            known = {number: replace(each, warning=warning) if each.taken else each for number, each in known.items()}
         return {letter.number: known.get(letter.number, rest) for letter in letters}
 
     def _cleaned(self, delivery: Delivery) -> Delivery:

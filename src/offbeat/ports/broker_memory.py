@@ -19,10 +19,14 @@ class BrokerMemory:
     lost: this many messages more are taken although the answer is that the broker went down (the confirm was lost). breaks:
     raised before a message with this task id is taken, as a crash of the process would come. no_list: keys that are something
     else than a list, as a push finds out. several: routing keys with more than one queue, so that one push is not enough.
+    marks: the attempt under which each id was taken, until it is forgotten; None for a broker that does not remember.
     """
 
-    def __init__(self, clock: FakeClock | None = None, *, server: str = "") -> None:
-        """server: what server_id answers; "" is a broker that is no Redis. The ledger beside it pushes with `accept`."""
+    def __init__(self, clock: FakeClock | None = None, *, server: str = "", remembers: bool = False) -> None:
+        """server: what server_id answers; "" is a broker that is no Redis. The ledger beside it pushes with `accept`.
+
+        remembers: it takes an id once until it is told to forget it, as Redis does.
+        """
         self.sent: list[Message] = []
         self.down = False
         self.down_after: int | None = None
@@ -34,6 +38,7 @@ class BrokerMemory:
         self.no_list: set[str] = set()
         self.several: set[str] = set()
         self.server = server
+        self.marks: dict[str, int] | None = {} if remembers else None
         self.calls = 0
         self.closed = 0
         self._clock = clock or FakeClock()
@@ -66,6 +71,11 @@ class BrokerMemory:
                 found.append(self._take(message))
         return found
 
+    def forget(self, task_ids: Sequence[str]) -> None:
+        for task_id in task_ids:
+            if self.marks is not None and not self.down:
+                self.marks.pop(task_id, None)
+
     def reach(self, seconds: float) -> Delivery:
         return faults.down("connection refused") if self.down or self.down_after == 0 else Delivery()
 
@@ -93,10 +103,17 @@ class BrokerMemory:
             return faults.unroutable(message.exchange, message.routing_key)
         if message.headers.get("task") in self.refused:
             return faults.refused("refused by the test", retry=False)
-        self.sent.append(message)
+        self._remember(message)
         if self.down_after is not None:
             self.down_after -= 1
         if self.lost:
             self.lost -= 1
             return faults.down("connection reset before the confirm came")
         return Delivery()
+
+    def _remember(self, message: Message) -> None:
+        if self.marks is not None:
+            if message.task_id in self.marks:
+                return
+            self.marks[message.task_id] = int(str(message.headers.get("offbeat_attempt", 0)))
+        self.sent.append(message)

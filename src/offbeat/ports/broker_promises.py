@@ -7,7 +7,7 @@ from __future__ import annotations
 
 _REDIS = (
     "Redis: as durable as its persistence; a queue nobody listens to takes messages all the same; expired ones are let go by "
-    "the worker; a lost answer may repeat a message with the same id, but none where the ledger is on this server too"
+    "the worker; a message is in its queue once, also after a crash or a lost answer"
 )
 _RABBITMQ = (
     "RabbitMQ: each message is confirmed; one that no queue would get comes back; expired ones are let go in the queue; "

@@ -24,11 +24,14 @@ from offbeat.runners.letter import letter
 
 if TYPE_CHECKING:
     from offbeat.core.message import Message
+    from offbeat.core.model import Key
     from offbeat.ports.broker import Broker, Delivery
+    from offbeat.ports.ledger import Enqueuing
     from offbeat.runners.site import Site
 
 MARGIN = 2.0  # seconds before the end of its lease at which a runner stops publishing (ledger rule 8)
 BATCH = 500
+STEP = 100  # messages that are sent before they are settled: what a crash may repeat on a broker that does not remember
 COMMANDS = ""  # the queue of commands, for `claim`
 LEFT = 120.0  # seconds for which a runner without a tree leaves commands to those that have it, once it met one
 NO_TREE = "commands need the files of the tree, and the runner that was asked has none"
@@ -94,10 +97,13 @@ class Dispatcher:
         self._publish([claim for claim in left if isinstance(claim.call, TaskCall)], turn)
         self._start([claim for claim in left if isinstance(claim.call, CommandCall)], turn)
 
-    def _settle(self, outcomes: Sequence[Outcome], turn: Turn) -> None:
-        """Settle; once more when the reply was lost, as long as the lease lasts. Count what others had taken over."""
+    def _settle(self, outcomes: Sequence[Outcome], turn: Turn) -> Sequence[Key]:
+        """Settle; once more when the reply was lost, as long as the lease lasts. Count what others had taken over.
+
+        Return what was accepted.
+        """
         if not outcomes:
-            return
+            return ()
         try:
             accepted = self.ledger.settle(self.runner, outcomes)
         except LedgerError:
@@ -105,6 +111,7 @@ class Dispatcher:
                 raise
             accepted = self.ledger.settle(self.runner, outcomes)
         self._fenced(len(outcomes) - len(accepted))
+        return accepted
 
     def _fenced(self, count: int) -> None:
         if count:
@@ -185,17 +192,27 @@ class Dispatcher:
             self._went_down(error.problems[0].what if error.problems else str(error), error.problems)
             self._wait(claims, self.backoff.error, turn)
             return
-        deliveries = self._deliver(claims, broker, turn)
+        all_taken = self._send_steps(claims, broker, turn)
         took = self.site.clock.monotonic() - began
-        if lost := next((delivery for delivery in deliveries if delivery.down), None):
-            self._went_down(lost.error, ())
-        if took > 0 and all(delivery.taken for delivery in deliveries):
+        if took > 0 and all_taken:
             self.batch = max(1, min(BATCH, int(len(claims) / took * LEASE / 4)))
 
-    def _deliver(self, claims: Sequence[Claim], broker: Broker, turn: Turn) -> Sequence[Delivery]:
+    def _send_steps(self, claims: Sequence[Claim], broker: Broker, turn: Turn) -> bool:
+        """Send and settle some at a time, or all at once where that is one step anyway. Return whether all were taken."""
+        enqueuing, all_taken = one_server(self.ledger, broker), True
+        size = len(claims) if enqueuing else STEP
+        for start in range(0, len(claims), size):
+            deliveries = self._deliver(claims[start : start + size], broker, enqueuing, turn)
+            all_taken = all_taken and all(delivery.taken for delivery in deliveries)
+            if lost := next((delivery for delivery in deliveries if delivery.down), None):
+                self._went_down(lost.error, ())
+                self._wait(claims[start + size :], lost.error, turn)
+                break
+        return all_taken
+
+    def _deliver(self, claims: Sequence[Claim], broker: Broker, enqueuing: Enqueuing | None, turn: Turn) -> Sequence[Delivery]:
         """Give the claims to the broker and settle them, in one step where ledger and queues are on one server."""
-        enqueuing, clock = one_server(self.ledger, broker), self.site.clock
-        project, host = self.site.project, self.runner.host
+        clock, project, host = self.site.clock, self.site.project, self.runner.host
         messages = [letter(claim, project=project, host=host, atomic=enqueuing is not None) for claim in claims]
         if enqueuing is None:
             deliveries: Sequence[Delivery] = broker.publish(messages, turn.until - clock.monotonic())
@@ -205,14 +222,23 @@ class Dispatcher:
             sent = fused.send(claims, messages)
             deliveries, settled = sent.deliveries, sent.settled
             self._fenced(sent.fenced)
+        self._warn(deliveries)
         now = turn.now + clock.monotonic() - turn.since
         outcomes = [
             outcome
             for n, (claim, message, delivery) in enumerate(zip(claims, messages, deliveries, strict=True))
             if (outcome := self._outcome(claim, message, delivery, now)) and n not in settled
         ]
-        self._settle(outcomes, turn)
+        accepted = set(self._settle(outcomes, turn))
+        if known := [each.task_id for each in outcomes if each.state is State.DISPATCHED and each.key in accepted]:
+            broker.forget(known)  # not before the ledger has it: what it does not have yet may be tried again
         return deliveries
+
+    def _warn(self, deliveries: Sequence[Delivery]) -> None:
+        """Say once that the broker does not remember what it takes, although it could."""
+        warning = next((delivery.warning for delivery in deliveries if delivery.warning), "")
+        if warning and self.site.is_news("forgetful", warning):
+            log.warning("broker_forgetful", extra={"event": Event.BROKER_FORGETFUL, "fields": {"error": warning}})
 
     def _outcome(self, claim: Claim, message: Message, delivery: Delivery, now: float) -> Outcome:
         queue = _queue(claim)
