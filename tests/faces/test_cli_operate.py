@@ -261,10 +261,16 @@ def test_a_backfill_of_a_span_in_which_it_is_not_due_says_so(ticked: Shop) -> No
     assert "nothing to do" in result.stdout
 
 
-def test_a_backfill_of_what_is_older_than_the_ledger_keeps_says_so(ticked: Shop) -> None:
-    result = ticked.call("backfill", "search", "--from", "100d", "--to", "95d", "--dry-run")
+def test_a_backfill_of_what_is_older_than_the_ledger_keeps_is_sent_once(ticked: Shop) -> None:
+    end = next_hour(ticked) - 2400 * HOUR
+    args = ("backfill", "search", "--from", format_utc(end - 120 * HOUR), "--to", format_utc(end), "--per-minute", "6000")
+    ticked.call(*args)
+    ticked.clock.advance(660)  # it is time to remove what is old, in the tick that sends
+    ticked.call("tick")
 
-    assert "the ledger keeps 90 d: what is older is forgotten soon after it is sent" in result.stderr
+    (again,) = ticked.json(*args)
+
+    assert (again["count"], again["new"], sent(ticked)) == (5, 0, 5)
 
 
 def test_a_backfill_waits_until_all_of_it_is_sent(ticked: Shop) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.ports.ledger_world import NOON, command, entry, outcome, pass_once, report, runner, schedule, states
 
-from offbeat.core.model import CatchUp, LedgerSettings, State
+from offbeat.core.model import CatchUp, Kind, LedgerSettings, State
 from offbeat.ports.clock import FakeClock
 from offbeat.ports.ledger import Ledger
 
@@ -93,6 +93,44 @@ def test_what_is_not_settled_is_not_counted_and_does_not_go(ledger: Ledger, cloc
 
     assert ledger.prune(1000, LedgerSettings(keep_seconds=1, keep_rows=1, keep_bytes=1)) == 0
     assert states(ledger) == before
+
+
+@pytest.fixture
+def filled(daily: Ledger, clock: FakeClock) -> Ledger:
+    """Return a ledger of whose last day two backfills are, of long ago and of the day before; all is sent."""
+    span = [(NOON - n * DAY, int(clock.now())) for n in (400, 399)]
+    assert daily.backfill("e", "token", [*span, (NOON + 19 * DAY, int(clock.now()))]) == 3
+    for claim in daily.claim(A, 10):
+        daily.settle(A, [outcome(claim)])
+    return daily
+
+
+def backfilled(ledger: Ledger) -> list[int]:
+    return [(row.due_at - NOON) // DAY for row in ledger.history() if row.kind is Kind.BACKFILL]
+
+
+def test_what_is_backfilled_is_kept_from_its_record_on(filled: Ledger, clock: FakeClock) -> None:
+    keep = LedgerSettings(keep_seconds=10 * DAY)
+    assert filled.prune(1000, keep) == 10
+    assert backfilled(filled) == [19, -399, -400]
+    assert filled.backfill("e", "token", [(NOON - 400 * DAY, NOON)]) == 0  # the same said again sends nothing again
+
+    sent(filled, clock, 9)
+    assert filled.prune(1000, keep) == 9
+    assert len(backfilled(filled)) == 3
+    sent(filled, clock, 1)
+    assert filled.prune(1000, keep) == 1 + 3
+    assert backfilled(filled) == []
+
+
+def test_of_too_many_rows_those_that_were_backfilled_are_young(filled: Ledger, clock: FakeClock) -> None:
+    sent(filled, clock, 20)
+
+    assert filled.prune(1000, LedgerSettings(keep_rows=24)) == 43 - 24
+    assert backfilled(filled) == [19, -399, -400]
+    assert filled.prune(1000, LedgerSettings(keep_rows=20)) == 4
+    assert backfilled(filled) == []
+    assert days(filled) == list(range(21, 41))
 
 
 def test_the_oldest_go_while_the_ledger_is_too_large(ledger: Ledger, clock: FakeClock) -> None:

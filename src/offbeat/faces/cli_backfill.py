@@ -84,8 +84,6 @@ def backfill(session: Session, /, name: str, start: str, end: str, **options: bo
     said = not options["as_json"] and not session.quiet
     if said:
         click.echo(_extent(order, extent))
-        if remark := _forgotten(site, extent):
-            click.echo(remark, err=True)
     new = 0
     try:
         if extent.count and not options["dry_run"]:
@@ -126,15 +124,6 @@ def _extent(order: Order, extent: Extent) -> str:
         return f"{name}: not due from {both_ways(order.start, zone)} to {both_ways(order.end, zone)}; nothing to do"
     span = f"from {both_ways(extent.first, zone)} to {both_ways(extent.last, zone)}"
     return f"{name}: {count_of(extent.count, 'occurrence')}, due {span}, in {format_duration(extent.seconds)}"
-
-
-def _forgotten(site: Site, extent: Extent) -> str:
-    """Return what is to be said of due times that are older than the ledger keeps, "" when there are none."""
-    keep = site.ledger.ledger_settings().keep_seconds
-    if extent.first is None or extent.first > site.ledger.status().now - keep:
-        return ""
-    what = "what is older is forgotten soon after it is sent, and sent again when this is said again"
-    return f"the ledger keeps {format_duration(keep)}: {what}"
 
 
 def _outcome(order: Order, extent: Extent, new: int, *, dry_run: bool) -> str:

@@ -105,7 +105,8 @@ class Dispatching(Protocol):
         """Remove up to `limit` settled rows, gaps and outputs that are too old or too many; return how many went.
 
         By age (keep_seconds), by count (the oldest of more than keep_rows settled rows) and by size (the oldest while the
-        ledger is larger than keep_bytes, as the store measures itself).
+        ledger is larger than keep_bytes, as the store measures itself). A row is as old as its due time, but of kind backfill
+        as old as its record: else it went as soon as it is sent, and the same backfill said again would send it again.
 
         Raises pruned_through first, never above the smallest next_due less 7 days (what is before that is decided in every
         group, also in those whose cursor rests). An output goes with its row. last_due of an entry stays. Nothing while the

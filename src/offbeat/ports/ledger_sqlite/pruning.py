@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from math import floor
 
 from offbeat.core.model import DueTime, LedgerSettings
 from offbeat.core.transitions import never_above, prunable
@@ -12,8 +13,13 @@ from offbeat.ports.ledger_sqlite.connection import MOST_ROWS, Store
 from offbeat.ports.ledger_values import SEEN_LATELY
 
 SOONEST = "SELECT min(next_due) FROM groups WHERE next_due IS NOT NULL"
+# What is backfilled is kept from its record on, all else from its due time.
 OLD = """
-SELECT eno, due_at, kind, kind_id FROM history WHERE due_at <= ? ORDER BY due_at, eno, kind, kind_id LIMIT ?"""
+SELECT eno, due_at, kind, kind_id, due_at AS age FROM history WHERE due_at <= ? AND kind <> 'backfill'
+ORDER BY age, eno, kind, kind_id LIMIT ?"""
+OLD_BACKFILLED = """
+SELECT eno, due_at, kind, kind_id, recorded_at AS age FROM history WHERE recorded_at <= ? AND kind = 'backfill'
+ORDER BY age, eno, due_at, kind_id LIMIT ?"""
 FORGET = (f"DELETE FROM history WHERE {THIS}", f"DELETE FROM outputs WHERE {THIS}")
 END_GAPS = "DELETE FROM gaps WHERE id IN (SELECT id FROM gaps WHERE until_at <= ? ORDER BY until_at, id LIMIT ?)"
 END_RUNNERS = "DELETE FROM runners WHERE seen_at < ? AND id NOT IN (SELECT owner FROM history WHERE live = 1)"
@@ -55,12 +61,15 @@ def _too_many(db: sqlite3.Connection, keep: LedgerSettings) -> int:
 
 
 def _forget(db: sqlite3.Connection, through: DueTime, limit: int) -> int:
-    """Remove the oldest settled rows, due up to `through`, at most `limit`; return how many went."""
-    going = db.execute(OLD, (through, limit)).fetchall() if limit > 0 else []
+    """Remove the oldest settled rows, as old as `through` or older, at most `limit`; return how many went."""
+    if limit <= 0:
+        return 0
+    old = [row for question in (OLD, OLD_BACKFILLED) for row in db.execute(question, (through, limit))]
+    going = sorted(old, key=lambda row: (row[4], row[:4]))[:limit]
     if going:
-        db.execute(RAISE, (going[-1][1],))
+        db.execute(RAISE, (floor(going[-1][4]),))
     for statement in FORGET:
-        db.executemany(statement, going)
+        db.executemany(statement, [row[:4] for row in going])
     return len(going)
 
 

@@ -199,6 +199,7 @@ _SHARED = (
       kind_id TEXT NOT NULL,
       until_at REAL NOT NULL
     )""",
+    "CREATE INDEX history_backfilled ON history (recorded_at) WHERE kind = 'backfill'",
 )
 
 Migrations: TypeAlias = "tuple[tuple[int, tuple[str, ...]], ...]"
