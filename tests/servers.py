@@ -6,6 +6,7 @@ when that process ends, however it ends, and the keeper stops the server when no
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import fcntl
 import json
@@ -156,16 +157,32 @@ def postgres_server(folder: Path, port: int, *flags: str) -> Iterator[str]:
         *(f"--{name}={value}" for name, value in options.items()),
         *flags,
     ]
-    try:
-        with running([*drop, *command], home / "postgres.log", env) as server:
-            wait_for("PostgreSQL's start", lambda: _is_ready(home, port))
+    with running([*drop, *command], home / "postgres.log", env) as server:
+        wait_for("PostgreSQL's start", lambda: _is_ready(home, port))
+        try:
             yield f"postgresql://offbeat:{quote(PASSWORD, safe='')}@127.0.0.1:{port}/postgres"
+        finally:
             server.send_signal(signal.SIGINT)  # at once, without waiting for its clients
             with contextlib.suppress(subprocess.TimeoutExpired):
                 server.wait(10)
-    finally:
-        if not folder.exists():
-            shutil.rmtree(home, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def pgbouncer(folder: Path, address: str, pool: int) -> Iterator[str]:
+    """Run a pgbouncer in transaction mode, with `pool` connections, before the PostgreSQL at `address`; yield its address."""
+    home, port = postgres_home(folder), free_port()
+    behind = int(address.rpartition(":")[2].partition("/")[0])
+    (home / "users.txt").write_text(f'"offbeat" "{PASSWORD}"\n', encoding="utf-8")
+    settings: dict[str, object] = {"listen_addr": "127.0.0.1", "listen_port": port, "unix_socket_dir": ""}
+    settings |= {"auth_type": "scram-sha-256", "auth_file": home / "users.txt"}
+    settings |= {"pool_mode": "transaction", "default_pool_size": pool}
+    lines = "\n".join(f"{name} = {value}" for name, value in settings.items())
+    databases = f"postgres = host=127.0.0.1 port={behind} dbname=postgres user=offbeat"
+    (home / "pgbouncer.ini").write_text(f"[databases]\n{databases}\n[pgbouncer]\n{lines}\n", encoding="utf-8")
+    command = [*_unprivileged(home), find("pgbouncer") or "pgbouncer", str(home / "pgbouncer.ini")]
+    with running(command, home / "pgbouncer.log", {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}):
+        wait_for("pgbouncer's start", lambda: answers(port))
+        yield f"postgresql://offbeat:{quote(PASSWORD, safe='')}@127.0.0.1:{port}/postgres"
 
 
 def postgres_home(folder: Path) -> Path:
@@ -174,6 +191,7 @@ def postgres_home(folder: Path) -> Path:
     named = folder / "postgres-home"
     if not named.exists():
         named.write_text(tempfile.mkdtemp(prefix="offbeat-pg-"))
+        atexit.register(shutil.rmtree, named.read_text(), ignore_errors=True)
     return Path(named.read_text())
 
 

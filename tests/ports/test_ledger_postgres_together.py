@@ -110,7 +110,7 @@ def test_each_due_time_becomes_one_row_and_one_attempt_of_each_wins(
                 if clock.now() < NOON + LATE:
                     clock.advance(0.5)
 
-    side_by_side(*(lambda name=name: work(handle(), name) for name in "abcd"))  # type: ignore[misc]
+    side_by_side(*(lambda name=name: work(handle(), name) for name in "abcd"))
 
     clock.wall = NOON + LATE + 60.0
     for claim in first.claim(runner("a"), 1000):
@@ -143,7 +143,7 @@ def test_the_slot_of_an_entry_has_one_holder_however_many_ask(handle: Callable[[
             with lock:
                 clock.advance(0.5)
 
-    side_by_side(*(lambda name=name: work(handle(), name) for name in "abcd"))  # type: ignore[misc]
+    side_by_side(*(lambda name=name: work(handle(), name) for name in "abcd"))
 
     assert both == []
     fates = Counter((state, reason) for _, _, state, reason in states(ledger))
@@ -250,6 +250,30 @@ def test_a_server_that_restarts_is_waited_for_and_nothing_is_lost(tmp_path: Path
         server.enter_context(servers.postgres_server(folder, port))
         assert len(ledger.settle(runner("a"), [outcome(claim) for claim in before])) == len(before)
         assert len(ledger.history(limit=10_000)) >= len(before)
+
+
+def test_a_pooler_in_transaction_mode_may_stand_between(
+    place: Place, postgres_address: str, clock: FakeClock, tmp_path: Path
+) -> None:
+    servers.need("pgbouncer")
+    settled: Counter[Key] = Counter()
+    with ExitStack() as stack:
+        address = stack.enter_context(servers.pgbouncer(tmp_path, postgres_address, pool=2))
+        through = place_of(f"{address}?schema={place.schema}", project="shop")
+        handles = [stack.enter_context(closing(LedgerPostgres(through, horizon=clock))) for _ in range(5)]
+        handles[0].activate(schedule(*ENTRIES), "s")
+
+        def work(ledger: LedgerPostgres, name: str) -> None:
+            for _ in range(8):
+                ledger.look(runner(name))
+                claims = [*pass_once(ledger, runner(name), 20), *ledger.claim(runner(name), 20)]
+                settled.update(ledger.settle(runner(name), [outcome(claim) for claim in claims]))
+                clock.advance(0.1)
+
+        pairs = list(zip(handles, "abcde", strict=True))
+        side_by_side(*(lambda pair=pair: work(*pair) for pair in pairs))
+
+        assert set(settled.values()) == {1} and len(settled) >= 60
 
 
 def test_first_starters_make_one_ledger(postgres_address: str) -> None:
