@@ -18,7 +18,7 @@ from tests.ports.redis_place import own_place, post
 
 from offbeat.core.model import CatchUp, State
 from offbeat.ports.clock import FakeClock
-from offbeat.ports.ledger_redis import LedgerRedis, Place
+from offbeat.ports.ledger_redis import LedgerRedis, Place, schema
 from offbeat.ports.ledger_redis.address import parse
 from offbeat.ports.ledger_redis.client import RedisClient
 from offbeat.ports.ledger_values import LEASE
@@ -160,6 +160,37 @@ def test_a_reply_that_was_lost_repeats_nothing(place: Place) -> None:
         assert ledger.client.say("LLEN", queue) == 5
         assert client.lost == 3
         assert ledger.settle(A, [outcome(claim) for claim in claims]) == [claim.key for claim in claims]
+
+
+class Overtaken(RedisClient):
+    """A client that lets somebody else act just before it writes what was worked out."""
+
+    meanwhile: Any = None
+
+    def run(self, text: str, keys: Sequence[str], args: Sequence[str | bytes | int], *, again: bool = True) -> Any:
+        if self.meanwhile is not None and text in (schema.script("apply"), schema.script("rewind")):
+            act, self.meanwhile = self.meanwhile, None
+            act()
+        return super().run(text, keys, args, again=again)
+
+
+def test_what_others_write_while_a_revision_is_worked_out_is_in_it(place: Place) -> None:
+    clock = FakeClock(float(NOON))
+    client = Overtaken(parse(place.address))
+    with closing(LedgerRedis(place, horizon=clock, client=client)) as slow, closing(LedgerRedis(place, horizon=clock)) as fast:
+        client.meanwhile = lambda: fast.fire(A, "task", "x", entry().call)  # a new name gets a number
+        slow.activate(schedule(entry("a")), "s")
+        assert {row.entry for row in fast.history()} == {"task"} and len(set(fast.hash("names").values())) == 2
+
+        clock.advance(60)
+        client.meanwhile = lambda: pass_once(fast, A)  # the cursor moves
+        slow.activate(schedule(entry("a"), entry("b")), "t")
+        assert [row.due_at for row in fast.history("a")] == [NOON + 60]
+        assert [int(text.split()[0]) for text in fast.hash("groups").values()] == [NOON + 60]
+
+        client.meanwhile = lambda: fast.pause("a", "me", "")
+        slow.rewind(NOON, "me")
+        assert [pause.name for pause in fast.pauses()] == ["a"]
 
 
 class Deaf(RedisClient):

@@ -53,4 +53,4 @@ def test_redis_and_memory_answer_alike(durable_redis_address: str) -> None:
     quick = settings(
         max_examples=20, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
     )
-    run_state_machine_as_test(Beside, settings=quick)  # type: ignore[no-untyped-call]
+    run_state_machine_as_test(Beside, settings=quick)

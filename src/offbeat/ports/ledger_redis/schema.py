@@ -18,6 +18,7 @@ from pathlib import Path
 # texts     hash: gid -> JSON [recurrence, zone]             groups hash: gid -> "cursor version"
 # open      hash: gid -> open members                        due    zset: gid by next due time          m:<gid>  set of eno
 # h:<hour>  hash: "<eno>:<second of the hour><rest of the id>" -> the row, packed        o:<hour>  hash: the same -> output
+# ages      zset of the hours that have rows other than a backfill's                 filled zset: a backfill's ids by record
 # hours     zset of the hours that have rows                 unsent zset: pending and waiting ids by send time
 # lane:<n>  zset: pending ids by next try                    back   zset: those of them that were handed back
 # leases    zset: claimed ids by lease end                   wait   zset: waiting ids by when their slot is free

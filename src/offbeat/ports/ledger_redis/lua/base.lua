@@ -92,7 +92,7 @@ local function leave(row)
   end
 end
 
-local hours_known, new_rows = {}, 0
+local hours_known, ages_known, new_rows = {}, {}, 0
 -- Write a row and all indexes that follow from its state. at: of next try, lease end, or of what it waits for.
 local function save(row, at)
   local v, state = row.v, row.v[STATE]
@@ -100,6 +100,12 @@ local function save(row, at)
     if not hours_known[row.hour] then
       call('ZADD', K .. 'hours', row.hour, row.hour)
       hours_known[row.hour] = true
+    end
+    if string.find(row.id, '^%d+:%-?%d+:b:') then
+      call('ZADD', K .. 'filled', now, row.id)
+    elseif not ages_known[row.hour] then
+      call('ZADD', K .. 'ages', row.hour, row.hour)
+      ages_known[row.hour] = true
     end
     new_rows = new_rows + 1
   else

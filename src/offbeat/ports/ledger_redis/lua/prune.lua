@@ -44,7 +44,34 @@ local function forget(row)
   if row.v[STATE] == UNDELIVERED then call('HINCRBY', META, 'undelivered', -1) end
   local token = string.match(row.id, '^%d+:%-?%d+:m:(.*)$')
   if token then call('HDEL', K .. 'fired', row.eno .. ':' .. token) end
+  call('ZREM', K .. 'filled', row.id)
+  if call('HLEN', K .. 'h:' .. row.hour) == 0 then
+    call('ZREM', K .. 'hours', row.hour)
+    call('ZREM', K .. 'ages', row.hour)
+  end
   gone = gone + 1
+end
+
+-- Let a settled row go if it is its turn; false when it, and all that are younger, stay.
+local function take_away(id, age)
+  if gone == limit or age > decided or (age > old and gone >= excess) then return false end
+  local row = find(id)
+  if row and row.v[STATE] > CLAIMED then
+    raise(math.floor(age))
+    forget(row)
+  end
+  return true
+end
+
+-- What was backfilled is kept from when it was recorded: its due times may be old already.
+local last = string.format('%.0f', (decided + 1) * SECOND)
+local filled, next_filled = call('ZRANGEBYSCORE', K .. 'filled', '-inf', last, 'WITHSCORES', 'LIMIT', 0, limit + 500), 1
+local function filled_before(age)
+  while filled[next_filled] do
+    local mine = tonumber(filled[next_filled + 1]) / SECOND
+    if mine > age or not take_away(filled[next_filled], mine) then return end
+    next_filled = next_filled + 2
+  end
 end
 
 local function fields_of(name)
@@ -59,29 +86,29 @@ local function fields_of(name)
 end
 
 local oldest_hour = math.floor((excess > 0 and decided or old) / 3600)
-for _, hour in ipairs(call('ZRANGEBYSCORE', K .. 'hours', '-inf', oldest_hour, 'LIMIT', 0, 200)) do
+local going_on = true
+for _, hour in ipairs(call('ZRANGEBYSCORE', K .. 'ages', '-inf', oldest_hour, 'LIMIT', 0, 200)) do
   local rows = {}
   for _, field in ipairs(fields_of(K .. 'h:' .. hour)) do
     local eno, second, rest = string.match(field, '^(%d+):(%d+)(.*)$')
-    rows[#rows + 1] = {tonumber(hour) * 3600 + tonumber(second), tonumber(eno), rest}
+    if string.sub(rest, 1, 3) ~= ':b:' then
+      rows[#rows + 1] = {tonumber(hour) * 3600 + tonumber(second), tonumber(eno), rest}
+    end
   end
+  if #rows == 0 then call('ZREM', K .. 'ages', hour) end
   table.sort(rows, function(one, other)
     if one[1] ~= other[1] then return one[1] < other[1] end
     if one[2] ~= other[2] then return one[2] < other[2] end
     return one[3] < other[3]
   end)
   for _, at in ipairs(rows) do
-    if gone == limit or at[1] > decided or (at[1] > old and gone >= excess) then break end
-    local row = at[1] <= old or gone < excess
-    row = row and find(string.format('%d:%d%s', at[2], at[1], at[3]))
-    if row and row.v[STATE] > CLAIMED then
-      raise(at[1])
-      forget(row)
-    end
+    filled_before(at[1])
+    going_on = take_away(string.format('%d:%d%s', at[2], at[1], at[3]), at[1])
+    if not going_on then break end
   end
-  if call('HLEN', K .. 'h:' .. hour) == 0 then call('ZREM', K .. 'hours', hour) end
-  if gone == limit then break end
+  if not going_on then break end
 end
+if going_on then filled_before(decided) end
 if gone < limit then
   local gaps = call('ZRANGEBYSCORE', K .. 'gaps', '-inf', old, 'LIMIT', 0, limit - gone)
   for _, gap in ipairs(gaps) do call('ZREM', K .. 'gaps', gap) end

@@ -28,7 +28,10 @@ for _, hour in ipairs(call('ZRANGEBYSCORE', K .. 'hours', math.floor(to / 3600),
       end
     end
   end
-  if call('HLEN', K .. 'h:' .. hour) == 0 then call('ZREM', K .. 'hours', hour) end
+  if call('HLEN', K .. 'h:' .. hour) == 0 then
+    call('ZREM', K .. 'hours', hour)
+    call('ZREM', K .. 'ages', hour)
+  end
 end
 for _, gap in ipairs(call('ZRANGEBYSCORE', K .. 'gaps', '(' .. string.format('%d', to), '+inf')) do
   call('ZREM', K .. 'gaps', gap)
