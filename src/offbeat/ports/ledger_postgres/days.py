@@ -24,9 +24,17 @@ MAKE = """
 SET LOCAL lock_timeout = '1s';
 CREATE TABLE {s}.history_d%(day)d (LIKE {s}.history INCLUDING ALL) WITH (fillfactor = 85);
 ALTER TABLE {s}.history ATTACH PARTITION {s}.history_d%(day)d FOR VALUES FROM (%(first)d) TO (%(end)d)"""
+# What is in it is looked at again with the day locked: a row of a day long past may have come just now.
 DROP = """
 SET LOCAL lock_timeout = '1s';
-DROP TABLE IF EXISTS {s}.history_d%(day)d"""
+LOCK TABLE ONLY {s}.history IN ACCESS EXCLUSIVE MODE;
+DO $$ BEGIN
+  IF NOT EXISTS (SELECT 1 FROM {s}.history_d%(day)d WHERE %(unless)s) THEN
+    DELETE FROM {s}.trouble WHERE due_at >= %(first)d AND due_at < %(end)d;
+    DELETE FROM {s}.live WHERE due_at >= %(first)d AND due_at < %(end)d;
+    DROP TABLE {s}.history_d%(day)d;
+  END IF;
+END $$"""
 TRIES = 3
 
 
@@ -77,13 +85,16 @@ class Days(Store):
                 self.rollback()
                 return
 
-    def drop_day(self, day: int) -> bool:
-        """Drop a day's partition; return whether it is gone. False where somebody reads it, or we may not."""
+    def drop_day(self, day: int, unless: str) -> bool:
+        """Drop a day's partition, and what is said of its rows elsewhere, unless it has rows of which this SQL is true.
+
+        Return whether it is gone; it stays where somebody reads it, or we may not.
+        """
+        values = {"day": day, "first": day * DAY, "end": (day + 1) * DAY, "unless": unless}
         try:
-            self.alter(DROP % {"day": day})
+            self.alter(DROP % values)
         except psycopg.Error:
             self.rollback()
             return False
-        if self._present is not None:
-            self._present.discard(day)
-        return True
+        self._present = self.read(lambda tx: days_present(tx, self.texts.schema))
+        return day not in self._present

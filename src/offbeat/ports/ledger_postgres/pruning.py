@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import floor
 from typing import Any
 
 from offbeat.core.model import DueTime, LedgerSettings
@@ -20,9 +21,13 @@ LARGE = 4_000_000  # bytes of a partition that counts as large as its files
 
 SOONEST = "SELECT min(next_due) FROM {s}.groups WHERE next_due IS NOT NULL"
 RAISE = "UPDATE {s}.meta SET pruned_through = greatest(pruned_through, %(through)s)"
+# What is backfilled is kept from its record on, all else from its due time; that is the last column.
 OLDEST = """
-SELECT eno, due_at, kind, kind_id, coalesce(octet_length(output), 0) FROM {s}.history WHERE due_at <= %(top)s
-ORDER BY due_at, eno, kind, kind_id LIMIT %(limit)s"""
+SELECT eno, due_at, kind, kind_id, coalesce(octet_length(output), 0), due_at::float8 FROM {s}.history h
+WHERE due_at <= %(top)s AND kind <> 'backfill' ORDER BY h.due_at, h.eno, h.kind, h.kind_id LIMIT %(limit)s"""
+OLDEST_BACKFILLED = """
+SELECT eno, due_at, kind, kind_id, coalesce(octet_length(output), 0), recorded_at FROM {s}.history h
+WHERE recorded_at <= %(top)s AND kind = 'backfill' ORDER BY h.recorded_at, h.eno, h.due_at, h.kind_id LIMIT %(limit)s"""
 FORGET = f"""
 DELETE FROM {{s}}.history h USING {KEYS} AS k(eno, due_at, kind, kind_id)
 WHERE {ON_KEY.format("h")} AND h.due_at BETWEEN %(low)s AND %(high)s"""
@@ -43,12 +48,12 @@ SELECT c.relname, greatest(c.reltuples, 0)::bigint, pg_relation_size(c.oid), pg_
 FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid WHERE i.inhparent = %(history)s::regclass"""
 COUNT = "SELECT count(*), coalesce(sum(octet_length(output)), 0)::bigint FROM {s}.%(name)s"
 IN_OUTBOX = "SELECT count(*) FROM {s}.outbox"
-IS_MUCH = f"SELECT count(*) > {DROP} FROM (SELECT 1 FROM {{s}}.history_d%(day)d LIMIT {DROP} + 1) AS counted"
+# A day goes as a whole only if nothing in it is younger than the day, and than all that is too old.
+YOUNGER = "kind = 'backfill' AND recorded_at > %(age)d"
+IS_MUCH = f"""
+SELECT NOT EXISTS (SELECT 1 FROM {{s}}.history_d%(day)d WHERE {YOUNGER}) AND
+  (SELECT count(*) > {DROP} FROM (SELECT 1 FROM {{s}}.history_d%(day)d LIMIT {DROP} + 1) AS counted)"""
 IS_EMPTY = "SELECT NOT EXISTS (SELECT 1 FROM {s}.history_d%(day)d)"
-FORGET_DAY = (
-    "DELETE FROM {s}.trouble WHERE due_at >= %(first)s AND due_at < %(end)s",
-    "DELETE FROM {s}.live WHERE due_at >= %(first)s AND due_at < %(end)s",
-)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,12 +71,12 @@ class PruningPostgres(Days):
     """prune."""
 
     def prune(self, limit: int, keep: LedgerSettings = KEEP) -> int:
-        day = self.write(lambda tx: self._whole_day(tx, keep))
-        if day is not None and self.drop_day(day):
+        whole = self.write(lambda tx: self._whole_day(tx, keep))
+        if whole is not None and self.drop_day(whole[0], YOUNGER % {"age": whole[1]}):
             return DROP
         gone = self.write(lambda tx: self._prune(tx, limit, keep))
         for empty in self.read(lambda tx: self._empty_days(tx)):
-            self.drop_day(empty)
+            self.drop_day(empty, "true")
         return gone
 
     def _limits(self, tx: Tx, keep: LedgerSettings) -> _Limits:
@@ -98,28 +103,31 @@ class PruningPostgres(Days):
             rows, size = rows + count, size + count * ROW_BYTES + outputs
         return rows, size
 
-    def _whole_day(self, tx: Tx, keep: LedgerSettings) -> int | None:
-        """Return the oldest day that goes as a whole and is much; what is said of its rows elsewhere goes now."""
+    def _whole_day(self, tx: Tx, keep: LedgerSettings) -> tuple[int, DueTime] | None:
+        """Return the oldest day that goes as a whole and is much, and how old all of it is at least."""
         if not tx.believed:
             return None
         limits = self._limits(tx, keep)
-        days = sorted(days_present(tx, self.texts.schema))
-        if not days or (end := (days[0] + 1) * DAY) - 1 > limits.top:
-            return None
-        going = end - 1 <= limits.old or (limits.most is not None and limits.size > limits.most) or limits.many > DROP
-        if not going or not tx.rows(IS_MUCH % {"day": days[0]})[0][0]:
-            return None
-        tx.run(RAISE, through=max(end - 1, limits.old))
-        for statement in FORGET_DAY:
-            tx.run(statement, first=days[0] * DAY, end=end)
-        return days[0]
+        excess = (limits.most is not None and limits.size > limits.most) or limits.many > DROP
+        for day in sorted(days_present(tx, self.texts.schema)):
+            last = (day + 1) * DAY - 1
+            if last > limits.top or not (last <= limits.old or excess):
+                return None
+            age = max(last, limits.old)
+            if tx.rows(IS_MUCH % {"day": day, "age": age})[0][0]:
+                tx.run(RAISE, through=age)
+                return day, age
+            if last > limits.old:  # of what is not too old the oldest goes first
+                return None
+        return None
 
     def _prune(self, tx: Tx, limit: int, keep: LedgerSettings) -> int:
         if not tx.believed:
             return 0
         limits = self._limits(tx, keep)
-        going = _going(limits, tx.rows(OLDEST, top=limits.top, limit=limit))
-        tx.run(RAISE, through=max([limits.old, *(row[1] for row in going)]))
+        old = [row for question in (OLDEST, OLDEST_BACKFILLED) for row in tx.rows(question, top=limits.top, limit=limit)]
+        going = _going(limits, sorted(old, key=lambda row: (row[5], row[:4]))[:limit])
+        tx.run(RAISE, through=max([limits.old, *(floor(row[5]) for row in going)]))
         if going:
             tx.run("SET LOCAL enable_hashjoin = on")  # all rows of a span go: better than one look for each
             keys = [key_of(row) for row in going]
@@ -148,7 +156,7 @@ def _going(limits: _Limits, oldest: list[tuple[Any, ...]]) -> list[tuple[Any, ..
     left = limits.size
     for number, row in enumerate(oldest):
         too_large = limits.most is not None and left > limits.most
-        if not (row[1] <= limits.old or number < limits.many or too_large):
+        if not (row[5] <= limits.old or number < limits.many or too_large):
             break
         left -= ROW_BYTES + row[4]
         going.append(row)

@@ -148,6 +148,7 @@ _TABLES = (
     # Both find a row by its key: with an index of due_at alone a whole minute would be read for one row of it.
     "CREATE INDEX history_eno ON {s}.history (eno, due_at)",
     "CREATE INDEX history_fired ON {s}.history (kind_id) WHERE kind <> 'schedule'",
+    "CREATE INDEX history_backfilled ON {s}.history (recorded_at) WHERE kind = 'backfill'",
     # The safety net: days that nobody made a partition for, because they are long past or the role may not.
     "CREATE TABLE {s}.history_rest PARTITION OF {s}.history DEFAULT",
     # Rows of history that failed or were not delivered: an index of `state` there would make each report touch all indexes.
