@@ -68,6 +68,7 @@ class Book:
 
     revision: int = 0
     active: Schedule | None = None
+    deployed: bool = False
     entries: dict[str, Entry] = field(default_factory=dict)
     versions: dict[str, list[Version]] = field(default_factory=dict)
     pauses: list[Pause] = field(default_factory=list)
@@ -105,6 +106,13 @@ class Book:
         high = high if timing.ends_at is None else min(high, timing.ends_at)
         return tuple(due_times(timing.recurrence, timing.zone, low, high)) if timing.enabled else ()
 
+    def rewind(self, to: int) -> None:
+        """Let the newest definitions count from `to` on: what began later begins there, and what ended later ends there."""
+        for version in (version for versions in self.versions.values() for version in versions):
+            version.first, version.sure_from = min(version.first, to + 1), min(version.sure_from, to + 1)
+            version.until = None if version.until is None else min(version.until, to + 1)
+            version.sure_until = None if version.sure_until is None else min(version.sure_until, to + 1)
+
     def due(self, name: str, low: int, high: int, *, sure: bool) -> list[int]:
         """Return the due times of an entry in [low, high], of all its versions."""
         return sorted({at for version in self.versions.get(name, ()) for at in version.due(low, high, sure=sure)})
@@ -131,7 +139,8 @@ class Book:
 
     def was_paused(self, name: str, instant: float) -> bool:
         """Return whether an instant lay in a pause for a time, at least."""
-        return any(p.since <= instant < p.longest for p in self.pauses if p.name in ("", name))
+        paused = any(p.since <= instant < p.longest for p in self.pauses if p.name in ("", name))
+        return paused or (name, floor(instant)) in self.skipped
 
     def has_usable(self, name: str, after: int, until: float, *, sure: bool) -> bool:
         """Return whether the entry was due in (after, until] at an instant that no pause covers. sure: beyond any doubt."""

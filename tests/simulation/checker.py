@@ -35,6 +35,7 @@ class Row:
     next_try_at: float = 0.0
     confirmed: set[int] = field(default_factory=set)  # attempts that the broker took, and said so
     ended: bool = False
+    is_undone: bool = False  # a rewind may have removed it
 
 
 @dataclass(slots=True, kw_only=True)
@@ -135,6 +136,8 @@ class Checker:
     def _handed(self, process: Process, claim: Claim, now: float) -> None:
         """A row was handed out: was it anybody's to take?"""
         key, row = claim.key, self.memory.rows.get(claim.key)
+        if row and row.is_undone and claim.attempt == 1:
+            row = None
         if claim.attempt != (row.claim.attempt if row else 0) + 1:
             self.wrong("I5", "an attempt that does not follow", claim.name, key, claim.attempt)
         if row and row.state not in (State.CLAIMED, State.PENDING, State.WAITING):
@@ -290,7 +293,8 @@ class Checker:
                 continue
             until = other.claimed_at + (other.claim.policy.max_runtime or 0)
             clean = other.claim.attempt == 1 and other.claimed_at > self.jumped_at and other.state is not State.PENDING
-            out = other.claim.attempt in other.confirmed and other.claim.policy.max_runtime == claim.policy.max_runtime
+            same = len({policy.max_runtime for policy in self.book.policies[claim.name]}) == 1
+            out = same and other.claim.attempt in other.confirmed
             if clean and out and other.claim.policy.overlap is not Overlap.ALLOW and row.claimed_at < until:
                 self.wrong("I7", "pushed while another one of its entry is busy", claim.name, claim.key, key)
 
@@ -323,11 +327,26 @@ class Checker:
 
     def _activate(self, process: Process, schedule: Any, stamp: str, *more: Any, now: float, answer: int, **kw: Any) -> None:
         self.run.world.note(process, "activate", answer, [entry.name for entry in schedule.entries])
+        deployed = "origin" in kw and kw["origin"].deployed
+        if answer and self.book.deployed and not deployed:
+            self.wrong("TREE", "a tree was compiled though revisions are deployed", answer)
+        self.book.deployed |= bool(answer) and deployed
         if not answer or answer == self.book.revision:
             return
         if schedule.digest not in self.run.whole:
             self.wrong("TREE", "half a tree came into force", [entry.name for entry in schedule.entries])
         self.book.activate(schedule, answer, now, self.newest)
+
+    def _rewind(self, process: Process, to: int, who: str, *, now: float, answer: int) -> None:
+        self.run.world.note(process, "rewind", to, answer)
+        self.memory.cursors.clear()
+        self.book.rewind(to)
+        self.newest, self.jumped_at = now, now
+        for key, row in self.memory.rows.items():
+            if key.kind is Kind.SCHEDULE and key.due_at > to:
+                self.by_hand.add(key)  # what was sent stays, whatever the entry is due at now
+                pushed = self.pushes.get(occurrence_id("sim", row.claim.name, key.due_at))
+                row.is_undone = not pushed and row.state in (State.PENDING, State.WAITING, State.SKIPPED)
 
     def _pause(self, process: Process, name: str, who: str, note: str, until: Any = None, *, now: float, answer: Any) -> None:
         self.run.world.note(process, "pause", name, until)

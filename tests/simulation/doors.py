@@ -37,6 +37,7 @@ REPEATABLE = frozenset(
     {"record", "settle", "pause", "resume", "skip", "backfill", "report", "admit", "fire", "slot", "rewind", "restored"}
 )
 SERVER = "one server for ledger and broker"
+COMMIT = SimpleNamespace(commit="c0ffee", author="ann", dirty=False)
 QUIET = frozenset({"look", "take", "admit", "prune"})  # others need not look again after these
 
 
@@ -133,7 +134,7 @@ class BrokerDoor:
         self._run, self._process = run, process
 
     def server_id(self) -> str:
-        return SERVER if self._run.plan.fused and not self._run.faults.broker_down else ""
+        return SERVER if self._run.plan.fused else ""
 
     def prepare(self, messages: Sequence[Message]) -> Sequence[Push | Delivery]:
         found: list[Push | Delivery] = []
@@ -296,5 +297,6 @@ def files_of(run: Run) -> Iterator[None]:
         stack.enter_context(patch("offbeat.ports.files.is_tree", lambda path: True))
         stack.enter_context(patch("offbeat.ports.treereader.read_tree", read))
         stack.enter_context(patch("offbeat.core.parse.parse", lambda files, environ: (files.found, ())))
+        stack.enter_context(patch("offbeat.ports.git.read_commit", lambda tree, environ: COMMIT))
         stack.enter_context(patch("offbeat.runners.fire.secrets.token_hex", tokens))
         yield

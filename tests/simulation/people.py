@@ -120,6 +120,7 @@ class People:
         seconds = self.draw.choice((1.0, 5.0, 40.0, 130.0))
         if what == "down":
             faults.broker_down = True
+            faults.ledger_down = self.run.plan.fused  # one server
         elif what == "slow":
             faults.broker_slow = self.draw.choice((0.5, 3.0, 9.0))
         else:
@@ -129,6 +130,7 @@ class People:
 
     def _broker_back(self) -> None:
         self.run.faults.broker_down, self.run.faults.broker_slow = False, 0.0
+        self.run.faults.ledger_down = False
         self.run.faults.no_queue.clear()
 
     def ledgers(self) -> None:
@@ -166,6 +168,31 @@ class People:
             self.run.stir()
 
         self.world.at(self.world.now + self.draw.choice((3.0, 30.0, 300.0)), right)
+
+    def rewinds(self) -> None:
+        """The way back from a wrong future, or to what was skipped a moment ago."""
+        back = 0 if self.run.checker.newest > self.world.now + 60 else self.draw.randint(0, 200)
+        if self.run.clock.offset == 0.0 and self.run.clock.stands_at is None:
+            to = floor(self.world.now) - back
+            self._someone(lambda ledger, _: ledger.rewind(to, "ann"))
+
+    def ships(self) -> None:
+        """Deploy the tree, or roll back; from the first deploy on no runner compiles a tree."""
+        from offbeat.runners.deploy import deploy, rollback
+
+        host = self.draw.choice(list(self.run.hosts.values()))
+        number = self.draw.randint(1, max(1, self.run.checker.book.revision))
+        is_rollback = self.draw.random() < 0.2
+
+        def body(_: LedgerDoor, process: Process) -> None:
+            process.clock = host.clock
+            site = site_of(self.run, host, process)
+            if is_rollback:
+                rollback(site, number)
+            else:
+                deploy(site)
+
+        self._someone(body)
 
     def restores(self) -> None:
         """A backup of the ledger is put back a while after it was made."""

@@ -76,6 +76,10 @@ KINDS: dict[str, Callable[[Plan, Random], Plan]] = {
     "broker": lambda plan, draw: replace(plan, actors=("brokers", "deploys"), faults=_rough(draw, 0.3)),
     "clock": lambda plan, draw: replace(plan, actors=("clocks", "pauses"), faults=_rough(draw, 0.3), skew=3.0),
     "leap": lambda plan, draw: replace(plan, actors=("leaps", "deploys", "pauses"), faults=_rough(draw, 0.1), overlap=False),
+    "rewind": lambda plan, draw: replace(
+        plan, actors=("leaps", "rewinds", "rewinds", "pauses"), faults=Faults(stall=0.003, repeat=0.05), overlap=False
+    ),
+    "deploy": lambda plan, draw: replace(plan, actors=("deploys", "ships", "ships"), faults=_rough(draw, 0.5)),
     "guard": lambda plan, draw: replace(plan, guarded=True, actors=("brokers", "outages"), faults=_rough(draw)),
     "fused": lambda plan, draw: replace(
         plan, fused=True, guarded=True, actors=("brokers", "outages", "deploys"), faults=_rough(draw)
@@ -99,7 +103,8 @@ KINDS: dict[str, Callable[[Plan, Random], Plan]] = {
 def plan_of(seed: int, kind: str = "") -> Plan:
     """Return the plan of a seed; kind: "" for any."""
     draw = Random(seed * 7919 + 13)
-    kind = kind or draw.choice(sorted(KINDS))
+    drawn = draw.choice(sorted(KINDS))
+    kind = kind or drawn  # one that is given changes nothing else that is drawn
     run, tick_ = draw.choice(((1, 0), (2, 0), (3, 0), (4, 1), (1, 1), (0, 1), (0, 3), (2, 2)))
     plan = Plan(kind=kind, span=draw.choice((300.0, 600.0, 1_200.0)), run=run, tick=tick_, hosts=draw.choice((1, 2, 3)))
     return KINDS[kind](plan, draw)
@@ -162,8 +167,8 @@ class Run:
         return Host(name=name, clock=clock, tree=self.trees[0])
 
     def pruned_before(self) -> int:
-        """Return up to which due time rows may be gone by age."""
-        return floor(self.checker.newest) - self.maker.settings.keep_seconds
+        """Return the first due time whose row is not old enough to be gone."""
+        return floor(self.checker.newest) - self.maker.settings.keep_seconds + 1
 
     def snapshot(self) -> tuple[dict[str, Any], Memory]:
         """Return a backup of the ledger, and of what the checker knew of it then."""
