@@ -201,7 +201,7 @@ class Deaf(RedisClient):
 
     def _once(self, words: Sequence[str | bytes | int]) -> Any:
         answer = super()._once(words)
-        if self.deaf and words[0] == "EVALSHA":
+        if self.deaf and words[0] in ("EVAL", "EVALSHA"):
             import redis
 
             self.deaf = False
