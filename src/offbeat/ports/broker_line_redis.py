@@ -1,6 +1,6 @@
 """A line to Redis or Valkey: pushes many at once and each id once, or says what it would push, for a ledger on the same server.
 
-A push is made by kombu's own channel, byte for byte what its publish sends. Its authority is docs/adr/0017.
+A push is made by kombu's own channel, byte for byte what its publish sends. Its authority is docs/adr/0018.
 """
 
 from __future__ import annotations
