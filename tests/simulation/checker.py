@@ -56,6 +56,7 @@ class Checker:
         self.memory = Memory()
         self.violations: list[str] = []
         self.newest = 0.0  # newest instant that the store's clock showed
+        self.highest = 0.0  # the same, also when a rewind has taken that back
         self.keys: dict[str, Key] = {}
         self.names: dict[int, str] = {}
         self.pushes: dict[str, list[int]] = {}  # occurrence -> attempts, in order
@@ -81,7 +82,7 @@ class Checker:
 
     def saw(self, process: Process, op: str, args: Any, kwargs: Any, answer: Any, now: float) -> None:
         """A call to the ledger was carried out. now: by the store's clock."""
-        self.newest = max(self.newest, now)
+        self.newest, self.highest = max(self.newest, now), max(self.highest, now)
         self.counts[op] += 1
         seen = getattr(self, f"_{op}", None)
         if seen is not None:
