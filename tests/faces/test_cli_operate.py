@@ -293,6 +293,7 @@ def test_rewind_sets_back_what_was_decided_in_a_wrong_future(ticked: Shop) -> No
 
     result = ticked.call("rewind", "--to", "0s", "--yes")
     again = ticked.call("rewind", "--to", "0s", "--yes")
+    told = ticked.json("status")
     right = ticked.call("status")
     ticked.clock.advance(HOUR)
     ticked.call("tick")
@@ -302,3 +303,4 @@ def test_rewind_sets_back_what_was_decided_in_a_wrong_future(ticked: Shop) -> No
     assert (result.exit_code, result.stdout) == (0, f"1 group set back to {format_utc(began)}\n")
     assert again.stdout == "nothing was decided after that\n"
     assert sent(ticked) == 2
+    assert [row["rewound"]["who"].partition("@")[0] for row in told] == ["ana"]

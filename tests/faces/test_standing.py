@@ -13,7 +13,7 @@ from offbeat.errors import Problem
 from offbeat.faces.delivery import Delivery, ledger_kind
 from offbeat.faces.ledger_check import ledger_problems
 from offbeat.faces.status_lines import Standing, status_lines
-from offbeat.ports.ledger_values import LedgerStatus, Origin, Paused, Runner, SeenRunner
+from offbeat.ports.ledger_values import LedgerStatus, Origin, Paused, Rewound, Runner, SeenRunner
 from offbeat.runners.site import Site, open_site
 
 Settled = Callable[[str], Shop]
@@ -98,6 +98,15 @@ def test_a_ledger_that_went_back_is_told_loudly(site: Site) -> None:
 
     assert line.startswith("THE LEDGER WENT BACK TO AN OLDER STATE, found 2026-03-01T11:00:00Z, 1 h ago")
     assert lines_of(site, TOLD, "RESTORED") == []
+
+
+def test_the_newest_rewind_is_told_with_who_it_was(site: Site) -> None:
+    told = replace(TOLD, rewound=Rewound(at=NOW - 60, to=int(NOW) - 3600, who="ana\x1b[2J"))
+
+    (line,) = lines_of(site, told, "rewound")
+    assert line.startswith("to 2026-03-01T11:00:00Z by ana") and "\x1b" not in line
+    assert line.endswith("2026-03-01T11:59:00Z, 1 min ago")
+    assert lines_of(site, TOLD, "rewound") == []
 
 
 def test_the_oldest_that_waits_is_told(site: Site) -> None:

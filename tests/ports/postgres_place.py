@@ -44,6 +44,6 @@ def _reset(admin: psycopg.Connection[tuple[str, ...]], schema: str) -> sql.Compo
     empty = [sql.SQL("DELETE FROM {}.{}").format(space, sql.Identifier(name)) for (name,) in tables if name not in KEPT]
     restart = [sql.SQL("ALTER SEQUENCE {}.{} RESTART").format(space, sql.Identifier(name)) for (name,) in sequences]
     meta = """UPDATE {}.meta SET active_rev = 0, stamp = '', problems = '', refused_whole = false, deployed = false,
-        pruned_through = NULL, restored_at = NULL, born = DEFAULT"""
+        pruned_through = NULL, restored_at = NULL, rewound_at = NULL, born = DEFAULT"""
     back = [sql.SQL(meta).format(space), sql.SQL("UPDATE {}.belief SET newest = NULL, suspect_at = NULL").format(space)]
     return sql.SQL("BEGIN; {}; COMMIT").format(sql.SQL("; ").join([*empty, *restart, *back]))

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from tests.ports.ledger_world import NOON, command, entry, outcome, pass_once, runner, schedule
+from tests.ports.ledger_world import NOON, command, entry, outcome, pass_once, report, runner, schedule
 
-from offbeat.core.model import Lane, State
+from offbeat.core.model import Lane, Overlap, State
 from offbeat.ports.clock import FakeClock
 from offbeat.ports.ledger import Ledger
 from offbeat.ports.ledger_values import LONGEST_HOLD, LONGEST_WAIT
@@ -72,6 +72,25 @@ def test_what_is_not_to_be_sent_yet_waits_however_long(ledger: Ledger, clock: Fa
     assert row.send_at is not None and row.send_at > clock.now() + LONGEST_WAIT
 
     assert ledger.claim(B, 10) == [] and ledger.look(A).wake_at == row.send_at
+
+
+@pytest.mark.parametrize("is_freed", [False, True])
+def test_what_waits_in_a_wrong_future_is_never_sent_before_its_time(ledger: Ledger, clock: FakeClock, is_freed: bool) -> None:
+    ledger.activate(schedule(entry(overlap=Overlap.WAIT, max_runtime=999)), "s")
+    believe(ledger, clock, YEAR)
+    claims = pass_once(ledger, A)
+    ledger.settle(A, [outcome(claim) for claim in claims])
+    clock.advance(60)
+    assert pass_once(ledger, A) == []
+    (waiting,) = (row for row in ledger.history(limit=9) if row.state is State.WAITING)
+    clock.advance(-YEAR)
+    if is_freed:
+        ledger.report(B, [report(claim, State.SUCCEEDED) for claim in claims])
+
+    assert ledger.claim(B, 9) == [] and ledger.peek(9)[1] == []
+    assert ledger.look(B).wake_at > clock.now()
+    clock.advance(waiting.due_at - clock.now())
+    assert [claim.key for claim in ledger.claim(B, 9)] == ([waiting.key] if is_freed else [])
 
 
 def test_a_slot_that_was_taken_in_a_wrong_future_does_not_hold(ledger: Ledger, clock: FakeClock) -> None:

@@ -158,8 +158,11 @@ def test_a_clock_that_is_set_back_a_little_lets_go_of_no_slot(ledger: Ledger, cl
 
 
 def test_what_waits_in_a_wrong_future_is_let_go(ledger: Ledger, clock: FakeClock) -> None:
-    begin(ledger, clock, entry("e", "every 60 0", overlap=Overlap.WAIT, max_runtime=100))
+    first = begin(ledger, clock, entry("e", "every 60 0", overlap=Overlap.WAIT, max_runtime=100))
+    ledger.settle(A, [outcome(first)])
     next_minute(ledger, clock)
+    clock.advance(4000)
+    ledger.report(SUPERVISOR, [report(first, State.STARTED)])
     clock.advance(-4000)
 
     assert ledger.look(A).due

@@ -18,7 +18,7 @@ from offbeat.faces.status_lines import Standing, status_lines
 from offbeat.faces.words import conceal, format_duration, format_utc, printable
 
 if TYPE_CHECKING:
-    from offbeat.ports.ledger_values import LedgerStatus, Paused, SeenRunner
+    from offbeat.ports.ledger_values import LedgerStatus, Paused, Rewound, SeenRunner
     from offbeat.runners.site import Site
 
 TICKERS = frozenset({"tick", "run"})
@@ -154,6 +154,7 @@ def _row(site: Site, standing: Standing, problems: Sequence[Problem]) -> Mapping
         "last_tick_at": format_utc(last_tick(told)) or None,
         "next_due_at": format_utc(told.next_due) or None,
         "restored_at": format_utc(told.restored_at) or None,
+        "rewound": _rewound(told.rewound),
         "pending": told.pending,
         "waiting": told.waiting,
         "waits_since_at": format_utc(told.waits_since) or None,
@@ -177,6 +178,12 @@ def _runner_row(seen: SeenRunner) -> Mapping[str, object]:
         "skew": runner.skew,
         "version": runner.version,
     }
+
+
+def _rewound(rewound: Rewound | None) -> Mapping[str, object] | None:
+    if rewound is None:
+        return None
+    return {"at": format_utc(rewound.at), "to_at": format_utc(rewound.to), "who": rewound.who}
 
 
 def _pause_row(paused: Paused) -> Mapping[str, object]:

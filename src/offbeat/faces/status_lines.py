@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from offbeat.faces.delivery import WORDS, WORKER, Delivery, guards_seen, ledger_kind
-from offbeat.faces.words import count_of, format_relative, format_utc
+from offbeat.faces.words import count_of, format_relative, format_utc, printable
 
 if TYPE_CHECKING:
     from offbeat.ports.ledger_values import LedgerStatus, Paused, SeenRunner
@@ -39,6 +39,7 @@ def status_lines(site: Site, standing: Standing, ticked: float | None) -> list[L
         ("project", told.project),
         ("ledger", f"{told.where}, schema {told.schema}, {ledger_kind(told.where)}"),
         *_restored(told),
+        *_rewound(told),
         ("tree", _tree(site, told, standing.errors)),
         ("revision", _revision(told)),
         *_origin(told),
@@ -55,6 +56,12 @@ def _restored(told: LedgerStatus) -> Iterator[Line]:
     if told.restored_at is not None:
         when = f"{format_utc(told.restored_at)}, {format_relative(told.restored_at, told.now)}"
         yield "RESTORED", f"THE LEDGER WENT BACK TO AN OLDER STATE, found {when}; offbeat history has the gap"
+
+
+def _rewound(told: LedgerStatus) -> Iterator[Line]:
+    if told.rewound is not None:
+        when = f"{format_utc(told.rewound.at)}, {format_relative(told.rewound.at, told.now)}"
+        yield "rewound", f"to {format_utc(told.rewound.to)} by {printable(told.rewound.who)}, {when}"
 
 
 def _tree(site: Site, told: LedgerStatus, errors: int) -> str:

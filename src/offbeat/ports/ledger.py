@@ -15,8 +15,8 @@ backfill becomes claimed (record, slot, claim), in the same transaction, until n
 has it: with skip the row becomes skipped(overlap) at once; with wait it becomes WAITING until that time, and what waited
 before becomes skipped(overlap), so that the newest waits. Taking it twice for the same occurrence is fine. A settle other
 than DISPATCHED frees it; DISPATCHED, and the report of the start, hold it until max_runtime from then; the report of the
-end frees it, and makes what waits PENDING, to be claimed now. A time further ahead than max_runtime is of a wrong clock,
-and does not hold.
+end frees it, and makes what waits PENDING, to be claimed now, but never before its send_at. A time further ahead than
+max_runtime is of a wrong clock, and does not hold.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ class Dispatching(Protocol):
     def claim(self, runner: Runner, limit: int, closed_queues: Collection[str] = ()) -> Sequence[Claim]:
         """Hand out rows whose next_try_at has come, or whose lease has ended, each with attempt + 1 and a new lease.
 
-        WAITING rows, too, when the slot that they wait for is free again.
+        WAITING rows, too, when the slot that they wait for is free again and their send_at has come.
         So too what was held in a wrong future: more than two LEASEs or one LONGEST_WAIT from now, when its send_at has come.
 
         Lane 0 first; but while others wait, at least a tenth of `limit` (one at least) is theirs; oldest next_try_at first
@@ -199,10 +199,11 @@ class Operating(Protocol):
     def rewind(self, to: DueTime, who: str) -> int:
         """Set back what was decided after `to`, the way home from a wrong future; return how many groups were set back.
 
-        Cursors after `to` become `to`, under a raised version, and next_due follows. Pending, waiting and skipped rows of kind
-        schedule due after `to` go; what was claimed, sent or more stays, and is not sent again. Gaps are cut at `to`. Versions
-        of entries that began after `to + 1` begin there, so each instant still has one version. last_due and pruned_through
-        are at most `to` then (last_due: or the newest row that stays), and the clock is believed as it is now.
+        Cursors after `to` become `to`, under a raised version, and next_due follows. Rows of kind schedule due after `to` go if
+        nobody ever claimed them (attempt 0: pending, waiting, skipped). All others stay as they are: a message of one may be
+        out, so no attempt of it is ever counted anew. Gaps are cut at `to`. Versions of entries that began after `to + 1`
+        begin there, so each instant still has one version. last_due and pruned_through are at most `to` then, and the clock is
+        believed as it is now. Status tells of it, with `who`, until the next one.
         """
 
     def restored(self, runner: Runner, seq: int, *, skip: bool) -> bool:

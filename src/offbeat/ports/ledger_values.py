@@ -239,6 +239,15 @@ class Revision:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Rewound:
+    """The newest rewind: when it was done, back to which due time, and by whom."""
+
+    at: Instant
+    to: DueTime
+    who: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LedgerStatus:
     """What `offbeat status` prints of the ledger. runners: those seen lately, newest first. waiting: for another's end.
 
@@ -267,6 +276,7 @@ class LedgerStatus:
     origin: Origin = COMPILED
     deployed: bool = False  # as in Outlook
     restored_at: Instant | None = None
+    rewound: Rewound | None = None
 
 
 def newest_first(row: HistoryRow) -> tuple[int, Instant, str, str, DueTime, str]:

@@ -8,9 +8,7 @@ from offbeat.core.model import DueTime, Kind, Reason, State
 from offbeat.core.transitions import Belief, next_due, set_back
 from offbeat.ports.ledger_memory.shelves import UNSETTLED, KeptGap, Shard
 from offbeat.ports.ledger_memory.slots import SlotsMemory
-from offbeat.ports.ledger_values import Runner, clock_not_believed
-
-UNDONE = (State.PENDING, State.WAITING, State.SKIPPED)  # of these a rewind forgets what was due later
+from offbeat.ports.ledger_values import Rewound, Runner, clock_not_believed
 
 
 class MendingMemory(SlotsMemory):
@@ -23,16 +21,15 @@ class MendingMemory(SlotsMemory):
             group = self.groups[gid]
             group.cursor, group.version = min(group.cursor, to), group.version + 1
             group.next_due = self._soonest(group)
-        for row in [r for r in self.rows.values() if r.key.due_at > to and r.key.kind is Kind.SCHEDULE and r.state in UNDONE]:
+        for row in [r for r in self.rows.values() if r.key.due_at > to and r.key.kind is Kind.SCHEDULE and not r.attempt]:
             del self.rows[row.key]
         self.gaps = [gap for gap in self.gaps if gap.after < to]
         for gap in self.gaps:
             gap.until = min(gap.until, to)
-        for eno, last_due in self.last_due.items():
-            staying = [row.key.due_at for row in self.rows.values() if (row.key.eno, row.key.kind) == (eno, Kind.SCHEDULE)]
-            self.last_due[eno] = min(last_due, max([to, *staying]))
+        self.last_due = {eno: min(last_due, to) for eno, last_due in self.last_due.items()}
         self.pruned_through = None if self.pruned_through is None else min(self.pruned_through, to)
-        self.belief = Belief(newest=self.clock.now())
+        now = self.clock.now()
+        self.belief, self.rewound = Belief(newest=now), Rewound(at=now, to=to, who=who)
         self.seq += 1
         return len(moved)
 

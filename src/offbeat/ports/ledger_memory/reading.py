@@ -52,6 +52,7 @@ class ReadingMemory(PlanningMemory, DispatchingMemory):
             origin=self.kept[-1].origin if self.kept else COMPILED,
             deployed=self.deployed,
             restored_at=self.restored_at,
+            rewound=self.rewound,
         )
 
     def _waits_since(self, now: Instant) -> DueTime | None:

@@ -23,7 +23,7 @@ from offbeat.core.model import (
 )
 from offbeat.core.transitions import Belief, Span, bounds, expiry, is_empty, queue_of, usable_after
 from offbeat.ports.clock import Clock
-from offbeat.ports.ledger_values import LEASE, Claim, Origin, Runner
+from offbeat.ports.ledger_values import LEASE, Claim, Origin, Rewound, Runner
 
 UNSETTLED = (State.PENDING, State.WAITING, State.CLAIMED)
 
@@ -150,6 +150,7 @@ class Shelves:
         self.kept: list[Kept] = []  # revisions, oldest first; the newest is in force
         self.deployed = False
         self.restored_at: Instant | None = None
+        self.rewound: Rewound | None = None
         self.stamp = ""
         self.problems = ""
         self.refused_whole = False

@@ -73,12 +73,12 @@ class SlotsMemory(Shelves):
         del self.slots[row.key.eno]
         waiting = self.waiting_of(row.key.eno)
         if waiting is not None:
-            waiting.state, waiting.next_try_at = State.PENDING, now
+            waiting.state, waiting.next_try_at = State.PENDING, max(now, waiting.send_at)
 
     def try_at(self, row: Row, now: Instant) -> Instant:
         """Return when to claim an unsettled row; what was held in a wrong future is to be claimed at once."""
         if row.state is State.WAITING:
-            return row.next_try_at if self.still_waits(row, now) else min(row.next_try_at, now)
+            return row.next_try_at if self.still_waits(row, now) or row.send_at > now else min(row.next_try_at, now)
         claimed = row.state is State.CLAIMED
         instant, longest = (row.lease_until, 2 * LEASE) if claimed else (row.next_try_at, LONGEST_WAIT)
         return now if instant > now + longest and row.send_at <= now else instant

@@ -28,7 +28,7 @@ _WHICH = (
     f"o.state = 'pending' AND o.next_try_at > o.send_at AND o.send_at <= %(now)s AND o.next_try_at > %(now)s + {LONGEST_WAIT}",
     "o.state = 'claimed' AND o.lease_until <= %(now)s",
     f"o.state = 'claimed' AND o.lease_until > %(now)s + {2 * LEASE} AND o.send_at <= %(now)s",
-    f"o.state = 'waiting' AND NOT ({STILL_HELD})",
+    f"o.state = 'waiting' AND o.send_at <= %(now)s AND NOT ({STILL_HELD})",
 )
 
 

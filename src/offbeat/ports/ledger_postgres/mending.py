@@ -10,6 +10,7 @@ from offbeat.core.model import DueTime, Reason, Timing
 from offbeat.core.transitions import Span, bounds, next_due, set_back
 from offbeat.ports.ledger_postgres.connection import ALONE, MOST_ROWS, Tx
 from offbeat.ports.ledger_postgres.pausing import PausingPostgres
+from offbeat.ports.ledger_postgres.rows import clean
 from offbeat.ports.ledger_values import Runner, clock_not_believed
 
 AHEAD = "SELECT gid, cursor FROM {s}.groups WHERE cursor > %(to)s ORDER BY gid FOR UPDATE"
@@ -28,18 +29,15 @@ SET_GROUPS = """
 UPDATE {s}.groups g SET cursor = k.cursor, next_due = k.next_due, version = g.version + %(raised)s
 FROM unnest(%(gids)s::bigint[], %(cursors)s::bigint[], %(nexts)s::bigint[]) AS k(gid, cursor, next_due) WHERE g.gid = k.gid"""
 UNDO = (
-    "DELETE FROM {s}.outbox WHERE due_at > %(to)s AND kind = 'schedule' AND state IN ('pending', 'waiting')",
-    "DELETE FROM {s}.history WHERE due_at > %(to)s AND kind = 'schedule' AND state = 'skipped'",
+    "DELETE FROM {s}.outbox WHERE due_at > %(to)s AND kind = 'schedule' AND attempt = 0",
+    "DELETE FROM {s}.history WHERE due_at > %(to)s AND kind = 'schedule' AND attempt = 0",
     "DELETE FROM {s}.gaps WHERE after_at >= %(to)s",
     "UPDATE {s}.gaps SET until_at = %(to)s WHERE until_at > %(to)s",
-    """
-    UPDATE {s}.entries e SET last_due = least(e.last_due, greatest(%(to)s,
-      (SELECT max(o.due_at) FROM {s}.outbox o WHERE o.eno = e.eno AND o.kind = 'schedule' AND o.due_at > %(to)s),
-      (SELECT max(h.due_at) FROM {s}.history h WHERE h.eno = e.eno AND h.kind = 'schedule' AND h.due_at > %(to)s)))
-    WHERE e.last_due > %(to)s""",
+    "UPDATE {s}.entries SET last_due = %(to)s WHERE last_due > %(to)s",
     "UPDATE {s}.meta SET pruned_through = %(to)s WHERE pruned_through > %(to)s",
     "UPDATE {s}.belief SET newest = %(now)s, suspect_at = NULL",
 )
+REWOUND = "UPDATE {s}.meta SET rewound_at = %(now)s, rewound_to = %(to)s, rewound_by = %(who)s"
 
 SEQ = "SELECT coalesce(max(seq), 0) FROM {s}.marks"
 RAISE = "SELECT setval({seq}, greatest(last_value, %(seq)s)) FROM {s}.seq"
@@ -76,6 +74,7 @@ class MendingPostgres(PausingPostgres):
             _set_groups(tx, cursors, raised=1)
             for statement in UNDO:
                 tx.run(statement, **({"to": to} if "%(to)s" in statement else {"now": tx.now}))
+            tx.run(REWOUND, now=tx.now, to=to, who=clean(who))
             tx.mark(who)
             return len(moved)
 

@@ -36,7 +36,8 @@ SELECT (SELECT min(instant) FROM (
       WHERE state = 'claimed' AND lease_until > %(now)s + {2 * LEASE} AND send_at <= %(now)s LIMIT 1)
     UNION ALL (SELECT %(now)s FROM {{s}}.outbox WHERE state = 'pending' AND next_try_at > send_at
       AND next_try_at > %(now)s + {LONGEST_WAIT} AND send_at <= %(now)s LIMIT 1)
-    UNION ALL SELECT min(CASE WHEN {STILL_HELD} THEN o.next_try_at ELSE least(o.next_try_at, %(now)s) END)
+    UNION ALL SELECT min(CASE WHEN o.send_at > %(now)s OR {STILL_HELD} THEN o.next_try_at
+      ELSE least(o.next_try_at, %(now)s) END)
       FROM {{s}}.outbox o LEFT JOIN {{s}}.versions v ON v.eno = o.eno AND v.valid_until IS NULL
       WHERE o.state = 'waiting') AS w),
   (SELECT max(at) FROM {{s}}.trouble WHERE state = 'failed'),

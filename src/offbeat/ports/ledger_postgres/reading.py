@@ -33,6 +33,7 @@ from offbeat.ports.ledger_values import (
     LedgerStatus,
     Origin,
     Revision,
+    Rewound,
     Runner,
     SeenRunner,
     newest_first,
@@ -45,7 +46,7 @@ T = TypeVar("T")
 
 SUMMARY = """
 SELECT coalesce(r.digest, ''), r.activated_at, m.problems, m.refused_whole, m.restored_at,
-  r."commit", r.author, r.dirty, r.note, r.deployed,
+  r."commit", r.author, r.dirty, r.note, r.deployed, m.rewound_at, m.rewound_to, m.rewound_by,
   m.owner, (SELECT min(next_due) FROM {s}.groups WHERE next_due IS NOT NULL),
   (SELECT count(*) FROM {s}.outbox WHERE state = 'pending'),
   (SELECT count(*) FROM {s}.outbox WHERE state = 'claimed'),
@@ -108,7 +109,8 @@ class ReadingPostgres(DispatchingPostgres):
 
     def _status(self, tx: Tx, summary: tuple[Any, ...], runners: list[tuple[Any, ...]]) -> LedgerStatus:
         digest, activated_at, refused, whole, restored_at, *origin = summary[:10]
-        owner, next_due, pending, claimed, waiting, undelivered, waits_since = summary[10:]
+        rewound_at, rewound_to, rewound_by = summary[10:13]
+        owner, next_due, pending, claimed, waiting, undelivered, waits_since = summary[13:]
         return LedgerStatus(
             where=self.where,
             project=tx.meta.project,
@@ -131,6 +133,7 @@ class ReadingPostgres(DispatchingPostgres):
             origin=COMPILED if activated_at is None else _origin(origin),
             deployed=tx.meta.deployed,
             restored_at=restored_at,
+            rewound=None if rewound_at is None else Rewound(at=rewound_at, to=rewound_to, who=rewound_by),
         )
 
     def schedule(self, revision: int | None = None) -> Schedule | None:

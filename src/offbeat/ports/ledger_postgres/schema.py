@@ -259,5 +259,8 @@ CREATE TABLE IF NOT EXISTS {{s}}.meta (
   refused_whole boolean NOT NULL DEFAULT false,
   deployed boolean NOT NULL DEFAULT false,
   pruned_through bigint,
-  restored_at float8
+  restored_at float8,
+  rewound_at float8,
+  rewound_to bigint,
+  rewound_by text
 )"""

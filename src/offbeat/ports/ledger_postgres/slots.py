@@ -109,7 +109,7 @@ class Slots:
         slot.holder, slot.is_changed = None, True
         if slot.waiting is not None:
             other = self.others[slot.waiting]
-            other.state, other.next_try_at, other.is_changed = State.PENDING, self._tx.now, True
+            other.state, other.next_try_at, other.is_changed = State.PENDING, max(self._tx.now, other.send_at), True
             slot.waiting = None
 
     def save(self) -> None:

@@ -29,7 +29,7 @@ class MendingRedis(CompilingRedis):
                 world.moved.add(gid)
             told = world.written_out()
             plan = {"pver": str(world.pver), **{name: told[name] for name in ("cursors", "hashes", "due")}}
-            if self.ask("rewind", to, encoded(plan)).body:
+            if self.ask("rewind", to, encoded(plan), who).body:
                 return len(moved)
         raise problems.refuse(self.where, problems.CONTENDED)
 

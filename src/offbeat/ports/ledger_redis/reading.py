@@ -35,7 +35,17 @@ from offbeat.ports.ledger_redis.values import (
     runner_of,
     task_of,
 )
-from offbeat.ports.ledger_values import COMPILED, Claim, HistoryRow, LedgerStatus, Origin, Revision, SeenRunner, newest_first
+from offbeat.ports.ledger_values import (
+    COMPILED,
+    Claim,
+    HistoryRow,
+    LedgerStatus,
+    Origin,
+    Revision,
+    Rewound,
+    SeenRunner,
+    newest_first,
+)
 
 if TYPE_CHECKING:
     from offbeat.core.plan import Portion
@@ -50,7 +60,8 @@ class ReadingRedis(PlanningRedis, DispatchingRedis):
     def status(self) -> LedgerStatus:
         reply = self.ask("status")
         facts, due, pending, claimed, waiting, oldest, runners = reply.body
-        project, owner, form, digest, activated, refused, whole, newest, undelivered, deployed, restored = map(decoded, facts)
+        project, owner, form, digest, activated, refused, whole, newest, undelivered, *mended = map(decoded, facts)
+        deployed, restored, *rewound = mended
         kept = self._kept(str(reply.revision)) if reply.revision else None
         seen_runners = [SeenRunner(runner=runner_of(text), seen_at=instant(seen)) for text, seen in runners if text]
         return LedgerStatus(
@@ -75,6 +86,7 @@ class ReadingRedis(PlanningRedis, DispatchingRedis):
             origin=_origin(kept[2]) if kept else COMPILED,
             deployed=deployed == "1",
             restored_at=instant(restored) if restored else None,
+            rewound=_rewound(*rewound),
         )
 
     def _kept(self, number: str) -> Any:
@@ -219,6 +231,10 @@ class ReadingRedis(PlanningRedis, DispatchingRedis):
         rest = id_of(key).split(":", 2)[2:]
         found: bytes | None = self.client.say("HGET", f"{self.keys}o:{hour}", ":".join([str(key.eno), str(second), *rest]))
         return found
+
+
+def _rewound(at: str, to: str, who: str) -> Rewound | None:
+    return Rewound(at=instant(at), to=int(to), who=who) if at else None
 
 
 def _origin(told: Sequence[Any]) -> Origin:

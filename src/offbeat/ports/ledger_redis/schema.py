@@ -10,6 +10,7 @@ from pathlib import Path
 # "<eno>:<due_at>:m:<kind_id>", of a backfill's "<eno>:<due_at>:b:<kind_id>".
 #
 # meta      hash: schema oldest project owner born seq pver rev stamp problems whole newest suspect through deployed restored
+#           rewound_at rewound_to rewound_by
 #           digest activated settings overlaps rows undelivered next_eno next_gid next_vno next_pause next_gap
 # revs      hash: revision -> JSON [digest, activated_at, origin, number of entries]     schedules  hash: revision -> its text
 # names     hash: entry -> eno           book   hash: eno -> JSON {name, versions: [[vno, gid, from, until, entry]]}

@@ -59,8 +59,8 @@ SPANS = """
 SELECT recurrence, zone, first, last FROM versions
 WHERE eno = ? AND gid IS NOT NULL AND (last IS NULL OR (last >= first AND last > ?)) ORDER BY vno"""
 
-IS_FREE = """(v.max_runtime IS NULL OR v.max_runtime = 0 OR v.overlap = 'allow'
-  OR o.next_try_at <= {now} OR o.next_try_at > {longest} + v.max_runtime)"""  # the slot that a waiting row waits for
+IS_FREE = """(o.send_at <= {now} AND (v.max_runtime IS NULL OR v.max_runtime = 0 OR v.overlap = 'allow'
+  OR o.next_try_at <= {now} OR o.next_try_at > {longest} + v.max_runtime))"""  # the slot that a waiting row waits for
 
 CLAIMABLE = """
 SELECT o.next_try_at, o.eno, o.due_at, o.kind, o.kind_id
@@ -226,7 +226,7 @@ def claimable(db: sqlite3.Connection, limit: int, closed_queues: Collection[str]
             (PENDING, (now,)),
             (KEPT, (now + LONGEST_WAIT, now)),
             (LAPSED, (now, now + 2 * LEASE, now)),
-            (FREED, (now, now + SET_BACK)),
+            (FREED, (now, now, now + SET_BACK)),
         ):
             question = CLAIMABLE.format(which=which, closed=marks)
             rows.extend(db.execute(question, (*instants, int(lane), *closed, limit)))

@@ -18,17 +18,15 @@ SET_VERSION = "UPDATE versions SET valid_from = ?, valid_until = ?, first = ?, l
 SPANS = """
 SELECT recurrence, zone, first, last FROM versions WHERE gid = ? AND (last IS NULL OR (last >= first AND last > ?))"""
 SET_GROUP = "UPDATE groups SET cursor = ?, next_due = ?, version = version + ? WHERE gid = ?"
-NEWEST = "coalesce((SELECT max(due_at) FROM {table} t WHERE t.eno = entries.eno AND t.kind = 'schedule'), ?1)"
 UNDO = (
-    "DELETE FROM outbox WHERE due_at > ?1 AND kind = 'schedule' AND state IN ('pending', 'waiting')",
-    "DELETE FROM history WHERE due_at > ?1 AND kind = 'schedule' AND state = 'skipped'",
+    "DELETE FROM outbox WHERE due_at > ?1 AND kind = 'schedule' AND attempt = 0",
+    "DELETE FROM history WHERE due_at > ?1 AND kind = 'schedule' AND attempt = 0",
     "DELETE FROM gaps WHERE after_at >= ?1",
     "UPDATE gaps SET until_at = ?1 WHERE until_at > ?1",
-    f"""
-    UPDATE entries SET last_due = min(last_due, max(?1, {NEWEST.format(table="outbox")}, {NEWEST.format(table="history")}))
-    WHERE last_due > ?1""",
+    "UPDATE entries SET last_due = ?1 WHERE last_due > ?1",
     "UPDATE meta SET pruned_through = min(pruned_through, ?1), seq = seq + 1",
 )
+REWOUND = "UPDATE meta SET last_seen = ?1, suspect_at = NULL, rewound_at = ?1, rewound_to = ?2, rewound_by = ?3"
 
 NOT_SENT = """
 INSERT INTO history (eno, due_at, kind, kind_id, send_at, cause, state, reason, attempt, recorded_rev, rev, recorded_at,
@@ -50,10 +48,10 @@ class MendingSqlite(Store):
             for gid in moved | _set_versions_back(db, to):
                 (cursor,) = db.execute("SELECT cursor FROM groups WHERE gid = ?", (gid,)).fetchone()
                 cursor = min(cursor, to)
-                db.execute(SET_GROUP, (cursor, _soonest(db, gid, cursor), 1, gid))
+                db.execute(SET_GROUP, (cursor, soonest_of(db, gid, cursor), 1, gid))
             for statement in UNDO:
                 db.execute(statement, (to,))
-            db.execute("UPDATE meta SET last_seen = ?, suspect_at = NULL", (self.clock.now(),))
+            db.execute(REWOUND, (self.clock.now(), to, who))
         return len(moved)
 
     def restored(self, runner: Runner, seq: int, *, skip: bool) -> bool:
@@ -84,7 +82,8 @@ def _set_versions_back(db: sqlite3.Connection, to: DueTime) -> set[int]:
     return touched
 
 
-def _soonest(db: sqlite3.Connection, gid: int, cursor: DueTime) -> DueTime | None:
+def soonest_of(db: sqlite3.Connection, gid: int, cursor: DueTime) -> DueTime | None:
+    """Return the group's first due time after `cursor`, None when there is none."""
     spans = [Span(recurrence=r, zone=z, first=f, last=x) for r, z, f, x in db.execute(SPANS, (gid, cursor))]
     return next_due(spans, cursor)
 
@@ -95,5 +94,5 @@ def _forget(db: sqlite3.Connection, runner: Runner, now: Instant) -> None:
     due = db.execute("SELECT gid, cursor FROM groups WHERE cursor < ?1 AND next_due <= ?1", (until,)).fetchall()
     for gid, cursor in due:
         db.execute(FORGOTTEN, (gid, cursor, until, runner.id, now))
-        db.execute(SET_GROUP, (until, _soonest(db, gid, until), 0, gid))
+        db.execute(SET_GROUP, (until, soonest_of(db, gid, until), 0, gid))
     db.execute("UPDATE groups SET cursor = ?1 WHERE cursor < ?1", (until,))

@@ -12,7 +12,16 @@ from offbeat.ports.ledger_sqlite.claims import THIS, belief_of, claimable, claim
 from offbeat.ports.ledger_sqlite.dispatching import DispatchingSqlite
 from offbeat.ports.ledger_sqlite.planning import PlanningSqlite
 from offbeat.ports.ledger_sqlite.revisions import RevisionsSqlite, origin_from_json
-from offbeat.ports.ledger_values import SEEN_LATELY, Claim, HistoryRow, LedgerStatus, Runner, SeenRunner, newest_first
+from offbeat.ports.ledger_values import (
+    SEEN_LATELY,
+    Claim,
+    HistoryRow,
+    LedgerStatus,
+    Rewound,
+    Runner,
+    SeenRunner,
+    newest_first,
+)
 
 if TYPE_CHECKING:
     from offbeat.core.plan import Portion
@@ -25,7 +34,8 @@ SELECT m.project, m.owner, m.active_rev, coalesce(r.digest, ''), r.activated_at,
   (SELECT count(*) FROM history WHERE state = 'undelivered'),
   (SELECT count(*) FROM outbox WHERE state = 'waiting'),
   (SELECT min(send_at) FROM outbox WHERE state IN ('pending', 'waiting') AND send_at <= ?),
-  coalesce(r.origin, ''), m.deployed, m.restored_at
+  coalesce(r.origin, ''), m.deployed, m.restored_at,
+  m.rewound_at, m.rewound_to, m.rewound_by
 FROM meta m LEFT JOIN revisions r ON r.rev = m.active_rev"""
 RUNNERS = "SELECT id, role, host, pid, rev, skew, version, seen_at FROM runners WHERE seen_at > ? ORDER BY seen_at DESC, id"
 ENTRIES = """
@@ -92,6 +102,7 @@ class ReadingSqlite(PlanningSqlite, DispatchingSqlite, RevisionsSqlite):
             origin=origin_from_json(counts[6]),
             deployed=bool(counts[7]),
             restored_at=counts[8],
+            rewound=None if counts[9] is None else Rewound(at=counts[9], to=counts[10], who=counts[11]),
         )
 
     def entries(self) -> Sequence[tuple[Entry, DueTime | None]]:

@@ -23,7 +23,9 @@ WAIT = """
 UPDATE outbox SET state = 'waiting', owner = '', waited = 1, next_try_at = ?
 WHERE eno = ? AND due_at = ? AND kind = ? AND kind_id = ?"""
 WAIT_ON = "UPDATE outbox INDEXED BY outbox_waiting SET next_try_at = ? WHERE eno = ? AND state = 'waiting'"
-WAKE = "UPDATE outbox INDEXED BY outbox_waiting SET state = 'pending', next_try_at = ? WHERE eno = ? AND state = 'waiting'"
+WAKE = """
+UPDATE outbox INDEXED BY outbox_waiting SET state = 'pending', next_try_at = max(?, send_at)
+WHERE eno = ? AND state = 'waiting'"""
 OVERLAPS = """
 UPDATE history SET state = 'skipped', reason = 'overlap' WHERE eno = ? AND due_at = ? AND kind = ? AND kind_id = ?"""
 

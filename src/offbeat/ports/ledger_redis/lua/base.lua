@@ -217,7 +217,7 @@ local function free_slot(row)
   local waiting = waiting_of(row.eno)
   if waiting then
     waiting.v[STATE] = PENDING
-    save(waiting, now)
+    save(waiting, math.max(now, send_at(waiting)))
   end
 end
 

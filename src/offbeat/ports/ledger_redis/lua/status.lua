@@ -1,8 +1,8 @@
 -- One summary. Changes nothing.
 local kept = call('HMGET', META, 'project', 'owner', 'schema', 'digest', 'activated', 'problems', 'whole', 'newest', 'undelivered',
-  'deployed', 'restored')
+  'deployed', 'restored', 'rewound_at', 'rewound_to', 'rewound_by')
 local facts = {}
-for position = 1, 11 do facts[position] = kept[position] or '' end
+for position = 1, 14 do facts[position] = kept[position] or '' end
 local due = call('ZRANGE', K .. 'due', 0, 0, 'WITHSCORES')[2]
 local oldest = call('ZRANGEBYSCORE', K .. 'unsent', '-inf', now, 'WITHSCORES', 'LIMIT', 0, 1)[2]
 local runners = {}
