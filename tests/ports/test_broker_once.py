@@ -224,3 +224,15 @@ def test_to_forget_is_harmless_without_a_connection_without_a_server_and_for_oth
     with closing(BrokerKombu("memory://", BrokerSettings(), clock=SystemClock())) as other:
         assert other.publish([message(1)], seconds=5) == [TAKEN]
         other.forget(["id-1"])
+
+
+def test_it_says_whether_it_remembers_what_it_takes(redis_url: str, narrow: Any) -> None:
+    url, _ = narrow(RIGHTS.replace("+eval", ""))
+    found = []
+    for each in (redis_url, url, "memory://"):
+        with closing(broker_of(each)) as broker:
+            before = broker.remembers()
+            assert broker.publish([message(1)], seconds=5)[0].taken
+            found.append((before, broker.remembers()))
+
+    assert found == [(False, True), (False, False), (False, False)]

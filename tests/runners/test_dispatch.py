@@ -16,7 +16,8 @@ from offbeat.ports.clock import FakeClock
 from offbeat.ports.ledger_values import LEASE
 from offbeat.runners.backoff import LONGEST, Backoff
 from offbeat.runners.daemon import Daemon, Stop
-from offbeat.runners.dispatch import Dispatcher
+from offbeat.runners.dispatch import BATCH, Dispatcher
+from offbeat.runners.dispatch import STEP as SENT
 from offbeat.runners.retention import EVERY, STEP, Retention
 from offbeat.runners.tick import tick, work
 
@@ -244,3 +245,81 @@ def test_replicas_share_a_burst_and_send_it_once_and_what_a_dead_one_held_goes_o
     theirs = {claim.name for claim in held}
     assert max(late[name] for name in theirs) <= LEASE + 1
     assert max(late[name] for name in late.keys() - theirs) <= 1
+
+
+class Steps:
+    """A broker that notes how many messages it is asked to take at once, and dies, or goes down, at one of the steps."""
+
+    def __init__(self, wire: Any, at: int, trouble: str) -> None:
+        self.wire, self.at, self.trouble = wire, at, trouble
+        self.sizes: list[int] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.wire, name)
+
+    def publish(self, messages: Sequence[Message], seconds: float) -> Any:
+        self.sizes.append(len(messages))
+        if len(self.sizes) == self.at and self.trouble == "down":
+            self.wire.down = True
+        found = self.wire.publish(messages, seconds)
+        if len(self.sizes) == self.at and self.trouble == "dies":
+            raise KeyboardInterrupt
+        return found
+
+
+def burst(write: Write, count: int) -> None:
+    write("".join(f'[entries.e{n}]\nat = "2026-03-01T12:01:00Z"\n' for n in range(count)))
+
+
+@pytest.mark.parametrize(("remembers", "sizes", "repeated"), [(False, [SENT, SENT], SENT), (True, [BATCH], 0)])
+def test_a_crash_between_sending_and_settling_repeats_one_step_at_most_and_none_where_ids_are_remembered(
+    remembers: bool, sizes: list[int], repeated: int, site: MemorySite, clock: FakeClock, write: Write
+) -> None:
+    burst(write, BATCH)
+    tick(site)
+    wire = site.wire
+    wire.marks = {} if remembers else None
+    site.wire = steps = Steps(wire, len(sizes), "dies")
+    clock.advance(60)
+    with pytest.raises(KeyboardInterrupt):
+        run_pass(Dispatcher(site=site, runner=site.runner("run")), clock)
+    site.wire = wire
+    clock.advance(LEASE + 1)
+    run_pass(Dispatcher(site=site, runner=site.runner("tick")), clock)
+
+    assert steps.sizes == sizes
+    assert len({each.task_id for each in wire.sent}) == BATCH
+    assert len(wire.sent) == BATCH + repeated
+    assert not wire.marks
+
+
+def test_a_broker_that_goes_down_between_two_steps_costs_the_rest_one_try(
+    site: MemorySite, clock: FakeClock, write: Write
+) -> None:
+    burst(write, BATCH)
+    tick(site)
+    site.wire = steps = Steps(site.wire, 2, "down")
+    dispatcher = Dispatcher(site=site, runner=site.runner("run"))
+    clock.advance(60)
+    run_pass(dispatcher, clock)
+
+    assert steps.sizes[:2] == [SENT, SENT]
+    assert sum(steps.sizes[2:]) <= 1  # a probe
+    assert (dispatcher.tally.dispatched, dispatcher.tally.retried) == (SENT, BATCH - SENT)
+    assert dispatcher.backoff.is_down()
+
+
+def test_what_is_not_accepted_by_the_ledger_is_not_forgotten(
+    site: MemorySite, dispatcher: Dispatcher, clock: FakeClock
+) -> None:
+    site.wire.marks = {}
+    claim = site.ledger.fire(dispatcher.runner, "ping", "token").claim
+    assert claim is not None
+    clock.advance(LEASE + 1)
+    (other,) = site.ledger.claim(site.runner("tick"), 10)
+    dispatcher.dispatch([claim], clock.monotonic())
+    (marked,) = site.wire.marks
+    Dispatcher(site=site, runner=site.runner("tick")).dispatch([other], clock.monotonic())
+
+    assert [each.task_id for each in site.wire.sent] == [marked]
+    assert site.wire.marks == {}

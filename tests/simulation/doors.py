@@ -160,6 +160,9 @@ class BrokerDoor:
         run.world.note(process, "publish", len(found), sum(1 for one in found if one.taken))
         return found
 
+    def remembers(self) -> bool:
+        return False
+
     def forget(self, task_ids: Sequence[str]) -> None:
         return
 

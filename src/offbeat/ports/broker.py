@@ -70,6 +70,12 @@ class Broker(Protocol):
         nothing after `seconds`, however long the messages were on their way: by then others may have tried.
         """
 
+    def remembers(self) -> bool:
+        """Return whether what is taken now is remembered until it is forgotten: trying it again sends nothing. Never raises.
+
+        False also while there is no connection, since nobody knows.
+        """
+
     def forget(self, task_ids: Sequence[str]) -> None:
         """Say that the ledger has settled these messages: they are not tried again, and need not be remembered. Never raises.
 

@@ -93,6 +93,10 @@ class BrokerKombu:
         pushes = (found[number] for number in range(len(messages)))
         return [push if isinstance(push, Push) else self._cleaned(push) for push in pushes]
 
+    def remembers(self) -> bool:
+        """Return whether the server that we are connected to remembers ids. See Broker.remembers."""
+        return isinstance(self._line, RedisLine) and not self._line.forgetful
+
     def forget(self, task_ids: Sequence[str]) -> None:
         """Let go of what is remembered of these messages, if the connection is open still. See Broker.forget."""
         line = self._line

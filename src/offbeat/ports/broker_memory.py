@@ -71,6 +71,9 @@ class BrokerMemory:
                 found.append(self._take(message))
         return found
 
+    def remembers(self) -> bool:
+        return self.marks is not None and not self.down
+
     def forget(self, task_ids: Sequence[str]) -> None:
         for task_id in task_ids:
             if self.marks is not None and not self.down:

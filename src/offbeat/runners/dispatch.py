@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 MARGIN = 2.0  # seconds before the end of its lease at which a runner stops publishing (ledger rule 8)
 BATCH = 500
-STEP = 100  # messages that are sent before they are settled: what a crash may repeat on a broker that does not remember
+STEP = 200  # messages sent before they are settled: what a crash may repeat on a broker that does not remember
 COMMANDS = ""  # the queue of commands, for `claim`
 LEFT = 120.0  # seconds for which a runner without a tree leaves commands to those that have it, once it met one
 NO_TREE = "commands need the files of the tree, and the runner that was asked has none"
@@ -198,9 +198,9 @@ class Dispatcher:
             self.batch = max(1, min(BATCH, int(len(claims) / took * LEASE / 4)))
 
     def _send_steps(self, claims: Sequence[Claim], broker: Broker, turn: Turn) -> bool:
-        """Send and settle some at a time, or all at once where that is one step anyway. Return whether all were taken."""
+        """Send and settle some at a time, or all at once where a crash repeats none. Return whether all were taken."""
         enqueuing, all_taken = one_server(self.ledger, broker), True
-        size = len(claims) if enqueuing else STEP
+        size = len(claims) if enqueuing or broker.remembers() else STEP
         for start in range(0, len(claims), size):
             deliveries = self._deliver(claims[start : start + size], broker, enqueuing, turn)
             all_taken = all_taken and all(delivery.taken for delivery in deliveries)
