@@ -77,6 +77,10 @@ class LedgerError(OffbeatError):
     exit_code = 3
 
 
+class LedgerAwayError(LedgerError):
+    """The ledger does not answer just now, and may soon, without anybody's doing: a resident runner waits for it."""
+
+
 class BrokerError(OffbeatError):
     """The broker did not take a message. `retry`: whether the same message may be taken later."""
 

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 
 import psycopg
 
-from offbeat.errors import LedgerError, Problem
+from offbeat.errors import LedgerAwayError, LedgerError, Problem
 
 NOTHING = "nothing was recorded and nothing is sent until this is mended"
 LONGEST = 300  # characters of the server's words that are shown
@@ -68,7 +68,8 @@ _STATES = {
     "3F000": FOREIGN,
     "22P05": ENCODING,
 }
-_LOGIN_WORDS = ("authentication", "pg_hba.conf", "role ", "database ", "no password supplied", "permission denied")
+_PASSING = {code for code, _, _ in (UNREACHABLE, SILENT, FULL, BUSY)}
+_LOGIN_WORDS = ("authentication", "pg_hba.conf", "role ", 'database "', "no password supplied", "permission denied")
 _TLS_WORDS = ("certificate", "SSL", "ssl", "TLS")
 
 
@@ -83,7 +84,8 @@ class Silent(Exception):
 def refuse(where: str, told: tuple[str, str, str], detail: str = "", *, why: str = NOTHING) -> LedgerError:
     """Return the error with its one complete problem. detail: more of what is wrong."""
     code, what, fix = told
-    return LedgerError(
+    kind = LedgerAwayError if code in _PASSING else LedgerError
+    return kind(
         Problem(code=code, file=where, what=f"{what}: {detail}" if detail else what, why=why, fix=fix.replace("WHERE", where))
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from offbeat.errors import LedgerError, Problem
+from offbeat.errors import LedgerAwayError, LedgerError, Problem
 
 NOTHING = "nothing was recorded and nothing is sent until this is mended"
 
@@ -71,6 +71,8 @@ REFUSED = ("L519", "the Redis of the ledger refused a command", "look at the ser
 CONTENDED = ("L520", "others kept changing the schedule or its groups while this was worked out", "do the same again")
 UNCHECKED = "L521"
 
+PASSING = {code for code, _, _ in (UNREACHABLE, SILENT, READ_ONLY, LOADING, BUSY, FULL, DISK, NO_MASTER, CONTENDED)}
+
 BY_WORD = {
     "NOAUTH": DENIED,
     "WRONGPASS": DENIED,
@@ -90,7 +92,8 @@ BY_WORD = {
 def refuse(where: str, problem: tuple[str, str, str], said: str = "", *, why: str = NOTHING) -> LedgerError:
     """Return the error. said: the server's own words, one line, with nothing of ours in it."""
     code, what, fix = problem
-    return LedgerError(Problem(code=code, file=where, what=f"{what}: {said}" if said else what, why=why, fix=fix))
+    kind = LedgerAwayError if code in PASSING else LedgerError
+    return kind(Problem(code=code, file=where, what=f"{what}: {said}" if said else what, why=why, fix=fix))
 
 
 def of_reply(where: str, said: str, secrets: tuple[str, ...] = ()) -> LedgerError:
