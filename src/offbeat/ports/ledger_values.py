@@ -5,6 +5,7 @@ Instants are by the store's clock. ports/ledger.py has the operations.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -36,7 +37,7 @@ SETTLES = (State.PENDING, State.DISPATCHED, State.SKIPPED, State.UNDELIVERED)  #
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Runner:
-    """Who asks. id: unique for each process, e.g. "web1:4711:tick".
+    """Who asks. id: unique for each process, e.g. "web1:4711:tick:9f3c01aa"; host and pid are not, in containers.
 
     revision: that it works by, 0 for none yet. skew: seconds by which its clock was ahead of the store's when it looked last.
     version: of its offbeat.
@@ -56,7 +57,7 @@ class Origin:
     """Where a revision comes from. deployed: by `offbeat deploy` or `rollback`; from the first on, trees are not compiled.
 
     commit, author: as git says them, "" outside of a repository. dirty: the tree had changes that were not committed.
-    note: a sentence for `offbeat log`, such as "rollback to 3".
+    note: a sentence for `offbeat log`, such as "rollback to 3". lowers: it may be by older rules than what was in force; not kept.
     """
 
     commit: str = ""
@@ -64,6 +65,7 @@ class Origin:
     dirty: bool = False
     note: str = ""
     deployed: bool = False
+    lowers: bool = False
 
 
 COMPILED = Origin()  # compiled from a runner's own tree
@@ -296,6 +298,26 @@ def unknown_entry(name: str, where: str) -> ConfigError:
             why="nothing was recorded and nothing is sent",
             fix="use a name that `offbeat list` prints",
         )
+    )
+
+
+def require_rules(mine: str, theirs: str, origin: Origin, where: str) -> None:
+    """Raise LedgerError when `mine` are older than `theirs`, those in force, unless the origin may lower them."""
+    from offbeat.core.rules import older_in
+
+    if older := older_in(mine, theirs):
+        if not origin.lowers:
+            raise LedgerError(older_rules(mine, theirs, older, where))
+
+
+def older_rules(mine: str, theirs: str, older: Sequence[str], where: str) -> Problem:
+    """Return what to tell of a host whose data for due times is older than what the ledger was compiled with."""
+    return Problem(
+        code="L313",
+        file=where,
+        what=f"{' and '.join(older)} of this host are older than the ledger's: {mine} here, {theirs} there",
+        why="it could work out other due times than other hosts, so it decides nothing; what others have recorded it still sends",
+        fix=f"update {' and '.join(older)} on this host; if no host is to have the newer again: offbeat tick --adopt",
     )
 
 

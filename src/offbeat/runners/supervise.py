@@ -23,6 +23,7 @@ from offbeat.ports.command_process import CommandProcess, Ended, NotStarted, Run
 from offbeat.ports.command_start import Errand, parse_errand
 from offbeat.ports.ledger import Dispatching, Planning, Reading, Reporting
 from offbeat.ports.ledger_values import Outcome, Report, Runner
+from offbeat.ports.process import runner_here
 
 HOLD = 60.0  # seconds that a slot stays taken after the last heartbeat
 TRIES = 60  # how often, a second apart, a ledger that does not answer is asked again
@@ -228,8 +229,7 @@ class ProcessHands:
 
 def carry_out(errand: Errand, *, ledger: Books, clock: Clock, environ: Mapping[str, str]) -> None:
     """Carry out one errand in this process, which must be the supervisor's own: it takes its signals."""
-    host, pid = os.uname().nodename, os.getpid()
-    runner = Runner(id=f"{host}:{pid}:supervisor", host=host, pid=pid, role="supervisor")
+    runner = runner_here("supervisor")
     with Signals() as signals:
         process = CommandProcess(clock=clock, signals=signals, beat=lambda: supervisor.beat())
         hands = ProcessHands(process=process, errand=errand, environ=environ)

@@ -62,7 +62,8 @@ class Life:
     def _read(self, app: Any) -> None:
         self.settings = read_settings(app.conf)
         host = socket.gethostname()
-        self._me = Me(f"{host}:{os.getpid()}:worker", host, os.getpid(), __version__)
+        # Containers share names and process ids: neither tells two workers apart.
+        self._me = Me(f"{host}:{os.getpid()}:worker:{os.urandom(4).hex()}", host, os.getpid(), __version__)
         self._is_open = True
 
     def is_on(self, app: Any) -> bool:
