@@ -10,6 +10,7 @@ import pytest
 
 from offbeat.core.model import State
 from offbeat.errors import LedgerError, Problem
+from offbeat.ports import broker_faults as faults
 from offbeat.ports.broker_memory import BrokerMemory
 from offbeat.ports.clock import FakeClock
 from offbeat.ports.ledger import FENCED
@@ -84,6 +85,22 @@ def test_a_server_that_is_exchanged_is_noticed_at_the_next_batch(fused: MemorySi
         tick(fused)
 
     assert [atomic for _, atomic in sent(fused)] == [True, None, True]
+
+
+def test_a_redis_that_does_not_say_which_it_is_takes_nothing_unfused(
+    fused: MemorySite, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock.advance(60)
+    with monkeypatch.context() as patch:  # away for a moment: a publish would arrive
+        patch.setattr(fused.wire, "server_id", lambda: faults.down("connection reset"))
+        done = tick(fused)
+    row = fused.ledger.history("ping")[0]
+
+    assert (fused.wire.sent, fused.wire.calls, done.dispatched) == ([], 0, 0)
+    assert (row.state, row.note) == (State.PENDING, "connection reset")
+    clock.advance(5)
+    tick(fused)
+    assert sent(fused) == [("ping", True)]
 
 
 def test_a_lost_reply_is_asked_for_once_more_and_nothing_is_pushed_twice(fused: MemorySite, clock: FakeClock) -> None:

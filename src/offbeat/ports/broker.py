@@ -45,14 +45,15 @@ class Push:
 class Broker(Protocol):
     """Where messages go."""
 
-    def server_id(self) -> str:
-        """Return which Redis server this is (its run_id), "" for any other broker or while it is out of reach. Never raises.
+    def server_id(self) -> str | Delivery:
+        """Return which Redis server this is (its run_id), "" for any other broker and for a user who may not ask. Never raises.
 
+        A Delivery that is down for a Redis that does not answer just now: which one it is, is not known then.
         Asked anew on every connection, so that a server that was exchanged is another one.
         """
 
     def prepare(self, messages: Sequence[Message]) -> Sequence[Push | Delivery]:
-        """Return for each message what to push, or why it cannot be: not built, unroutable. Only where `server_id` is not "".
+        """Return for each message what to push, or why it cannot be: not built, unroutable. Only where `server_id` is known.
 
         Reads the server (the table of bindings) and writes nothing. Never raises for the broker's faults. An answer that was
         not `tried` is of a message that one push is not enough for (an exchange with several queues): to be published instead.

@@ -162,3 +162,8 @@ def _cert_reqs(name: str, value: str) -> Any:
             )
         )
     return known[word]
+
+
+def is_redis(url: str) -> bool:
+    """Return whether the address is of a Redis, or of one of its kin."""
+    return url.lower().startswith(("redis", "sentinel", "valkey"))

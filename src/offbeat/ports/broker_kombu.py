@@ -15,7 +15,7 @@ from offbeat.core.message import Message
 from offbeat.core.model import BrokerSettings
 from offbeat.ports import broker_faults as faults
 from offbeat.ports.broker import Delivery, Push
-from offbeat.ports.broker_address import SHORTEST, TIMEOUT, fault_of, options_for, patience_for, ssl_for
+from offbeat.ports.broker_address import SHORTEST, TIMEOUT, fault_of, is_redis, options_for, patience_for, ssl_for
 from offbeat.ports.broker_connect import connect
 from offbeat.ports.broker_deadline import within
 from offbeat.ports.broker_line_redis import RedisLine
@@ -63,15 +63,20 @@ class BrokerKombu:
         self._used_at = self._clock.monotonic()
         return [found[number] for number in range(len(messages))]
 
-    def server_id(self) -> str:
-        """Return which Redis or Valkey this is, "" for any other broker and while it is out of reach. See Broker.server_id."""
+    def server_id(self) -> str | Delivery:
+        """Return which Redis or Valkey this is, "" for another broker, or why it does not say. See Broker.server_id."""
         line = self._open(TIMEOUT)
+        if isinstance(line, Delivery):
+            return line if is_redis(self._url) else ""
         if not isinstance(line, RedisLine):
             return ""
         try:
             found = within(TIMEOUT, line.server_id, cut=line.cut)
-        except Exception:  # noqa: BLE001 - a user without the right to ask, or a broken line: not known, then
-            return ""
+        except Exception as exc:  # noqa: BLE001 - whatever it is, a new connection will tell
+            return self._broke(BrokenLineError(exc))
+        except BaseException:
+            self._drop()
+            raise
         self._used_at = self._clock.monotonic()
         return found
 

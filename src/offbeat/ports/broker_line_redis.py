@@ -61,6 +61,7 @@ class RedisLine(PlainLine):
     def __init__(self, connection: Any, clock: Clock) -> None:
         super().__init__(connection, clock)
         self.forgetful = ""
+        self._is_nameless = False  # the server does not tell this user which it is
         self._ahead: float | None = None  # seconds by which the server's clock is ahead of our monotonic one
 
     def send(self, letters: Sequence[Letter], until: float, found: dict[int, Delivery]) -> None:
@@ -89,9 +90,20 @@ class RedisLine(PlainLine):
                 cut_sockets(getattr(each, "_sock", None) for each in list(getattr(pool, name, ())))
 
     def server_id(self) -> str:
-        """Return the server's run_id, another one after each of its starts. Raises what redis-py raises."""
+        """Return the server's run_id, another one after each start; "" where it tells this user none, and is not asked again.
+
+        Raises what redis-py raises.
+        """
+        if self._is_nameless:
+            return ""
         with self._channel.conn_or_acquire() as client:
-            return str(client.info("server").get("run_id", ""))
+            try:
+                return str(client.info("server").get("run_id", ""))
+            except self._connection.channel_errors as exc:
+                self._is_nameless = _is_forbidden(exc)
+                if not self._is_nameless:
+                    raise
+                return ""
 
     def prepare(self, letters: Sequence[Letter], found: dict[int, Push | Delivery]) -> None:
         """Write into `found` what to push for each letter, by number, or why it cannot be. Raises: BrokenLineError."""
@@ -210,6 +222,11 @@ class RedisLine(PlainLine):
     def _stops_all(self, error: Exception) -> bool:
         """Return whether Redis says no to every message, not to this one."""
         return bool(OUT_OF_SERVICE & {kind.__name__ for kind in type(error).__mro__}) or str(error).startswith(MISCONF)
+
+
+def _is_forbidden(error: Exception) -> bool:
+    """Return whether this user may not give the command, or the server has none of this name."""
+    return type(error).__name__ == "NoPermissionError" or str(error).lower().startswith(("noperm", "unknown command"))
 
 
 def _steps(letters: Sequence[Letter]) -> Iterator[Sequence[Letter]]:

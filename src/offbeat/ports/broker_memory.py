@@ -43,8 +43,8 @@ class BrokerMemory:
         self.closed = 0
         self._clock = clock or FakeClock()
 
-    def server_id(self) -> str:
-        return "" if self.down or self.down_after == 0 else self.server
+    def server_id(self) -> str | Delivery:
+        return faults.down("connection refused") if self.server and (self.down or self.down_after == 0) else self.server
 
     def prepare(self, messages: Sequence[Message]) -> Sequence[Push | Delivery]:
         return [self._prepare(message) for message in messages]

@@ -199,7 +199,13 @@ class Dispatcher:
 
     def _send_steps(self, claims: Sequence[Claim], broker: Broker, turn: Turn) -> bool:
         """Send and settle some at a time, or all at once where a crash repeats none. Return whether all were taken."""
+        from offbeat.ports.broker import Delivery
+
         enqueuing, all_taken = one_server(self.ledger, broker), True
+        if isinstance(enqueuing, Delivery):
+            self._went_down(enqueuing.error, ())
+            self._wait(claims, enqueuing.error, turn)
+            return False
         size = len(claims) if enqueuing or broker.remembers() else STEP
         for start in range(0, len(claims), size):
             deliveries = self._deliver(claims[start : start + size], broker, enqueuing, turn)

@@ -33,16 +33,20 @@ class Sent:
     fenced: int = 0
 
 
-def one_server(ledger: Ledger, broker: Broker) -> Enqueuing | None:
+def one_server(ledger: Ledger, broker: Broker) -> Enqueuing | Delivery | None:
     """Return the ledger's part that pushes, if broker and ledger are one server now; both are asked each time.
 
-    A broker that is exchanged behind its address, or a ledger that failed over, is another server from then on.
+    A broker that is exchanged behind its address, or a ledger that failed over, is another server from then on. A Delivery
+    that is down where the broker does not say which it is: nothing may be published then, for it may be the ledger's.
     """
     enqueuing = ledger.enqueuing()
-    if enqueuing is None:
+    ours = enqueuing.server_id() if enqueuing else ""
+    if not ours:
         return None
-    ours = enqueuing.server_id()
-    return enqueuing if ours and ours == broker.server_id() else None
+    theirs = broker.server_id()
+    if not isinstance(theirs, str):
+        return theirs
+    return enqueuing if ours == theirs else None
 
 
 @dataclass(slots=True, kw_only=True)
