@@ -136,3 +136,19 @@ def test_a_composite_that_takes_many_words_is_cut() -> None:
     assert said.startswith("Any of: at 04:30, only on Monday; or ")
     assert said.endswith("...")
     assert len(said) == words.WIDEST
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "@99999999999999999999",
+        "@253402300800",
+        "0001-01-01T00:00+14:00",
+        "9999-12-31T23:59-12:00",
+        "9" * 5000 + "d",
+        "99999999d",
+    ],
+)
+def test_an_instant_that_no_calendar_holds_is_none(text: str) -> None:
+    assert words.parse_when(text, 0.0) is None
+    assert words.parse_instant(text, 0.0) is None

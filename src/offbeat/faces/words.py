@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 UNITS = (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1))
 WIDEST = 72  # characters of a recurrence in a table
+LONGEST_TIME = 40  # characters of an instant or a span that a person names
+EARLIEST, LATEST = -62_135_510_400, 253_402_214_400  # 0001-01-02 to 9999-12-31, UTC: a day more or less in any zone
 _SPAN = re.compile(r"(\d+)\s*(w|d|h|min|m|s)")
 _SPAN_SECONDS = {"w": 604_800, "d": 86_400, "h": 3_600, "min": 60, "m": 60, "s": 1}
 _CLOCK = re.compile(r"([01]?\d|2[0-3]):[0-5]\d(:[0-5]\d)?", re.ASCII)
@@ -134,7 +136,7 @@ def parse_span(text: str) -> int | None:
     >>> parse_span("1h30m"), parse_span("2 d"), parse_span("soon"), parse_span("1h 30")
     (5400, 172800, None, None)
     """
-    found = _SPAN.findall(text)
+    found = _SPAN.findall(text) if len(text) <= LONGEST_TIME else []
     if not found or _SPAN.sub("", text).strip():
         return None
     return sum(int(count) * _SPAN_SECONDS[unit] for count, unit in found)
@@ -150,13 +152,18 @@ def parse_instant(text: str, now: float, zone: str = "UTC") -> int | None:
     text = text.strip()
     if text == "now":
         return int(now)
-    if text.startswith("@") and text[1:].isdecimal():
-        return int(text[1:])
     try:
+        if text.startswith("@") and text[1:].isdecimal() and len(text) <= LONGEST_TIME:
+            return _in_the_calendar(int(text[1:]))
         moment = datetime.fromisoformat(text)
-        return int((moment if moment.tzinfo else moment.replace(tzinfo=_zone(zone))).timestamp())
+        return _in_the_calendar(int((moment if moment.tzinfo else moment.replace(tzinfo=_zone(zone))).timestamp()))
     except (ValueError, OverflowError):
         return None
+
+
+def _in_the_calendar(instant: int) -> int | None:
+    """Return the instant if every zone can write its date, None else."""
+    return instant if EARLIEST <= instant <= LATEST else None
 
 
 def parse_when(text: str, now: float, zone: str = "UTC", *, past: bool = False) -> int | None:
@@ -169,7 +176,7 @@ def parse_when(text: str, now: float, zone: str = "UTC", *, past: bool = False) 
     """
     text = text.strip()
     if (span := parse_span(text)) is not None:
-        return int(now) - span if past else int(now) + span
+        return _in_the_calendar(int(now) - span if past else int(now) + span)
     if _CLOCK.fullmatch(text):
         from datetime import datetime, timedelta
 
