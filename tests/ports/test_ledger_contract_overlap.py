@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from tests.ports.ledger_world import NOON, command, entry, outcome, pass_once, report, runner, schedule, states
 
-from offbeat.core.model import CatchUp, Entry, Kind, Overlap, Policy, Reason, State
+from offbeat.core.model import CatchUp, Entry, Kind, Lane, Overlap, Policy, Reason, State
+from offbeat.core.plan import plan
 from offbeat.ports.clock import FakeClock
 from offbeat.ports.ledger import Ledger
 from offbeat.ports.ledger_values import Claim
@@ -52,7 +53,6 @@ def test_an_occurrence_waits_for_the_end_of_another_one(ledger: Ledger, clock: F
 
     ledger.report(SUPERVISOR, [report(first, State.SUCCEEDED)])
     assert ledger.look(A).due
-    assert states(ledger)[0] == ("e", NOON + 120, State.PENDING, "")
     (second,) = ledger.claim(B, 10)
     assert (second.key.due_at, second.attempt, second.waited) == (NOON + 120, 1, True)
 
@@ -63,6 +63,84 @@ def test_of_several_the_newest_waits(ledger: Ledger, clock: FakeClock) -> None:
     next_minute(ledger, clock)
 
     assert states(ledger)[:2] == [("e", NOON + 180, State.WAITING, ""), ("e", NOON + 120, State.SKIPPED, "overlap")]
+
+
+def ended(ledger: Ledger, claim: Claim) -> None:
+    ledger.settle(A, [outcome(claim)])
+    ledger.report(SUPERVISOR, [report(claim, State.SUCCEEDED)])
+
+
+@pytest.mark.parametrize("by", ["record", "slot", "claim"])
+def test_what_waited_is_skipped_when_a_newer_one_takes_the_free_slot_before_it_was_claimed(
+    ledger: Ledger, clock: FakeClock, by: str
+) -> None:
+    first = begin(ledger, clock, entry(**WAIT))
+    next_minute(ledger, clock)
+    if by == "claim":  # the newer one was due to be sent before the slot was free
+        clock.advance(60)
+        portion = ledger.take(10)
+        windows = plan(portion)
+        later = [replace(row, send_at=row.due_at + 5) for row in windows[0].rows]
+        ledger.record(A, [replace(windows[0], rows=tuple(later))], portion.revision)
+        clock.advance(10)
+    ended(ledger, first)
+
+    if by == "record":
+        (newer,) = next_minute(ledger, clock)
+    elif by == "slot":
+        clock.advance(60)
+        found = ledger.slot(A, "e", NOON + 180)
+        assert found.claim is not None
+        newer = found.claim
+    else:
+        (newer,) = ledger.claim(A, 10)
+
+    assert newer.key.due_at == (NOON + 180)
+    assert [(due_at, state) for _, due_at, state, _ in states(ledger)] == [
+        (NOON + 180, State.CLAIMED),
+        (NOON + 120, State.SKIPPED),
+        (NOON + 60, State.SUCCEEDED),
+    ]
+    assert states(ledger)[1][3] == "overlap"
+
+
+def test_an_older_one_takes_the_free_slot_and_the_newer_waits_on(ledger: Ledger, clock: FakeClock) -> None:
+    first = begin(ledger, clock, entry(**WAIT))
+    ledger.settle(A, [outcome(first, State.PENDING, next_try_at=clock.now() + 61, lane=Lane.LIVE)])
+    (second,) = next_minute(ledger, clock)
+    next_minute(ledger, clock)
+    ended(ledger, second)
+
+    (again,) = ledger.claim(A, 10)
+    assert again.key == first.key
+    ended(ledger, again)
+    assert [claim.key.due_at for claim in ledger.claim(A, 10)] == [NOON + 180]
+
+
+def test_what_waited_goes_before_a_backfill_that_waits_then(ledger: Ledger, clock: FakeClock) -> None:
+    first = begin(ledger, clock, entry("e", "every 60 0", **WAIT))
+    next_minute(ledger, clock)
+    ended(ledger, first)
+    ledger.backfill("e", "token", [(NOON + 180, NOON)])
+
+    assert [claim.key.due_at for claim in ledger.claim(A, 10)] == [NOON + 120]
+    assert [(due_at, state) for _, due_at, state, _ in states(ledger)][:2] == [
+        (NOON + 180, State.WAITING),
+        (NOON + 120, State.CLAIMED),
+    ]
+
+
+def test_with_ticks_only_nothing_waits_for_ever(ledger: Ledger, clock: FakeClock) -> None:
+    running = [begin(ledger, clock, entry(**WAIT))]
+    for _ in range(6):  # each ends between two ticks, and a tick records before it claims
+        clock.advance(60)
+        new = [*pass_once(ledger, A), *ledger.claim(A, 10)]
+        for claim in running:
+            ended(ledger, claim)
+        running = new
+
+    assert ledger.status().pending + ledger.status().waiting <= 1
+    assert all(due_at > clock.now() - 120 for _, due_at, state, _ in states(ledger) if state in (State.PENDING, State.WAITING))
 
 
 def test_of_those_due_in_one_window_one_goes_and_the_newest_waits(ledger: Ledger, clock: FakeClock) -> None:

@@ -135,7 +135,7 @@ class ScheduleMaker:
 
 def _schedule(entries: tuple[Entry, ...], settings: LedgerSettings) -> Schedule:
     digest = hashlib.sha256(repr(entries).encode()).hexdigest()[:24]
-    return Schedule(project="sim", timezone="UTC", entries=entries, ledger=settings, digest=digest)
+    return Schedule(project="sim", timezone="UTC", entries=entries, ledger=settings, rules="none", digest=digest)
 
 
 def half_of(schedule: Schedule, draw: Random) -> Schedule:

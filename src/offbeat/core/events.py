@@ -31,6 +31,8 @@ class Event(StrEnum):
     BUG = "bug"  # a mistake of offbeat's own; the runner goes on: error, and a traceback
     CLOCK_DOUBTED = "clock_doubted"  # the clock stepped far forward; nothing is decided until a second look: believe_at
     CLOCK_DIFFERS = "clock_differs"  # our clock differs from the ledger's, so nothing is recorded here: skew
+    RULES_DIFFER = "rules_differ"  # our zones, holidays or sun are older, so nothing is recorded here: own, ledger
+    RULES_RENEWED = "rules_renewed"  # the schedule was compiled anew, since ours are newer: revision, rules
     RESTORED = "restored"  # the ledger went back to an older state: seen, found, after_restore
     FENCED = "fenced"  # what became of claims came too late, others have them: count
     COMPILED = "compiled"  # a tree was compiled into a ledger that hosts share: revision

@@ -213,7 +213,10 @@ class LedgerSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Schedule:
-    """All entries of one revision, and what is common to them. digest: of everything in it, hex."""
+    """All entries of one revision, and what is common to them. digest: of everything in it, hex.
+
+    rules: the versions of the data that due times are worked out with (core/rules.py), "" where nobody asked.
+    """
 
     project: str
     timezone: str
@@ -223,6 +226,7 @@ class Schedule:
     routes: tuple[tuple[str, str], ...] = ()
     broker: BrokerSettings = BrokerSettings()
     ledger: LedgerSettings = LedgerSettings()
+    rules: str = ""
     digest: str = ""
 
 

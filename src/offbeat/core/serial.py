@@ -205,6 +205,7 @@ def _schedule_out(schedule: Schedule, *, place: bool = True) -> dict[str, Json]:
         "routes": [list(route) for route in schedule.routes],
         "broker": _settings_out(schedule.broker),
         "ledger": _ledger_out(schedule.ledger),
+        "rules": schedule.rules,
         "entries": [_entry_out(entry, place=place) for entry in schedule.entries],
     }
 
@@ -240,8 +241,9 @@ def call_from_json(text: str) -> TaskCall | CommandCall:
 
 
 def settings_to_json(schedule: Schedule) -> str:
-    """Return the schedule's settings of broker and ledger as compact JSON with sorted keys."""
-    return _text({**cast("dict[str, Json]", _settings_out(schedule.broker)), "ledger": _ledger_out(schedule.ledger)})
+    """Return the schedule's settings of broker and ledger, and its rules, as compact JSON with sorted keys."""
+    broker = cast("dict[str, Json]", _settings_out(schedule.broker))
+    return _text({**broker, "ledger": _ledger_out(schedule.ledger), "rules": schedule.rules})
 
 
 def settings_from_json(text: str) -> BrokerSettings:
@@ -252,6 +254,11 @@ def settings_from_json(text: str) -> BrokerSettings:
 def ledger_settings_from_json(text: str) -> LedgerSettings:
     """Return the ledger settings that `settings_to_json` wrote."""
     return _ledger_in(cast("Fields", _fields(text).get("ledger", {})))
+
+
+def rules_from_json(text: str) -> str:
+    """Return the rules that `settings_to_json` wrote, "" of a revision from before there were any."""
+    return _str(_fields(text), "rules")
 
 
 def entry_to_json(entry: Entry) -> str:
@@ -281,6 +288,7 @@ def schedule_from_json(text: str) -> Schedule:
         routes=tuple((pattern, queue) for pattern, queue in cast("list[tuple[str, str]]", fields.get("routes", []))),
         broker=_settings_in(cast("Fields", fields.get("broker", {}))),
         ledger=_ledger_in(cast("Fields", fields.get("ledger", {}))),
+        rules=_str(fields, "rules"),
         digest=_str(fields, "digest"),
     )
 

@@ -97,6 +97,7 @@ class Turn(StrEnum):
     """What becomes of a row that is about to be claimed, as far as other occurrences of its entry go."""
 
     GO = "go"  # it is claimed, and takes the slot where its policy has one
+    OVERTAKE = "overtake"  # as GO, and what waits, though due earlier, becomes skipped(overlap)
     SKIP = "skip"  # it becomes skipped(overlap)
     WAIT = "wait"  # it becomes WAITING until the slot is free, and what waited before becomes skipped(overlap)
 
@@ -118,12 +119,16 @@ def judge_slot(
 ) -> Turn:
     """Judge whether a row may go now. holder: who took the entry's slot, and until when. waiting: what waits for it already.
 
-    Taking it twice for the same occurrence is fine. Of two that would wait the one that was due later does.
+    Taking it twice for the same occurrence is fine. Of two that would wait the one that was due later does; and where one
+    comes just when the slot is free, before the one that waited was claimed: else that could be so at each tick, for ever.
     """
     seconds = slot_seconds(policy, key.kind)
-    if holder is None or holder[0] == key or not is_held(holder[1], now, seconds):
+    is_newest = waiting is None or waiting.due_at <= key.due_at
+    if not seconds or (holder is not None and holder[0] == key):
         return Turn.GO
-    if policy is None or policy.overlap is Overlap.SKIP or (waiting is not None and waiting.due_at > key.due_at):
+    if holder is None or not is_held(holder[1], now, seconds):
+        return Turn.OVERTAKE if is_newest and waiting not in (None, key) else Turn.GO
+    if policy is None or policy.overlap is Overlap.SKIP or not is_newest:
         return Turn.SKIP
     return Turn.WAIT
 

@@ -20,6 +20,7 @@ TOLD = frozenset(  # a tick tells these as problems, and only once
         Event.REFUSED,
         Event.LEDGER_ERROR,
         Event.CLOCK_DIFFERS,
+        Event.RULES_DIFFER,
         Event.RESTORED,
         Event.COMPILED,
         Event.OVERTIME,

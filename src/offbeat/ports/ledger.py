@@ -13,10 +13,11 @@ that tests/ports/test_ledger*.py hold every store to. Two laws hold for all:
 Overlap (ledger rule 11): the slot of an entry whose policy says skip or wait is taken wherever a row of kind schedule or
 backfill becomes claimed (record, slot, claim), in the same transaction, until now + max_runtime. When another occurrence
 has it: with skip the row becomes skipped(overlap) at once; with wait it becomes WAITING until that time, and what waited
-before becomes skipped(overlap), so that the newest waits. Taking it twice for the same occurrence is fine. A settle other
-than DISPATCHED frees it; DISPATCHED, and the report of the start, hold it until max_runtime from then; the report of the
-end frees it, and makes what waits PENDING, to be claimed now, but never before its send_at. A time further ahead than
-max_runtime is of a wrong clock, and does not hold.
+before becomes skipped(overlap), so that the newest waits. So it does, too, when one that is due later takes the free slot
+before the one that waited was claimed (a tick records first): nothing waits for ever. Taking it twice for the same occurrence
+is fine. A settle other than DISPATCHED frees it; DISPATCHED, and the report of the start, hold it until max_runtime from
+then; the report of the end frees it. What waits stays WAITING until it is claimed, at once when the slot is free, but never
+before its send_at. A time further ahead than max_runtime is of a wrong clock, and does not hold.
 """
 
 from __future__ import annotations
@@ -147,6 +148,9 @@ class Operating(Protocol):
         origin: kept with the revision; of an equal digest it replaces the old one when it is deployed. After the first that is
         deployed, one that is not answers 0 and changes nothing: the ledger is the truth then.
 
+        Other rules than the active revision's: next_due of every group is worked out anew after its cursor, under a raised
+        version. Older ones (core/rules.older_in) are refused with LedgerError L313, unless the origin lowers them.
+
         known: the ledger's stamp ("" for none yet) as `look` told it before the tree was read. If it is another one by now,
         and not `stamp` itself, somebody has read a newer tree: nothing is written and the answer is 0. Look and read again.
         """
@@ -260,6 +264,9 @@ class Reading(Protocol):
 
     def ledger_settings(self) -> LedgerSettings:
         """Return the active revision's ledger settings without reading its entries; the defaults before the first."""
+
+    def rules(self) -> str:
+        """Return the active revision's rules without reading its entries; "" before the first, and of one that has none."""
 
     def entries(self) -> Sequence[tuple[Entry, DueTime | None]]:
         """Return the active entries by name, each with its last due time that was recorded (None: none yet)."""

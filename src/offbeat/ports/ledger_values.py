@@ -57,7 +57,7 @@ class Origin:
     """Where a revision comes from. deployed: by `offbeat deploy` or `rollback`; from the first on, trees are not compiled.
 
     commit, author: as git says them, "" outside of a repository. dirty: the tree had changes that were not committed.
-    note: a sentence for `offbeat log`, such as "rollback to 3". lowers: it may be by older rules than what was in force; not kept.
+    note: a sentence for `offbeat log`, such as "rollback to 3". lowers: it may be by older rules than those in force.
     """
 
     commit: str = ""
@@ -316,7 +316,7 @@ def older_rules(mine: str, theirs: str, older: Sequence[str], where: str) -> Pro
         code="L313",
         file=where,
         what=f"{' and '.join(older)} of this host are older than the ledger's: {mine} here, {theirs} there",
-        why="it could work out other due times than other hosts, so it decides nothing; what others have recorded it still sends",
+        why="it may work out other due times than others, so it decides nothing; what others have recorded it still sends",
         fix=f"update {' and '.join(older)} on this host; if no host is to have the newer again: offbeat tick --adopt",
     )
 

@@ -49,7 +49,7 @@ ON CONFLICT (eno) DO UPDATE SET due_at = ?2, kind = ?3, kind_id = ?4, until_at =
 WHERE (due_at = ?2 AND kind = ?3 AND kind_id = ?4) OR until_at <= ?6 OR until_at > ?7"""
 FREE = f"DELETE FROM slots WHERE {THIS}"
 WAIT_ON = "UPDATE outbox SET next_try_at = ? WHERE eno = ? AND state = 'waiting'"
-WAKE = "UPDATE outbox SET state = 'pending', next_try_at = ? WHERE eno = ? AND state = 'waiting'"
+WAKE = "UPDATE outbox SET next_try_at = max(?, send_at) WHERE eno = ? AND state = 'waiting'"
 
 
 class WorkerSqlite:

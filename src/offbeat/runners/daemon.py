@@ -12,7 +12,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from offbeat.core.events import Event
-from offbeat.errors import LedgerError, OffbeatError
+from offbeat.errors import LedgerAwayError, LedgerError, OffbeatError
 from offbeat.ports import files
 from offbeat.runners.backoff import delay
 from offbeat.runners.dispatch import Dispatcher
@@ -62,6 +62,7 @@ class Daemon:
     _failed_at: float | None = field(default=None, init=False)
     _was_ahead: bool = field(default=False, init=False)
     _was_skewed: bool = field(default=False, init=False)
+    _were_older: bool = field(default=False, init=False)  # our rules, than the ledger's
     _failures: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -72,10 +73,8 @@ class Daemon:
         """Step until told to stop. Raises OffbeatError only when there is no schedule to start with."""
         gc.enable()
         site = self.site
-        with interrupted(site, PASS + HANGS):
-            report_sync(synced := site.sync(self.dispatcher.runner))
-        self.tell(synced.problems + synced.notices)
-        self._stamp = synced.stamp if synced.settled else ""
+        if not self._begin():
+            return
         tree = "" if site.from_ledger else str(site.tree)
         _event(logging.INFO, Event.STARTED, runner=self.dispatcher.runner.id, tree=tree, ledger=site.ledger_address)
         while not self.stop.is_set:
@@ -84,6 +83,21 @@ class Daemon:
         site.watch.keep()
         _event(logging.INFO, Event.STOPPED, runner=self.dispatcher.runner.id, **self._counts())
         site.close()
+
+    def _begin(self) -> bool:
+        """Read the schedule, and wait for a ledger that is away; return False when told to stop before it was there."""
+        site = self.site
+        while not self.stop.is_set:
+            try:
+                with interrupted(site, PASS + HANGS):
+                    report_sync(synced := site.sync(self.dispatcher.runner))
+            except LedgerAwayError as error:
+                site.clock.sleep_until(self._lost(error))
+                continue
+            self.tell(synced.problems + synced.notices)
+            self._stamp = synced.stamp if synced.settled else ""
+            return True
+        return False
 
     def _step_safely(self) -> float:
         """Step; a mistake of ours is logged and must not end everybody's schedule."""
@@ -110,14 +124,18 @@ class Daemon:
                 self._failures = 0
                 _event(logging.WARNING, Event.LEDGER_BACK)
         except LedgerError as error:
-            self._failures += 1
-            if self._failures == 1:
-                self.tell(error.problems)
-                _event(logging.ERROR, Event.LEDGER_ERROR, error=error.problems[0].what if error.problems else str(error))
-            self._forget()
-            return now + delay(self._failures)
+            return self._lost(error)
         later = self.site.clock.now() + min(self._look_at - self.site.clock.monotonic(), POLL)
         return min(max(self._wake_at, now), later)
+
+    def _lost(self, error: LedgerError) -> float:
+        """Tell once that the ledger cannot be used, let go of it, and return the instant to try again at."""
+        self._failures += 1
+        if self._failures == 1:
+            self.tell(error.problems)
+            _event(logging.ERROR, Event.LEDGER_ERROR, error=error.problems[0].what if error.problems else str(error))
+        self._forget()
+        return self.site.clock.now() + delay(self._failures)
 
     def _has_jumped(self, offset: float) -> bool:
         """Return whether the wall clock was set, or the machine slept, since this was asked last."""
@@ -151,9 +169,16 @@ class Daemon:
         deadline = site.clock.monotonic() + PASS
         work(dispatcher, deadline)
         self.retention.prune(deadline)
+        self._tell_rules()
         outlook = site.look(dispatcher.runner, patient=False)
         self._keep()
         return outlook
+
+    def _tell_rules(self) -> None:
+        """Tell once that our rules are older than the ledger's."""
+        before, self._were_older = self._were_older, self.site.rules.problem is not None
+        if self.site.rules.problem and not before:
+            self.tell((self.site.rules.problem,))
 
     def _keep(self) -> None:
         """Note now and then what was seen: each time would be a file written a second."""
@@ -213,6 +238,7 @@ class Daemon:
         report_sync(synced)
         if synced.changed:
             self.tell(synced.problems + synced.notices)
+        self._tell_rules()
         return synced.changed
 
     def _counts(self) -> dict[str, int]:

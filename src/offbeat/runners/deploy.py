@@ -86,7 +86,7 @@ def rollback(site: Site, number: int) -> Deployed:
     runner = site.runner("deploy")
     for _ in range(TRIES):
         outlook = site.look(runner)
-        schedule = _revision(site, number)
+        schedule = site.rules.ruled(_revision(site, number), site.ledger)
         old = next((known.origin for known in site.ledger.revisions(SEARCHED) if known.number == number), Origin())
         origin = Origin(commit=old.commit, author=old.author, dirty=old.dirty, note=f"rollback to {number}", deployed=True)
         done = site.ledger.activate(schedule, outlook.stamp, known=outlook.stamp, origin=origin)

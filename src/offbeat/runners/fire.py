@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from offbeat.core.identity import occurrence_id
 from offbeat.core.model import CommandCall, Json, Reason, State, TaskCall
-from offbeat.errors import ConfigError, Problem
+from offbeat.errors import ConfigError, LedgerError, Problem
 from offbeat.runners.dispatch import Dispatcher
 
 if TYPE_CHECKING:
@@ -94,7 +94,10 @@ def send_slot(site: Site, directory: str, name: str) -> Fired:
     from offbeat.core.period import due_in_period, period
     from offbeat.core.recurrence import compile_recurrence
 
-    site.sync(site.runner("fire"))
+    runner = site.runner("fire")
+    site.sync(runner)
+    if not site.rules.hold(site, runner, site.ledger.status().revision) and site.rules.problem:
+        raise LedgerError(site.rules.problem)
     entry = _linked(site.ledger.schedule(), directory, name)
     now = int(site.ledger.status().now)
     rule = compile_recurrence(entry.timing.recurrence, entry.timing.zone)

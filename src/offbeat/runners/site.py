@@ -22,9 +22,11 @@ from offbeat.ports import files
 from offbeat.ports.alarm import time_limit
 from offbeat.ports.clock import Clock
 from offbeat.ports.ledger_open import open_ledger
-from offbeat.ports.ledger_values import Runner
+from offbeat.ports.ledger_values import Origin, Runner
+from offbeat.ports.process import runner_here
 from offbeat.runners.notes import Notes
 from offbeat.runners.places import as_entered, file_name, is_shared
+from offbeat.runners.rules import Rules
 from offbeat.runners.tree_problems import empty, gone, nameless, no_tree, own_tree, restless
 from offbeat.runners.waiting import waits, with_waiting
 from offbeat.runners.watch import Watch
@@ -80,6 +82,7 @@ class Site:
     limit: Callable[[float], AbstractContextManager[None]] = lambda _: nullcontext()
     notes: Notes = field(init=False)
     watch: Watch = field(init=False)
+    rules: Rules = field(default_factory=Rules, init=False)
     _ledger: Ledger | None = field(default=None, init=False)
     _broker: Broker | None = field(default=None, init=False)
     _project: str = field(default="", init=False)
@@ -163,8 +166,7 @@ class Site:
 
     def runner(self, role: str) -> Runner:
         """Return what this process calls itself in the ledger."""
-        host, pid = os.uname().nodename, os.getpid()
-        return self.watch.introduce(Runner(id=f"{host}:{pid}:{role}", host=host, pid=pid, role=role))
+        return self.watch.introduce(runner_here(role))
 
     def look(self, runner: Runner, *, patient: bool = True) -> Outlook:
         """Look at the ledger; patient: a second time, a little later, when its clock is doubted."""
@@ -190,7 +192,8 @@ class Site:
         from offbeat.core.parse import parse
         from offbeat.ports.treereader import read_tree
 
-        return parse(read_tree(self.tree), self.environ)
+        schedule, problems = parse(read_tree(self.tree), self.environ)
+        return schedule and self.rules.ruled(schedule), problems
 
     def read_still(self) -> tuple[Schedule | None, tuple[Problem, ...], str]:
         """Parse the files once they hold still; return the schedule, the problems and the stamp. OffbeatError when restless."""
@@ -203,7 +206,7 @@ class Site:
         schedule, problems = parse(accepted.files, self.environ)
         if missing := self._missing(accepted.files, schedule):
             schedule, problems = None, (missing,)
-        return schedule, problems, accepted.stamp.text
+        return schedule and self.rules.ruled(schedule), problems, accepted.stamp.text
 
     def sync(self, runner: Runner, *, patience: float = files.PATIENCE) -> Synced:
         """Compile the tree into the ledger if it changed since that was done last, and nothing was ever deployed.
@@ -317,8 +320,11 @@ class Site:
         if self.is_shared and not self._is_known:  # look before it is written: it may be another ledger's time, or deployed
             self.notes.write(project=schedule.project)
             return None
-        schedule = with_waiting(schedule, problems, self.ledger)
-        revision = self.ledger.activate(schedule, stamp, text, known=known)
+        schedule = self.rules.ruled(with_waiting(schedule, problems, self.ledger), self.ledger)
+        if not self.rules.allow(schedule, self.ledger) and not self.adopt:
+            self.notes.write(waiting="yes")  # for newer rules, which change nothing in the tree
+            return Synced(stamp=stamp, changed=True, problems=problems, told=told)
+        revision = self.ledger.activate(schedule, stamp, text, known=known, origin=Origin(lowers=self.adopt))
         if not revision:
             return None
         self.compiled(stamp, schedule, problems)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from offbeat.core.events import Event
@@ -94,7 +94,18 @@ def _tick(site: Site, seconds: float, again: bool) -> Ticked:
     else:
         site.is_news("skew", "")
     done = Ticked(problems=problems, exit_code=exit_code, wake_at=outlook.wake_at)
-    return _send(site, deadline, done, again) if outlook.due else done
+    return _send(site, deadline, done, again) if outlook.due else _with_rules(site, done, again)
+
+
+def _with_rules(site: Site, so_far: Ticked, again: bool) -> Ticked:
+    """Return the same with what is to be told of older zones, holidays or suns than the ledger's."""
+    problem = site.rules.problem
+    if problem is None:
+        if site.rules.seen:
+            site.is_news("rules", "")
+        return so_far
+    told = (problem,) if site.is_news("rules", problem.what) or again else ()
+    return replace(so_far, problems=so_far.problems + told, exit_code=LedgerError.exit_code)
 
 
 def _send(site: Site, deadline: float, so_far: Ticked, again: bool) -> Ticked:
@@ -107,6 +118,7 @@ def _send(site: Site, deadline: float, so_far: Ticked, again: bool) -> Ticked:
     work(dispatcher, deadline)
     Retention(site=site).prune(deadline)
     wake_at = site.look(runner, patient=False).wake_at
+    so_far = _with_rules(site, so_far, again)
     tally, problems = dispatcher.tally, so_far.problems
     if tally.error:
         unsent = tally.problems or (_unsent(tally),)
@@ -128,9 +140,11 @@ def _send(site: Site, deadline: float, so_far: Ticked, again: bool) -> Ticked:
 def work(dispatcher: Dispatcher, deadline: float) -> None:
     """Record and dispatch all that is due, then all that can be claimed, until `deadline` (monotonic).
 
-    A runner whose clock differs from the ledger's records nothing, and dispatches what others recorded.
+    A runner whose clock differs from the ledger's, or whose rules are older, records nothing, and dispatches what others
+    recorded.
     """
     dispatcher.deadline = deadline
+    dispatcher.site.rules.forget()
     portions, before = 0, None
     while not dispatcher.site.watch.is_skewed and dispatcher.site.clock.monotonic() < deadline:
         before = _record_once(dispatcher, before)
@@ -148,10 +162,14 @@ def _record_once(dispatcher: Dispatcher, before: object) -> object:
     """Record one portion and dispatch what is due of it; return what was asked, None when there is no more for us."""
     from offbeat.core.plan import plan
 
-    since = dispatcher.site.clock.monotonic()
+    site, since = dispatcher.site, dispatcher.site.clock.monotonic()
+    if site.rules.problem and not site.rules.hold(site, dispatcher.runner, site.watch.revision):
+        return None
     portion = dispatcher.ledger.take(dispatcher.batch)
     asked = (portion.revision, portion.groups)
     if not portion.groups or asked == before:  # the same again: somebody else records, or refuses, this one
+        return None
+    if not site.rules.hold(site, dispatcher.runner, portion.revision):
         return None
     windows = plan(portion)
     claims = dispatcher.ledger.record(dispatcher.runner, windows, portion.revision)

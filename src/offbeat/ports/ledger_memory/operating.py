@@ -9,7 +9,7 @@ from offbeat.core.transitions import boundary, compare, is_stale, just_passed, n
 from offbeat.ports.ledger_memory.pausing import PausingMemory
 from offbeat.ports.ledger_memory.shelves import Kept, Row, Shard, Version
 from offbeat.ports.ledger_memory.slots import SlotsMemory
-from offbeat.ports.ledger_values import COMPILED, Origin, Runner, Slot, clock_not_believed, unknown_entry
+from offbeat.ports.ledger_values import COMPILED, Origin, Runner, Slot, clock_not_believed, require_rules, unknown_entry
 
 
 class OperatingMemory(PausingMemory, SlotsMemory):
@@ -23,11 +23,15 @@ class OperatingMemory(PausingMemory, SlotsMemory):
             raise clock_not_believed(self.where)
         if (self.deployed and not origin.deployed) or is_stale(self.stamp, stamp, known):
             return 0
+        old = self.rules()
+        require_rules(schedule.rules, old, origin, self.where)
         self.deployed = self.deployed or origin.deployed
         self.stamp, self.problems, self.refused_whole = stamp, problems, False
         if self.active is not None and schedule.digest and self.active.digest == schedule.digest:
             self.kept[-1].origin = origin if origin.deployed else self.kept[-1].origin
             return self.revision
+        if schedule.rules != old:
+            self._work_out_anew()
         self._compile(schedule, now)
         self.kept.append(Kept(schedule=schedule, activated_at=now, origin=origin))
         return self.revision
@@ -46,6 +50,11 @@ class OperatingMemory(PausingMemory, SlotsMemory):
                 self._record_passed(entry, now)
         for gid in touched:
             self.groups[gid].version += 1
+
+    def _work_out_anew(self) -> None:
+        for group in self.groups.values():
+            group.next_due = next_due([version.span for version in group.versions if version.yields], group.cursor)
+            group.version += 1
 
     def _close(self, version: Version, now: Instant) -> set[int]:
         cursor = self.groups[version.gid].cursor if version.gid else None

@@ -181,6 +181,9 @@ class Shelves:
         """Return the active revision's schedule."""
         return self.kept[-1].schedule if self.kept else None
 
+    def rules(self) -> str:
+        return self.active.rules if self.active else ""
+
     def number_of(self, name: str) -> int:
         """Return the entry's number; a new name gets one."""
         if name not in self.enos:

@@ -23,15 +23,17 @@ class SlotsMemory(Shelves):
         if not slot_seconds(policy, row.key.kind):
             self.hold(row, runner, now)
             return True
+        if row.state is State.SKIPPED:  # a newer one of this batch goes, or waits, in its place
+            return False
         holder, waiting = self.slots.get(eno), self.waiting_of(eno)
         turn = judge_slot(row.key, policy, holder=holder, waiting=waiting.key if waiting else None, now=now)
-        if turn is Turn.GO:
+        if turn in (Turn.OVERTAKE, Turn.WAIT) and waiting is not None and waiting is not row:
+            waiting.state, waiting.reason = State.SKIPPED, Reason.OVERLAP
+        if turn in (Turn.GO, Turn.OVERTAKE):
             self.hold(row, runner, now)
             self._take(row, now)
             return True
         if turn is Turn.WAIT and holder is not None:
-            if waiting is not None and waiting is not row:
-                waiting.state, waiting.reason = State.SKIPPED, Reason.OVERLAP
             row.state, row.owner, row.waited, row.next_try_at = State.WAITING, "", True, holder[1]
         else:
             row.state, row.reason = State.SKIPPED, Reason.OVERLAP
@@ -66,14 +68,14 @@ class SlotsMemory(Shelves):
             waiting.next_try_at = now + seconds
 
     def free(self, row: Row, now: Instant) -> None:
-        """Free the slot if the row has it; what waits for it is pending, to be claimed now."""
+        """Free the slot if the row has it; what waits for it is to be claimed now."""
         holder = self.slots.get(row.key.eno)
         if holder is None or holder[0] != row.key:
             return
         del self.slots[row.key.eno]
         waiting = self.waiting_of(row.key.eno)
         if waiting is not None:
-            waiting.state, waiting.next_try_at = State.PENDING, max(now, waiting.send_at)
+            waiting.next_try_at = max(now, waiting.send_at)
 
     def try_at(self, row: Row, now: Instant) -> Instant:
         """Return when to claim an unsettled row; what was held in a wrong future is to be claimed at once."""

@@ -22,6 +22,7 @@ UPDATE {s}.versions v SET valid_from = k.valid_from, valid_until = k.valid_until
 FROM unnest(%(vnos)s::bigint[], %(froms)s::bigint[], %(untils)s::bigint[], %(firsts)s::bigint[], %(lasts)s::bigint[])
   AS k(vno, valid_from, valid_until, first, last) WHERE v.vno = k.vno"""
 CURSORS = "SELECT gid, least(cursor, %(to)s) FROM {s}.groups WHERE gid = ANY(%(gids)s::bigint[]) ORDER BY gid FOR UPDATE"
+EVERY = "SELECT gid, cursor FROM {s}.groups ORDER BY gid FOR UPDATE"
 SPANS = """
 SELECT gid, recurrence, zone, first, last FROM {s}.versions
 WHERE gid = ANY(%(gids)s::bigint[]) AND (last IS NULL OR last >= first) ORDER BY vno"""
@@ -120,6 +121,11 @@ def _set_groups(tx: Tx, cursors: dict[int, DueTime], *, raised: int) -> None:
         spans[gid].append(Span(recurrence=recurrence, zone=zone, first=first, last=last))
     nexts = [next_due(spans[gid], cursor) for gid, cursor in cursors.items()]
     tx.run(SET_GROUPS, gids=list(cursors), cursors=list(cursors.values()), nexts=nexts, raised=raised)
+
+
+def work_out_anew(tx: Tx) -> None:
+    """Find the next due time of every group by the rules of this host, and raise its version."""
+    _set_groups(tx, dict(tx.rows(EVERY)), raised=1)
 
 
 def _forget(tx: Tx, runner: Runner) -> None:

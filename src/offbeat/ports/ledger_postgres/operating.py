@@ -10,16 +10,17 @@ from offbeat.ports.ledger_postgres.claims import claims, held_by, hold
 from offbeat.ports.ledger_postgres.compiling import Compilation, definition_columns
 from offbeat.ports.ledger_postgres.connection import ALONE, TOGETHER, Tx
 from offbeat.ports.ledger_postgres.covered import lock_entry, rowless
-from offbeat.ports.ledger_postgres.mending import MendingPostgres
+from offbeat.ports.ledger_postgres.mending import MendingPostgres, work_out_anew
 from offbeat.ports.ledger_postgres.pausing import present
 from offbeat.ports.ledger_postgres.recording import LAST_DUE, add_unclaimed, begin
 from offbeat.ports.ledger_postgres.rows import clean, find, key_of
 from offbeat.ports.ledger_postgres.slots import Slots
-from offbeat.ports.ledger_values import COMPILED, Origin, Runner, Slot, clock_not_believed, unknown_entry
+from offbeat.ports.ledger_values import COMPILED, Origin, Runner, Slot, clock_not_believed, require_rules, unknown_entry
 
 STAMP = "UPDATE {s}.meta SET stamp = %(stamp)s, problems = %(problems)s, refused_whole = %(whole)s"
 DEPLOYED = "UPDATE {s}.meta SET deployed = true WHERE NOT deployed"
 DIGEST = "SELECT digest FROM {s}.revisions WHERE rev = %(rev)s"
+SETTINGS = "SELECT settings FROM {s}.revisions WHERE rev = %(rev)s"
 ORIGIN = """
 UPDATE {s}.revisions SET "commit" = %(commit)s, author = %(author)s, dirty = %(dirty)s, note = %(note)s, deployed = %(deployed)s
 WHERE rev = %(rev)s"""
@@ -55,6 +56,8 @@ class OperatingPostgres(MendingPostgres):
                 raise clock_not_believed(self.where)
             if (tx.meta.deployed and not origin.deployed) or is_stale(tx.meta.stamp, stamp, known):
                 return 0
+            old = rules_of(tx)
+            require_rules(schedule.rules, old, origin, self.where)
             if origin.deployed:
                 tx.run(DEPLOYED)
             tx.run(STAMP, stamp=stamp, problems=clean(problems), whole=False)
@@ -64,6 +67,8 @@ class OperatingPostgres(MendingPostgres):
                 if origin.deployed:
                     tx.run(ORIGIN, rev=revision, **_origin(origin))
                 return revision
+            if schedule.rules != old:
+                work_out_anew(tx)
             self._compile(tx, schedule, origin)
             return revision + 1
 
@@ -118,6 +123,14 @@ class OperatingPostgres(MendingPostgres):
 
         self.ensure([due_at])
         return self.write(work, TOGETHER)
+
+
+def rules_of(tx: Tx) -> str:
+    """Return the active revision's rules, "" when there are none."""
+    from offbeat.core.serial import rules_from_json
+
+    row = tx.row(SETTINGS, rev=tx.meta.revision)
+    return rules_from_json(row[0]) if row else ""
 
 
 def _origin(origin: Origin) -> dict[str, object]:

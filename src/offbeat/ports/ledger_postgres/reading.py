@@ -157,6 +157,11 @@ class ReadingPostgres(DispatchingPostgres):
 
         return self._parsed(ACTIVE, ledger_settings_from_json) or LedgerSettings()
 
+    def rules(self) -> str:
+        from offbeat.core.serial import rules_from_json
+
+        return self._parsed(ACTIVE, rules_from_json) or ""
+
     def _parsed(self, text: str, parse: Callable[[str], T], **values: object) -> T | None:
         def work(tx: Tx) -> T | None:
             row = tx.row(text, **values)

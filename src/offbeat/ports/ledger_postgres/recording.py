@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from offbeat.core.model import Key, Lane
-from offbeat.core.transitions import Turn
 from offbeat.ports.ledger_postgres.claims import claims, held_by, hold
 from offbeat.ports.ledger_postgres.connection import MOST_ROWS, TOGETHER, Tx
 from offbeat.ports.ledger_postgres.planning import PlanningPostgres
 from offbeat.ports.ledger_postgres.rows import find, save
-from offbeat.ports.ledger_postgres.slots import Slots
+from offbeat.ports.ledger_postgres.slots import GOES, Slots
 from offbeat.ports.ledger_values import LEASE, Claim, Runner
 
 if TYPE_CHECKING:
@@ -210,7 +209,7 @@ def begin(tx: Tx, runner: Runner, keys: Sequence[Key], slots: Slots) -> set[Key]
         return set()
     rows = find(tx, keys)
     slots.join(rows)
-    going = [key for key in keys if slots.turn(rows[key]) is Turn.GO]
+    going = [key for key in keys if slots.turn(rows[key]) in GOES]
     save(tx, {**slots.others, **rows}.values())
     slots.save()
     hold(tx, runner, going)

@@ -23,6 +23,7 @@ UPDATE {s}.slots t SET due_at = k.due_at, kind = k.kind, kind_id = k.kind_id, un
 FROM unnest(%(slots)s::bigint[], %(dues)s::bigint[], %(kinds)s::text[], %(ids)s::text[], %(untils)s::float8[])
   AS k(eno, due_at, kind, kind_id, until_at)
 WHERE t.eno = k.eno"""
+GOES = (Turn.GO, Turn.OVERTAKE)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -66,18 +67,19 @@ class Slots:
         self.others |= {key: rows[key] for key in waiting if key in rows}
 
     def turn(self, row: Row) -> Turn:
-        """Judge whether a row may be claimed now; GO takes the slot, what must not go becomes skipped or waiting."""
+        """Judge whether a row may be claimed now; what may takes the slot, what must not becomes skipped or waiting."""
         slot = self._slots.get(row.key.eno)
         if slot is None:
             return Turn.GO
-        if row.state is State.SKIPPED:  # a newer one of this batch waits in its place
+        if row.state is State.SKIPPED:  # a newer one of this batch goes, or waits, in its place
             return Turn.SKIP
         turn = judge_slot(row.key, slot.policy, holder=slot.holder, waiting=slot.waiting, now=self._tx.now)
-        if turn is Turn.GO:
+        if turn in (Turn.OVERTAKE, Turn.WAIT) and slot.waiting is not None and slot.waiting != row.key:
+            _skip(self.others[slot.waiting])
+            slot.waiting = None
+        if turn in GOES:
             self._take(slot, row.key)
         elif turn is Turn.WAIT and slot.holder is not None:
-            if slot.waiting is not None and slot.waiting != row.key:
-                _skip(self.others[slot.waiting])
             row.state, row.owner, row.waited, row.next_try_at = State.WAITING, "", True, slot.holder[1]
             row.is_changed = True
             slot.waiting = row.key
@@ -102,15 +104,14 @@ class Slots:
             other.next_try_at, other.is_changed = slot.holder[1], True
 
     def free(self, row: Row) -> None:
-        """Free the slot if the row has it; what waits for it is pending, to be claimed now."""
+        """Free the slot if the row has it; what waits for it is to be claimed now."""
         slot = self._slots.get(row.key.eno)
         if slot is None or slot.holder is None or slot.holder[0] != row.key:
             return
         slot.holder, slot.is_changed = None, True
         if slot.waiting is not None:
             other = self.others[slot.waiting]
-            other.state, other.next_try_at, other.is_changed = State.PENDING, max(self._tx.now, other.send_at), True
-            slot.waiting = None
+            other.next_try_at, other.is_changed = max(self._tx.now, other.send_at), True
 
     def save(self) -> None:
         """Write the slots; the rows of `others` are the caller's to save."""

@@ -12,11 +12,11 @@ from math import floor
 from typing import Any
 
 from offbeat.core.model import SHARD, CommandCall, DueTime, Entry, Instant, Overlap, Schedule, TaskCall
-from offbeat.core.transitions import boundary, compare, is_stale, just_passed, next_due, queue_of
+from offbeat.core.transitions import Span, boundary, compare, is_stale, just_passed, next_due, queue_of
 from offbeat.ports.ledger_redis import problems
 from offbeat.ports.ledger_redis.store import Page, Store, Version, page_of
 from offbeat.ports.ledger_redis.values import decoded, encoded, micros
-from offbeat.ports.ledger_values import COMPILED, Origin, clock_not_believed
+from offbeat.ports.ledger_values import COMPILED, Origin, clock_not_believed, require_rules
 
 TRIES = 50  # times that something is worked out again because others were faster
 
@@ -76,6 +76,15 @@ class World:
         """Yield what the group's versions are due by."""
         for page in self.pages.values():
             yield from (version.span for version in page.versions if version.gid == gid and version.yields)
+
+    def work_out_anew(self) -> None:
+        """Find the next due time of every group by the rules of this host, and raise its version."""
+        spans: dict[int, list[Span]] = {gid: [] for gid in self.shards}
+        for version in (version for page in self.pages.values() for version in page.versions if version.yields):
+            spans[version.gid].append(version.span)
+        for gid, shard in self.shards.items():
+            shard.next_due, shard.version = next_due(spans[gid], shard.cursor), shard.version + 1
+            self.moved.add(gid)
 
     def written_out(self) -> dict[str, Any]:
         """Return what changed as apply.lua takes it."""
@@ -160,9 +169,10 @@ class CompilingRedis(Store):
             if not reply.body:
                 raise clock_not_believed(self.where)
             pver = reply.pver
-            present, deployed, digest = self.facts("stamp", "deployed", "digest")
+            present, deployed, digest, settings = self.facts("stamp", "deployed", "digest", "settings")
             if (deployed == "1" and not origin.deployed) or is_stale(present, stamp, known):
                 return 0
+            require_rules(schedule.rules, _rules_in(settings), origin, self.where)
             meta = {"stamp": stamp, "problems": problems_, "whole": "0", **({"deployed": "1"} if origin.deployed else {})}
             if reply.revision and schedule.digest and digest == schedule.digest:
                 if self.ask(
@@ -186,6 +196,8 @@ class CompilingRedis(Store):
     def _activated(self, world: World, schedule: Schedule, present: str, meta: dict[str, str], origin: Origin) -> bool:
         from offbeat.core.serial import schedule_to_json, settings_to_json
 
+        if schedule.rules != _rules_in(*self.facts("settings")):  # a revision in between is another pver: nothing is written
+            world.work_out_anew()
         Compilation(world).run(schedule)
         told = world.written_out()
         number = str(world.revision + 1)
@@ -298,6 +310,12 @@ class Compilation:
         )
         room.append(world.shards[gid])
         return world.shards[gid]
+
+
+def _rules_in(settings: str) -> str:
+    from offbeat.core.serial import rules_from_json
+
+    return rules_from_json(settings) if settings else ""
 
 
 def _origin_told(origin: Origin) -> list[Any]:

@@ -131,6 +131,12 @@ class ReadingRedis(PlanningRedis, DispatchingRedis):
         text = self._meta("settings")
         return ledger_settings_from_json(text) if text else LedgerSettings()
 
+    def rules(self) -> str:
+        from offbeat.core.serial import rules_from_json
+
+        text = self._meta("settings")
+        return rules_from_json(text) if text else ""
+
     def entries(self) -> Sequence[tuple[Entry, DueTime | None]]:
         last = {int(eno): int(due) for eno, due in self.hash("last").items()}
         reply = self.ask("book")

@@ -31,11 +31,12 @@ from offbeat.ports.ledger_sqlite.claims import (
     meta_of,
     policy_columns,
 )
+from offbeat.ports.ledger_sqlite.mending import SET_GROUP, soonest_of
 from offbeat.ports.ledger_sqlite.pausing import COVERED, PRESENT, PausingSqlite, known
 from offbeat.ports.ledger_sqlite.planning import ADD_ROW, LAST_DUE
-from offbeat.ports.ledger_sqlite.revisions import origin_to_json
+from offbeat.ports.ledger_sqlite.revisions import origin_to_json, rules_of
 from offbeat.ports.ledger_sqlite.slots import begin
-from offbeat.ports.ledger_values import COMPILED, Origin, Runner, Slot, clock_not_believed, unknown_entry
+from offbeat.ports.ledger_values import COMPILED, Origin, Runner, Slot, clock_not_believed, require_rules, unknown_entry
 
 OPEN = """
 SELECT e.name, v.vno, v.gid, v.valid_from, v.recurrence, v.zone, v.starts_at, v.ends_at, v.enabled, v.definition
@@ -86,13 +87,18 @@ class OperatingSqlite(PausingSqlite):
             if (meta[5] and not origin.deployed) or is_stale(meta[3], stamp, known):
                 return 0
             revision = int(meta[0])
+            old = rules_of(db)
+            require_rules(schedule.rules, old, origin, self.where)
             db.execute(STAMP, (stamp, problems, origin.deployed))
             active = db.execute("SELECT digest FROM revisions WHERE rev = ?", (revision,)).fetchone()
             if schedule.digest and active == (schedule.digest,):
                 if origin.deployed:
                     db.execute("UPDATE revisions SET origin = ? WHERE rev = ?", (origin_to_json(origin), revision))
                 return revision
-            Compilation(db, revision + 1, now).run(schedule)
+            compilation = Compilation(db, revision + 1, now)
+            if schedule.rules != old:
+                compilation.work_out_anew()
+            compilation.run(schedule)
             told = (origin_to_json(origin), len(schedule.entries))
             text = (schedule.digest, now, settings_to_json(schedule), schedule_to_json(schedule))
             db.execute(ADD_REVISION, (revision + 1, *text, *told))
@@ -188,6 +194,11 @@ class Compilation:
         for entry in changes.opened:
             self._open(entry, present.get(entry.name))
         self.db.executemany("UPDATE groups SET version = version + 1 WHERE gid = ?", [(gid,) for gid in self.touched])
+
+    def work_out_anew(self) -> None:
+        """Find the next due time of every group by the rules of this host, and raise its version."""
+        for gid, cursor in self.db.execute("SELECT gid, cursor FROM groups").fetchall():
+            self.db.execute(SET_GROUP, (cursor, soonest_of(self.db, gid, cursor), 1, gid))
 
     def _definition(self, entry: Entry) -> tuple[object, ...]:
         from offbeat.core.serial import entry_to_json

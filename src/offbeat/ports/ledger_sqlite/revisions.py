@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import TypeVar
@@ -41,8 +42,16 @@ def origin_from_json(text: str) -> Origin:
     )
 
 
+def rules_of(db: sqlite3.Connection) -> str:
+    """Return the active revision's rules, "" when there are none."""
+    from offbeat.core.serial import rules_from_json
+
+    row = db.execute(ONE.format(column="settings"), (None,)).fetchone()
+    return rules_from_json(row[0]) if row else ""
+
+
 class RevisionsSqlite(Store):
-    """schedule, revisions, broker_settings, ledger_settings."""
+    """schedule, revisions, broker_settings, ledger_settings, rules."""
 
     def schedule(self, revision: int | None = None) -> Schedule | None:
         from offbeat.core.serial import schedule_from_json
@@ -58,6 +67,10 @@ class RevisionsSqlite(Store):
         from offbeat.core.serial import ledger_settings_from_json
 
         return self._one("settings", ledger_settings_from_json) or LedgerSettings()
+
+    def rules(self) -> str:
+        with self.reading() as db, read_back():
+            return rules_of(db)
 
     def _one(self, column: str, parsed: Callable[[str], T], revision: int | None = None) -> T | None:
         with self.reading() as db, read_back():

@@ -24,16 +24,20 @@ UPDATE outbox SET state = 'waiting', owner = '', waited = 1, next_try_at = ?
 WHERE eno = ? AND due_at = ? AND kind = ? AND kind_id = ?"""
 WAIT_ON = "UPDATE outbox INDEXED BY outbox_waiting SET next_try_at = ? WHERE eno = ? AND state = 'waiting'"
 WAKE = """
-UPDATE outbox INDEXED BY outbox_waiting SET state = 'pending', next_try_at = max(?, send_at)
+UPDATE outbox INDEXED BY outbox_waiting SET next_try_at = max(?, send_at)
 WHERE eno = ? AND state = 'waiting'"""
+IS_THERE = "SELECT 1 FROM outbox WHERE eno = ? AND due_at = ? AND kind = ? AND kind_id = ?"
 OVERLAPS = """
 UPDATE history SET state = 'skipped', reason = 'overlap' WHERE eno = ? AND due_at = ? AND kind = ? AND kind_id = ?"""
 
 
 def begin(db: sqlite3.Connection, runner: Runner, keys: Iterable[Key], now: Instant) -> list[Key]:
     """Give the rows to the runner, one after the other; return those whose turn it is. The others are skipped or wait."""
-    begun = [key for key in keys if _may_go(db, key, now)]
-    hold(db, runner, begun, now)
+    begun = []
+    for key in keys:
+        if _may_go(db, key, now):
+            hold(db, runner, [key], now)  # at once: what is held does not wait any more
+            begun.append(key)
     return begun
 
 
@@ -54,15 +58,17 @@ def _may_go(db: sqlite3.Connection, key: Key, now: Instant) -> bool:
     seconds = slot_seconds(policy, key.kind)
     if not seconds:
         return True
+    if not db.execute(IS_THERE, key_tuple(key)).fetchone():  # a newer one of this batch goes, or waits, in its place
+        return False
     holder, found = _holder(db, key), db.execute(WHO_WAITS, (key.eno,)).fetchone()
     waiting = key_of(found) if found else None
     turn = judge_slot(key, policy, holder=holder, waiting=waiting, now=now)
-    if turn is Turn.GO:
+    if turn in (Turn.OVERTAKE, Turn.WAIT) and waiting is not None and waiting != key:
+        _skip(db, waiting)
+    if turn in (Turn.GO, Turn.OVERTAKE):
         db.execute(TAKE, (*key_tuple(key), now + seconds))
         return True
     if turn is Turn.WAIT and holder is not None:
-        if waiting is not None and waiting != key:
-            _skip(db, waiting)
         db.execute(WAIT, (holder[1], *key_tuple(key)))
     else:
         _skip(db, key)
@@ -84,6 +90,6 @@ def prolong(db: sqlite3.Connection, key: Key, now: Instant) -> None:
 
 
 def free(db: sqlite3.Connection, key: Key, now: Instant) -> None:
-    """Free the slot if the row has it; what waits for it is pending, to be claimed now."""
+    """Free the slot if the row has it; what waits for it is to be claimed now."""
     if db.execute(FREE, key_tuple(key)).rowcount:
         db.execute(WAKE, (now, key.eno))

@@ -215,10 +215,7 @@ local function free_slot(row)
   if holder ~= row.id then return end
   call('HDEL', K .. 'slots', row.eno)
   local waiting = waiting_of(row.eno)
-  if waiting then
-    waiting.v[STATE] = PENDING
-    save(waiting, math.max(now, send_at(waiting)))
-  end
+  if waiting then call('ZADD', K .. 'wait', 'XX', math.max(now, send_at(waiting)), waiting.id) end
 end
 
 local function overlapped(row)
@@ -231,11 +228,12 @@ local function take_slot(row)
   local time = slot_time(row)
   if time == 0 then return true end
   local till, holder = slot_of(row.eno)
+  local waiting = holder ~= row.id and waiting_of(row.eno)
   if not holder or holder == row.id or not is_held(till, time) then
     call('HSET', K .. 'slots', row.eno, string.format('%.0f %s', now + time, row.id))
+    if waiting and waiting.id ~= row.id and waiting.due <= row.due then overlapped(waiting) end
     return true
   end
-  local waiting = waiting_of(row.eno)
   if definition(row.eno).overlap == 'skip' or (waiting and waiting.due > row.due) then
     overlapped(row)
     return false

@@ -30,7 +30,7 @@ local function beyond(name, far)
   return call('ZRANGEBYSCORE', K .. name, '(' .. string.format('%.0f', now + far), '+inf', 'LIMIT', 0, limit)
 end
 local function until_now(name)
-  return call('ZRANGEBYSCORE', K .. name, '-inf', now, 'LIMIT', 0, limit)
+  return call('ZRANGEBYSCORE', K .. name, '-inf', now, 'LIMIT', 0, math.max(limit, PAGE))
 end
 if skip == 0 then
   for _, id in ipairs(beyond('back', LONGEST_WAIT)) do
