@@ -32,7 +32,9 @@ from offbeat.runners.watch import Watch
 if TYPE_CHECKING:
     from tests.simulation.scenario import Run
 
-ASKED = frozenset({"changed", "status", "broker_settings", "ledger_settings", "rules", "schedule", "entries", "failures", "revisions"})
+ASKED = frozenset(
+    {"changed", "status", "broker_settings", "ledger_settings", "rules", "schedule", "entries", "failures", "revisions"}
+)
 REPEATABLE = frozenset(
     {"record", "settle", "pause", "resume", "skip", "backfill", "report", "admit", "fire", "slot", "rewind", "restored"}
 )
