@@ -18,6 +18,7 @@ from tests.ports.ledger_world import NOON, command, entry, outcome, pass_once, r
 from tests.ports.postgres_place import drop, emptied
 
 from offbeat.core.model import CatchUp, Key, Overlap, Reason, State
+from offbeat.core.plan import plan
 from offbeat.errors import LedgerError
 from offbeat.ports.clock import FakeClock
 from offbeat.ports.ledger_postgres import LedgerPostgres, Place, place_of
@@ -224,6 +225,24 @@ def test_a_connection_that_was_ended_is_made_anew_without_a_word(place: Place, c
 
         assert ledger.take(100) == portion
         assert len(pass_once(ledger, runner("a"))) == 20
+
+
+def test_a_runner_that_stands_still_while_it_records_holds_up_only_its_own_groups(
+    place: Place, handle: Callable[[], LedgerPostgres], clock: FakeClock, postgres_address: str
+) -> None:
+    ledger = handle()
+    ledger.look(runner("a"))
+    ledger.activate(schedule(entry("held", "every 60 0"), entry("free", "every 30 0")), "s1")
+    clock.advance(60)
+    portion = ledger.take(10)
+    windows = plan(portion)
+
+    with psycopg.connect(postgres_address, options=f"-c search_path={place.schema}") as still:
+        still.execute("SELECT 1 FROM groups WHERE recurrence = 'every 60 0' FOR UPDATE")
+        first = ledger.record(runner("a"), windows, portion.revision)
+        assert {claim.name for claim in first} == {"free"}
+
+    assert {claim.name for claim in pass_once(ledger, runner("b"))} == {"held"}
 
 
 def test_a_server_that_restarts_is_waited_for_and_nothing_is_lost(tmp_path: Path) -> None:

@@ -38,8 +38,9 @@ MOST_ROWS = 5000  # of occurrences in one transaction
 MARKS = 64  # slots of runners that seq is kept in, so that no row is everybody's
 REPEATS = 6  # times that a transaction which lost a deadlock is begun anew
 
+# A runner that stands still in the middle of a transaction holds up what it has locked for less than a lease.
 LIMITS = """
-SET LOCAL lock_timeout = '3s'; SET LOCAL statement_timeout = '4500ms'; SET LOCAL idle_in_transaction_session_timeout = '30s';
+SET LOCAL lock_timeout = '3s'; SET LOCAL statement_timeout = '4500ms'; SET LOCAL idle_in_transaction_session_timeout = '5s';
 SET LOCAL search_path = pg_catalog, pg_temp;"""
 DURABLE = """
 SELECT set_config('synchronous_commit', 'on', true)

@@ -16,8 +16,10 @@ from offbeat.ports.ledger_values import LEASE, Claim, Runner
 if TYPE_CHECKING:
     from offbeat.core.plan import PlannedRow, Window
 
+# A group that somebody holds is left out, as if its compare-and-set were lost: nobody waits for a runner that stands still.
 LOCK_GROUPS = """
-SELECT gid, cursor, version FROM {s}.groups WHERE gid = ANY(%(gids)s::bigint[]) ORDER BY gid FOR NO KEY UPDATE"""
+SELECT gid, cursor, version FROM {s}.groups WHERE gid = ANY(%(gids)s::bigint[])
+ORDER BY gid FOR NO KEY UPDATE SKIP LOCKED"""
 MOVE_CURSORS = """
 UPDATE {s}.groups g SET cursor = k.cursor, next_due = k.next_due
 FROM unnest(%(gids)s::bigint[], %(cursors)s::bigint[], %(nexts)s::bigint[]) AS k(gid, cursor, next_due) WHERE g.gid = k.gid"""
