@@ -132,6 +132,12 @@ def test_told_to_stop_it_finishes_its_batch_and_returns(site: MemorySite, clock:
             stop.is_set = True
             return publish(messages, seconds)
 
+        def remembers(self) -> bool:
+            return False
+
+        def forget(self, task_ids: object) -> None:
+            return
+
         def close(self) -> None:
             return
 
@@ -164,6 +170,12 @@ def test_a_bug_of_ours_is_logged_and_the_schedule_goes_on(
         def publish(self, messages: object, seconds: float) -> object:
             site.wire = whole
             raise RuntimeError("oops")
+
+        def remembers(self) -> bool:
+            return False
+
+        def forget(self, task_ids: object) -> None:
+            return
 
         def close(self) -> None:
             return
