@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from offbeat.errors import LedgerError, Problem
+from offbeat.errors import LedgerAwayError, LedgerError, Problem
 from offbeat.ports.clock import FakeClock
 from offbeat.runners.daemon import LOOK, POLL, Daemon, Stop
 
@@ -107,6 +107,41 @@ def test_it_outlives_a_ledger_that_is_away(site: MemorySite, daemon: Daemon, clo
 
     assert due(site) == ["12:01:00", "12:02:00"]
     assert [problem.code for problem in told] == ["L201"]
+
+
+@pytest.mark.parametrize("comes_back", [True, False])
+def test_started_while_the_ledger_is_away_it_waits_for_it_or_to_be_told_to_stop(
+    site: MemorySite, clock: FakeClock, told: list[Problem], *, comes_back: bool
+) -> None:
+    stop = Stop()
+    daemon = Daemon(site=site, stop=stop, tell=told.extend)
+    whole, asked = site.memory, []
+
+    class Away:
+        def __getattr__(self, name: str) -> Callable[..., None]:
+            def away(*_: object, **__: object) -> None:
+                asked.append(clock.now())
+                if len(asked) == 5 and comes_back:
+                    site.memory = Stopping()
+                stop.is_set = len(asked) == 6
+                raise LedgerAwayError(Problem(code="L403", what="starting up", why="w", fix="f"))
+
+            return away
+
+    class Stopping:
+        """The ledger again; it ends the runner when it has been looked at for the second time."""
+
+        def __getattr__(self, name: str) -> object:
+            stop.is_set = len(asked) > 8
+            asked.append(clock.now())
+            return getattr(whole, name)
+
+    site.memory = Away()
+    daemon.run()
+
+    assert [problem.code for problem in told] == ["L403"]
+    assert asked[4] - asked[0] == 1 + 2 + 4 + 8
+    assert len(asked) > 8 if comes_back else len(asked) == 6
 
 
 def test_a_tree_that_is_gone_for_a_while_is_told_once_and_the_schedule_goes_on(
