@@ -12,7 +12,7 @@ from offbeat.errors import Problem, Severity
 from offbeat.faces.cli_session import LOG_INFO, LOG_WARNING, Command, Session, by_place, print_problems
 from offbeat.faces.words import parse_span
 
-ADOPT = "Take over a ledger file that belongs to another tree or host: the tree has moved."
+ADOPT = "Take over a ledger file that belongs to another tree or host (the tree has moved), or was used with newer zones."
 
 
 class Span(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic in newer clicks only

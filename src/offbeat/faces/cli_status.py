@@ -54,6 +54,7 @@ def status(ctx: click.Context, max_age: float | None, as_json: bool) -> None:
         pauses=tuple(ledger.pauses()),
         delivery=delivery_of(site, ledger, told),
         errors=len(errors_in(refused_problems(told))),
+        rules=ledger.rules(),
     )
     if as_json:
         print_json([_row(site, standing, problems)])
@@ -141,6 +142,7 @@ def _row(site: Site, standing: Standing, problems: Sequence[Problem]) -> Mapping
         "schema": told.schema,
         "revision": told.revision,
         "digest": told.digest,
+        "rules": standing.rules,
         "activated_at": format_utc(told.activated_at) or None,
         "is_deployed": told.deployed,
         "commit": told.origin.commit,

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from offbeat.core.rules import NONE
 from offbeat.faces.delivery import WORDS, WORKER, Delivery, guards_seen, ledger_kind
 from offbeat.faces.words import count_of, format_relative, format_utc, printable
 
@@ -23,13 +24,14 @@ SHOWN = 10  # skips that are shown one by one
 class Standing:
     """How a ledger stands: its summary, the pauses that hold or are to come, what is known of delivery.
 
-    errors: how many problems, warnings aside, the newest tree has.
+    errors: how many problems, warnings aside, the newest tree has. rules: of the active revision.
     """
 
     told: LedgerStatus
     pauses: tuple[Paused, ...]
     delivery: Delivery
     errors: int = 0
+    rules: str = ""
 
 
 def status_lines(site: Site, standing: Standing, ticked: float | None) -> list[Line]:
@@ -41,7 +43,7 @@ def status_lines(site: Site, standing: Standing, ticked: float | None) -> list[L
         *_restored(told),
         *_rewound(told),
         ("tree", _tree(site, told, standing.errors)),
-        ("revision", _revision(told)),
+        ("revision", _revision(told, standing.rules)),
         *_origin(told),
         ("last tick", _when(ticked, told.now, "none seen; offbeat install crontab, or offbeat run")),
         ("next due", _when(told.next_due, told.now, "nothing")),
@@ -74,11 +76,12 @@ def _tree(site: Site, told: LedgerStatus, errors: int) -> str:
     return f"{site.tree}" + (f": in force but for {count_of(errors, 'problem')}" if errors else "")
 
 
-def _revision(told: LedgerStatus) -> str:
+def _revision(told: LedgerStatus, rules: str) -> str:
     if not told.revision:
         return "none yet; the first `offbeat tick` compiles the tree"
+    by = "" if rules in ("", NONE) else f", by {rules}"
     since = f", in force since {format_utc(told.activated_at)}" if told.activated_at is not None else ""
-    return f"{told.revision}, {'deployed' if told.deployed else 'compiled from a tree'}{since}"
+    return f"{told.revision}, {'deployed' if told.deployed else 'compiled from a tree'}{since}{by}"
 
 
 def _origin(told: LedgerStatus) -> Iterator[Line]:

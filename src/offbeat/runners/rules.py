@@ -1,4 +1,4 @@
-"""Whether this runner may decide by the data that it has: zones, holidays and the sun differ between hosts, the newest counts.
+"""Whether this runner may decide by its own zones, holidays and sun: they differ between hosts, and the newest count.
 
 Never decides by older data than the ledger was compiled with. Its authority is rule 18 of the ledger's design.
 """
