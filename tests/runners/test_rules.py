@@ -216,7 +216,12 @@ def test_an_idle_tick_asks_for_no_versions(host: Host, clock: FakeClock) -> None
     deploy(one)
     clock.advance(10)
     asked: list[object] = []
-    one.rules.own = lambda packages: str(asked.append(packages))
+
+    def own(packages: tuple[str, ...]) -> str:
+        asked.append(packages)
+        return "none"
+
+    one.rules.own = own
 
     assert (tick(one).exit_code, asked) == (0, [])
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from offbeat.core.events import Event
 
@@ -17,10 +17,24 @@ if TYPE_CHECKING:
     from offbeat.core.model import Schedule
     from offbeat.errors import Problem
     from offbeat.ports.ledger import Ledger
-    from offbeat.ports.ledger_values import Runner
-    from offbeat.runners.site import Site
+    from offbeat.ports.ledger_values import Outlook, Runner
+    from offbeat.runners.watch import Watch
 
 log = logging.getLogger("offbeat")
+
+
+class Seat(Protocol):
+    """What is needed of a site. adopt: older data may be put in force."""
+
+    adopt: bool
+    watch: Watch
+
+    @property
+    def ledger(self) -> Ledger:
+        """Return the ledger."""
+
+    def look(self, runner: Runner, *, patient: bool = True) -> Outlook:
+        """Look at the ledger."""
 
 
 def _own_rules(packages: tuple[str, ...]) -> str:
@@ -55,7 +69,7 @@ class Rules:
         """Return whether this host may put its schedule in force; `problem` says why not."""
         return not self._are_older(schedule.rules, ledger.rules(), ledger)
 
-    def hold(self, site: Site, runner: Runner, revision: int) -> bool:
+    def hold(self, site: Seat, runner: Runner, revision: int) -> bool:
         """Return whether what was taken at this revision may be decided here.
 
         When ours are newer the schedule is compiled anew, as another revision: the ledger refuses what was taken before.
@@ -71,7 +85,7 @@ class Rules:
             return False
         return self._compile_anew(site, runner) if older or is_newer(own, theirs) else True
 
-    def _theirs(self, site: Site, revision: int) -> str:
+    def _theirs(self, site: Seat, revision: int) -> str:
         """Return the rules of the revision. Should the ledger be at a later one by now, nothing of this one is recorded."""
         if self._known is None or self._known[:2] != (site.watch.born, revision):
             self._known = (site.watch.born, revision, site.ledger.rules())
@@ -100,7 +114,7 @@ class Rules:
         self.problem = before or older_rules(own, theirs, older, ledger.status().where)
         return True
 
-    def _compile_anew(self, site: Site, runner: Runner) -> bool:
+    def _compile_anew(self, site: Seat, runner: Runner) -> bool:
         """Put the schedule that is in force in force again, by our rules; False when somebody else changed it meanwhile."""
         ledger = site.ledger
         outlook = site.look(runner, patient=False)
