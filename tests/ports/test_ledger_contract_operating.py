@@ -213,6 +213,22 @@ def test_an_instant_that_has_just_passed_is_recorded_by_the_change_itself(ledger
     assert [claim.key.due_at - NOON for claim in pass_once(ledger, A)] == [5]
 
 
+@pytest.mark.parametrize("name", ["", "e"], ids=["all", "the entry"])
+def test_an_instant_that_has_just_passed_in_a_pause_is_recorded_as_paused(ledger: Ledger, clock: FakeClock, name: str) -> None:
+    ledger.activate(schedule(entry("x"), entry("e", f"at {NOON + 600}")), "s")
+    ledger.pause(name, "me", "", until=NOON + 20.5)
+    clock.advance(30)
+    ledger.activate(schedule(entry("x"), entry("e", f"at {NOON},{NOON + 20},{NOON + 21}")), "s")
+
+    assert [row[1:] for row in states(ledger, "e")] == [
+        (NOON + 21, State.PENDING, ""),
+        (NOON + 20, State.SKIPPED, "paused"),
+        (NOON, State.SKIPPED, "paused"),
+    ]
+    assert [claim.key.due_at for claim in ledger.claim(A, 10)] == [NOON + 21]
+    assert ledger.slot(A, "e", NOON + 20).reason is Reason.PAUSED
+
+
 def test_an_instant_that_was_sent_is_not_recorded_again_by_a_change(ledger: Ledger, clock: FakeClock) -> None:
     ledger.activate(schedule(entry("e", f"at {NOON + 10}")), "s")
     clock.advance(10)

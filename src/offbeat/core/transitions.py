@@ -276,6 +276,11 @@ def just_passed(timing: Timing, now: Instant) -> tuple[DueTime, ...]:
     return tuple(compiled(timing.recurrence, timing.zone).due_times(first - 1, last))
 
 
+def is_in(pauses: Pauses, due_at: DueTime) -> bool:
+    """Return whether a due time is in one of the pauses [from, until)."""
+    return any(start <= due_at and (end is None or due_at < end) for start, end in pauses)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tally:
     """What a gap stands for in one version: its first and last due time and how many there are (COUNTED at most)."""

@@ -141,9 +141,9 @@ class Operating(Protocol):
         Equal digest: only stamp and problems are written, the number stays. Otherwise: entries not in it are removed, a
         changed Timing opens a new version of the entry (valid from the next whole second, the old one until then), other
         changes apply in place; groups gain and lose members under a raised version; new groups start with cursor = now.
-        An `at` of a new version, not more than PUNCTUAL seconds past, is recorded by the activation itself, as pending (not
-        by the very first one of a ledger, which plans nothing). Raises LedgerError while the clock is not believed: a change
-        would count from a wrong instant.
+        An `at` of a new version, not more than PUNCTUAL seconds past, is recorded by the activation itself, as pending, or as
+        skipped(paused) where it is in a pause (not by the very first one of a ledger, which plans nothing). Raises LedgerError
+        while the clock is not believed: a change would count from a wrong instant.
 
         origin: kept with the revision; of an equal digest it replaces the old one when it is deployed. After the first that is
         deployed, one that is not answers 0 and changes nothing: the ledger is the truth then.

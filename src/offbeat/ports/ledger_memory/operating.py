@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from math import floor
 
-from offbeat.core.model import PUNCTUAL, SHARD, Cause, CommandCall, Entry, Instant, Key, Kind, Schedule, TaskCall
-from offbeat.core.transitions import boundary, compare, is_stale, just_passed, next_due
+from offbeat.core.model import PUNCTUAL, SHARD, Cause, CommandCall, Entry, Instant, Key, Kind, Reason, Schedule, State, TaskCall
+from offbeat.core.transitions import boundary, compare, is_in, is_stale, just_passed, next_due
 from offbeat.ports.ledger_memory.pausing import PausingMemory
 from offbeat.ports.ledger_memory.shelves import Kept, Row, Shard, Version
 from offbeat.ports.ledger_memory.slots import SlotsMemory
@@ -102,7 +102,10 @@ class OperatingMemory(PausingMemory, SlotsMemory):
             key = Key(eno=eno, due_at=due_at)
             if key not in self.rows and self.decided_in_gap(eno, due_at) is None:
                 self.seq += 1
-                self.rows[key] = Row(key=key, send_at=due_at, cause=Cause.SCHEDULE, recorded_at=now, next_try_at=float(due_at))
+                row = Row(key=key, send_at=due_at, cause=Cause.SCHEDULE, recorded_at=now, next_try_at=float(due_at))
+                if is_in(self.pauses_of(eno, due_at), due_at):
+                    row.state, row.reason = State.SKIPPED, Reason.PAUSED
+                self.rows[key] = row
                 self.last_due[eno] = max(due_at, self.last_due.get(eno, due_at))
 
     def refuse(self, stamp: str, problems: str, *, known: str | None = None) -> None:

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from math import floor
 from typing import Any
 
-from offbeat.core.model import SHARD, Cause, CommandCall, DueTime, Entry, Lane, Overlap, Schedule, TaskCall, Timing
+from offbeat.core.model import SHARD, Cause, CommandCall, DueTime, Entry, Lane, Overlap, Reason, Schedule, TaskCall, Timing
 from offbeat.core.plan import PlannedRow
-from offbeat.core.transitions import Span, boundary, bounds, compare, just_passed, next_due, queue_of
+from offbeat.core.transitions import Span, boundary, bounds, compare, is_in, just_passed, next_due, queue_of
+from offbeat.ports.ledger_postgres.claims import all_pauses, pauses_of
 from offbeat.ports.ledger_postgres.connection import Tx
 from offbeat.ports.ledger_postgres.covered import covered
 from offbeat.ports.ledger_postgres.rows import clean
@@ -217,8 +218,16 @@ class Compilation:
 
     def _passed(self, opened: Sequence[Entry], enos: dict[str, int]) -> list[PlannedRow]:
         passed = [(enos[entry.name], due_at) for entry in opened for due_at in just_passed(entry.timing, self.tx.now)]
+        pauses = all_pauses(self.tx) if passed else []
         return [
-            PlannedRow(eno=eno, due_at=due_at, send_at=due_at, lane=Lane.LIVE, cause=Cause.SCHEDULE)
+            PlannedRow(
+                eno=eno,
+                due_at=due_at,
+                send_at=due_at,
+                lane=Lane.LIVE,
+                cause=Cause.SCHEDULE,
+                reason=Reason.PAUSED if is_in(pauses_of(pauses, eno, due_at), due_at) else Reason.NONE,
+            )
             for eno, due_at in passed
             if covered(self.tx, eno, due_at) is None
         ]

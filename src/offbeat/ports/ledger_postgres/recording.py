@@ -59,7 +59,7 @@ FROM unnest(%(enos)s::bigint[], %(dues)s::bigint[], %(sends)s::bigint[], %(cause
 LEFT JOIN LATERAL (SELECT true AS is_there FROM {s}.outbox o WHERE o.eno = k.eno AND o.due_at = k.due_at
   AND o.kind = 'schedule' AND o.kind_id = '' LIMIT 1) o ON true
 WHERE o.is_there IS NULL
-ON CONFLICT DO NOTHING"""
+ON CONFLICT DO NOTHING RETURNING eno, due_at"""
 
 
 class RecordingPostgres(PlanningPostgres):
@@ -165,11 +165,16 @@ def add_planned(tx: Tx, runner: Runner, rows: Sequence[PlannedRow]) -> set[Key]:
 
 
 def add_unclaimed(tx: Tx, rows: Sequence[PlannedRow], revision: int) -> None:
-    """Write rows whose keys are new, as pending."""
+    """Write rows whose keys are new, as pending, or skipped where they have a reason."""
     _meet(tx, rows)
-    dues = [row.due_at for row in rows]
-    unclaimed = {"lanes": [int(row.lane) for row in rows], "holds": [False] * len(rows), "owner": "", "lease": 0.0}
-    added = tx.rows(ADD_ROWS, **_common(tx, rows, revision), **unclaimed, low=min(dues), high=max(dues))
+    sends, skips = [row for row in rows if not row.reason], [row for row in rows if row.reason]
+    added: list[tuple[int, int]] = []
+    if skips:
+        added = tx.rows(ADD_SKIPS, **_common(tx, skips, revision), reasons=[str(row.reason) for row in skips])
+    if sends:
+        dues = [row.due_at for row in sends]
+        unclaimed = {"lanes": [int(row.lane) for row in sends], "holds": [False] * len(sends), "owner": "", "lease": 0.0}
+        added += tx.rows(ADD_ROWS, **_common(tx, sends, revision), **unclaimed, low=min(dues), high=max(dues))
     last: dict[int, int] = {}
     for eno, due_at in added:
         last[eno] = max(due_at, last.get(eno, due_at))

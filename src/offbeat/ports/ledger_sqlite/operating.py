@@ -17,23 +17,26 @@ from offbeat.core.model import (
     Key,
     Kind,
     Lane,
+    Reason,
     Schedule,
     TaskCall,
     Timing,
 )
-from offbeat.core.transitions import Span, boundary, bounds, compare, is_stale, just_passed, next_due, queue_of
+from offbeat.core.transitions import Span, boundary, bounds, compare, is_in, is_stale, just_passed, next_due, queue_of
 from offbeat.ports.ledger_sqlite.claims import (
+    all_pauses,
     belief_of,
     claims,
     held_by,
     key_of,
     key_tuple,
     meta_of,
+    pauses_of,
     policy_columns,
 )
 from offbeat.ports.ledger_sqlite.mending import SET_GROUP, soonest_of
 from offbeat.ports.ledger_sqlite.pausing import COVERED, PRESENT, PausingSqlite, known
-from offbeat.ports.ledger_sqlite.planning import ADD_ROW, LAST_DUE
+from offbeat.ports.ledger_sqlite.planning import ADD_ROW, ADD_SKIP, LAST_DUE
 from offbeat.ports.ledger_sqlite.revisions import origin_to_json, rules_of
 from offbeat.ports.ledger_sqlite.slots import begin
 from offbeat.ports.ledger_values import COMPILED, Origin, Runner, Slot, clock_not_believed, require_rules, unknown_entry
@@ -261,7 +264,8 @@ class Compilation:
         for due_at in just_passed(timing, self.now):
             if self.db.execute(COVERED, (eno, due_at)).fetchone():
                 continue
+            paused = is_in(pauses_of(all_pauses(self.db), eno, due_at), due_at)
             row = (eno, due_at, due_at, int(Lane.LIVE), str(Cause.SCHEDULE), self.revision, self.now)
-            if self.db.execute(ADD_ROW, row).rowcount:
+            if self.db.execute(*((ADD_SKIP, (*row, str(Reason.PAUSED))) if paused else (ADD_ROW, row))).rowcount:
                 self.db.execute("UPDATE meta SET seq = seq + 1")
                 self.db.execute(LAST_DUE, (due_at, eno))
