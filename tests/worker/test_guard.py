@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from offbeat.ports.clock import FakeClock
-from offbeat.ports.worker_store import shown
+from offbeat.ports.worker_store import open_store, shown
 from offbeat.ports.worker_values import Me, NoAnswer, Row, Said
 from offbeat.worker import guard
-from offbeat.worker.life import Life
+from offbeat.worker.life import MOST_LINKS, Life
 from offbeat.worker.link import Link
 from offbeat.worker.message import occurrence_of, of_request, row_of
 from offbeat.worker.settings import read_settings
@@ -61,6 +61,9 @@ class Store:
         {**OURS, "offbeat_attempt": "2"},
         {**OURS, "offbeat_attempt": 0},
         {**OURS, "offbeat_occurrence": None},
+        {**OURS, "offbeat_attempt": 2**31},
+        {**OURS, "offbeat_project": "\ud800"},
+        {**OURS, "offbeat_project": "x" * 1001},
     ],
 )
 def test_a_message_without_our_headers_or_with_anothers_is_not_ours(headers: dict[str, Any]) -> None:
@@ -78,7 +81,27 @@ def test_no_header_breaks_the_guard(headers: dict[str, Any]) -> None:
     assert found is None or found.attempt >= 1
 
 
-@given(st.integers(), st.integers(), st.sampled_from(["schedule", "manual", "backfill"]), st.text())
+@pytest.mark.parametrize("name", ["a\0b", "\ud800", "x" * 1001, ""])
+def test_an_id_that_no_ledger_can_store_is_not_ours(name: str) -> None:
+    assert occurrence_of({**OURS, "offbeat_occurrence": name}, name) is None
+
+
+@pytest.mark.parametrize(
+    "row", ["-1:60:schedule:", f"{10**15}:60:schedule:", "1:" + "9" * 5000 + ":schedule:", "٣:60:schedule:", "1:60:backfill:\0"]
+)
+def test_a_row_that_no_ledger_can_have_is_none(row: str) -> None:
+    assert row_of(row) is None
+
+
+COUNTS = st.integers(0, 10**15 - 1)
+
+
+@given(
+    COUNTS,
+    COUNTS,
+    st.sampled_from(["schedule", "manual", "backfill"]),
+    st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])),
+)
 def test_a_row_is_read_as_it_was_written(eno: int, due_at: int, kind: str, kind_id: str) -> None:
     assert row_of(f"{eno}:{due_at}:{kind}:{kind_id}") == Row(eno, due_at, kind, kind_id)
 
@@ -142,6 +165,22 @@ def test_no_address_is_shown_with_what_is_secret_in_it() -> None:
     assert shown("hunter2") == "(not an address)"
 
 
+@pytest.mark.parametrize(
+    "password", ["hun/ter2", "hun#ter2", "hun?ter2", "hun@ter2", "hun:ter2", "hun ter2", "hun[ter2", "hun%00ter2"]
+)
+@pytest.mark.parametrize("scheme", ["redis", "postgresql"])
+def test_an_address_with_an_odd_password_shows_none_of_it(scheme: str, password: str) -> None:
+    address = f"{scheme}://u:{password}@127.0.0.1:1/0"
+    with pytest.raises(NoAnswer) as told:
+        Link(lambda: open_store(address, "difio"), FakeClock()).ask(lambda store: store.admit("a", 1, 60))
+
+    assert not [part for part in ("hun", "ter2") if part in shown(address) + str(told.value)]
+
+
+def test_an_address_whose_host_was_forgotten_shows_no_password() -> None:
+    assert shown("redis://:hunter2/0") == "redis://..."
+
+
 def test_a_connection_is_used_again_and_one_that_broke_is_replaced_at_once() -> None:
     stores: list[Store] = []
     link = Link(lambda: stores.append(Store()) or stores[-1], FakeClock())  # type: ignore[func-returns-value]
@@ -198,6 +237,34 @@ def test_a_report_that_is_not_taken_comes_with_the_next_one(monkeypatch: pytest.
     life.say(said[1], "")
 
     assert store.heard == said
+
+
+def test_no_projects_reports_wait_for_another_projects_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
+    stores, life = {"away": Store(silent=True), "here": Store()}, Life(FakeClock())
+    links = {name: Link(lambda store=store: store, FakeClock()) for name, store in stores.items()}  # type: ignore[misc]
+    monkeypatch.setattr(life, "link", links.__getitem__)
+    said = [Said(Row(1, 60, "schedule", ""), 1, state) for state in ("started", "succeeded")]
+
+    life.say(said[0], "away")
+    life.say(said[1], "here")
+
+    assert (stores["away"].heard, stores["here"].heard) == ([], [said[1]])
+
+
+def test_what_a_library_cannot_make_out_is_no_answer() -> None:
+    def asked(store: object) -> bool:
+        return bool("\ud800".encode())
+
+    with pytest.raises(NoAnswer, match="UnicodeEncodeError"):
+        Link(Store, FakeClock()).ask(asked)
+
+
+def test_messages_of_many_projects_leave_no_heap_of_connections() -> None:
+    life = Life(FakeClock())
+    for number in range(1000):
+        life.link(f"p{number}")
+
+    assert len(life._links) == MOST_LINKS
 
 
 def test_a_complaint_is_made_once_a_minute_with_a_count(caplog: pytest.LogCaptureFixture) -> None:

@@ -39,7 +39,11 @@ class WorkerPostgres:
         self._clock = SystemClock()
         self._selector: selectors.BaseSelector | None = None
         self._db: Any = None
-        conninfo, schema = _split(address, project)
+        try:
+            conninfo, schema = _split(address, project)
+            psycopg.conninfo.conninfo_to_dict(conninfo)
+        except (ValueError, psycopg.Error):  # libpq's words would repeat part of it
+            raise NoAnswer("the ledger's address is not right: in a password, write each odd character as %XX") from None
         self._schema = '"' + schema.replace('"', '""').replace("\0", "") + '"'
         try:
             self._db = psycopg.connect(conninfo, autocommit=True, connect_timeout=int(CONNECT))
@@ -125,6 +129,8 @@ class WorkerPostgres:
 def _split(address: str, project: str) -> tuple[str, str]:
     """Return the address without our own option, and the schema: the one that it names, else the project's."""
     parts = urlsplit(address)
+    if address.count("@") > 1 or "@" in parts.path or parts.fragment:  # part of a password would be taken for a host
+        raise ValueError("a character of the password")
     options = parse_qsl(parts.query, keep_blank_values=True)
     schema = dict(options).get("schema") or schema_of(project)
     kept = urlencode([(name, value) for name, value in options if name != "schema"], quote_via=quote)

@@ -54,12 +54,24 @@ def open_store(address: str, project: str) -> WorkerStore:
 def shown(address: str) -> str:
     """Return what may be shown of an address: scheme, host, port and path, but no user, password or option.
 
-    >>> shown("redis://:hunter2@cache:6379/0?prefix=x")
-    'redis://cache:6379/0'
+    Of one in which nobody can tell what is part of a password, only the scheme.
+
+    >>> shown("redis://:hunter2@cache:6379/0?prefix=x"), shown("redis://:hunt/er2@cache:6379/0")
+    ('redis://cache:6379/0', 'redis://...')
     """
     try:
         parts = urlsplit(address)
-        place = parts.netloc.rpartition("@")[2]
-        return f"{parts.scheme}://{place}{parts.path}" if parts.scheme else "(not an address)"
+        if not parts.scheme:
+            return "(not an address)"
+        user, _, place = parts.netloc.rpartition("@")
+        if "@" in parts.path or parts.fragment or ("@" in parts.query and not user) or not _is_hosts(place):
+            return f"{parts.scheme}://..."
+        return f"{parts.scheme}://{place}{parts.path}"
     except ValueError:
         return "(not an address)"
+
+
+def _is_hosts(place: str) -> bool:
+    """Return whether these are hosts and ports, and not a name with a password."""
+    ports = [host.rpartition(":")[2] for host in place.split(",") if ":" in host and not host.endswith("]")]
+    return all(port.isdigit() for port in ports)

@@ -11,6 +11,7 @@ import queue
 import socket
 import threading
 from collections import deque
+from contextlib import suppress
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -29,6 +30,7 @@ QUIET = 60.0  # seconds between two complaints about the same thing
 KEEP = 8 * 86_400  # seconds after a message's expiry, or from now, for which it is remembered who has won
 LONGEST_KEPT = 400 * 86_400.0
 OWED = 1000  # reports that wait for the ledger to come back, at most
+MOST_LINKS = 50  # projects; messages name them, and anybody may write a message
 
 
 class Life:
@@ -76,6 +78,8 @@ class Life:
         """Return the link to a project's ledger. project: "" for the one of the settings."""
         name = project or self.settings.project
         if name not in self._links:
+            if len(self._links) >= MOST_LINKS:
+                self._links.pop(next(iter(self._links))).close()
             address = self.settings.ledger
             self._links[name] = Link(lambda: open_store(address, name), self.clock)
         return self._links[name]
@@ -86,17 +90,21 @@ class Life:
         return self.link(found.project).ask(lambda store: store.admit(found.id, found.attempt, keep))
 
     def say(self, said: Said, project: str) -> None:
-        """Report now; what the ledger does not take is kept, and told with the next report."""
+        """Report now; what the ledger does not take is kept, and told with the next report. No project waits for another's."""
         self._owed.append((said, project))
-        while self._owed:
-            first, its_project = self._owed[0]
+        silent = set()
+        for owed in list(self._owed):
+            first, its_project = owed
+            if its_project in silent:
+                continue
             try:
                 self.link(its_project).ask(lambda store, first=first: store.report(self._me, first))  # type: ignore[misc]
             except NoAnswer as error:
                 self.complain("W106", "the ledger does not take reports; the next ones will bring these along", str(error))
-                return
-            if self._owed and self._owed[0][0] is first:  # of several threads another may have been quicker
-                self._owed.popleft()
+                silent.add(its_project)
+            else:
+                with suppress(ValueError):  # of several threads another may have been quicker
+                    self._owed.remove(owed)
 
     def say_later(self, said: Said, project: str) -> None:
         """Report from the thread: the worker's first process must not wait."""

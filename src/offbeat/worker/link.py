@@ -40,12 +40,19 @@ class Link:
             raise NoAnswer(self._why)
         began = self._clock.monotonic()
         try:
-            return self._asked(question)
+            return self._answered(question)
         except NoAnswer as error:
             now = self._clock.monotonic()
             self._silent_until = now + min(SPARED * (now - began), LONGEST_SPARED)
             self._why = str(error)
             raise
+
+    def _answered(self, question: Callable[[WorkerStore], T]) -> T:
+        """Return the answer. Raises NoAnswer, also where a library could not make out an address, a question or an answer."""
+        try:
+            return self._asked(question)
+        except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
+            raise NoAnswer(f"the ledger cannot be asked: {type(error).__name__}") from error
 
     def _asked(self, question: Callable[[WorkerStore], T]) -> T:
         with self._lock:

@@ -5,12 +5,16 @@ Never trusts a header to be of the right type: what is not ours, or not as we wr
 
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from typing import Any, Mapping, NamedTuple
 
 from offbeat.ports.worker_values import Row
 
 KINDS = ("schedule", "manual", "backfill")
+MOST_ATTEMPTS = 2**31 - 1  # a runner's ledger counts no further
+LONGEST = 1000  # characters of a name
+ROW = re.compile(r"([0-9]{1,15}):(-?[0-9]{1,15}):([a-z]+):(.*)", re.DOTALL)
 
 
 class Occurrence(NamedTuple):
@@ -36,11 +40,13 @@ def occurrence_of(headers: Mapping[str, Any], task_id: str | None) -> Occurrence
     A child that was sent with its parent's headers has an id of its own, and is not ours.
     """
     name, attempt = headers.get("offbeat_occurrence"), headers.get("offbeat_attempt")
-    if not isinstance(name, str) or not name or name != task_id:
+    if not isinstance(name, str) or not name or name != task_id or not _can_be_stored(name):
         return None
-    if isinstance(attempt, bool) or not isinstance(attempt, int) or attempt < 1:
+    if isinstance(attempt, bool) or not isinstance(attempt, int) or not 1 <= attempt <= MOST_ATTEMPTS:
         return None
     project = headers.get("offbeat_project")
+    if isinstance(project, str) and not _can_be_stored(project):
+        return None
     return Occurrence(
         id=name,
         attempt=attempt,
@@ -78,10 +84,12 @@ def row_of(text: Any) -> Row | None:
     >>> row_of("7:soon:schedule:") is row_of(None) is None
     True
     """
-    parts = text.split(":", 3) if isinstance(text, str) else []
-    if len(parts) != 4 or parts[2] not in KINDS:
+    found = ROW.fullmatch(text) if isinstance(text, str) else None
+    if found is None or found[3] not in KINDS or not _can_be_stored(found[4]):
         return None
-    try:
-        return Row(eno=int(parts[0]), due_at=int(parts[1]), kind=parts[2], kind_id=parts[3])
-    except ValueError:
-        return None
+    return Row(eno=int(found[1]), due_at=int(found[2]), kind=found[3], kind_id=found[4])
+
+
+def _can_be_stored(text: str) -> bool:
+    """Return whether every ledger can store the text; JSON can name what is no character at all."""
+    return len(text) <= LONGEST and "\0" not in text and not any("\ud800" <= char <= "\udfff" for char in text)
