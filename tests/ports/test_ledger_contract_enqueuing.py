@@ -2,123 +2,187 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeAlias
+
 import pytest
+from tests.ports.ledger_stores import Ground
 from tests.ports.ledger_world import NOON, entry, outcome, pass_once, report, runner, schedule, states
+from tests.ports.redis_place import own_place
 
 from offbeat.core.model import Overlap, State
 from offbeat.ports.broker import Push
 from offbeat.ports.clock import FakeClock
-from offbeat.ports.ledger import FENCED, Enqueuing
+from offbeat.ports.ledger import FENCED, Enqueuing, Ledger
 from offbeat.ports.ledger_memory import LedgerMemory
+from offbeat.ports.ledger_redis import LedgerRedis
 from offbeat.ports.ledger_values import LEASE, Claim, Post
 
+Make: TypeAlias = Callable[[Claim], Post]
 A, B, WORKER = runner("a"), runner("b"), runner("w", "worker")
 
 
+@dataclass(slots=True, kw_only=True)
+class Queues:
+    """The broker's queues beside a ledger. name: of the one that is pushed into. spoil: let it refuse pushes, or no more."""
+
+    ledger: Ledger
+    server_id: str
+    name: str
+    payloads: Callable[[], list[bytes]]
+    spoil: Callable[[bool], object]
+
+
 class Wire:
-    """Keeps what is pushed; refuses while `error` says something."""
+    """Keeps what is pushed; refuses while it is spoilt."""
 
     def __init__(self) -> None:
         self.pushed: list[Push] = []
-        self.error = ""
+        self.is_spoilt = False
 
     def accept(self, push: Push) -> str:
-        if not self.error:
-            self.pushed.append(push)
-        return self.error
+        if self.is_spoilt:
+            return "it is of the type string"
+        self.pushed.append(push)
+        return ""
+
+    def spoil(self, now: bool) -> None:
+        self.is_spoilt = now
+
+
+def in_memory(ground: Ground) -> Queues:
+    wire = Wire()
+    return Queues(
+        ledger=LedgerMemory(clock=ground.clock, wire=wire, server_id="server 1"),
+        server_id="server 1",
+        name="celery",
+        payloads=lambda: [push.payload for push in wire.pushed],
+        spoil=wire.spoil,
+    )
+
+
+def in_redis(ground: Ground) -> Queues:
+    import redis
+
+    address = ground.request.getfixturevalue("durable_redis_address")
+    place = ground.stack.enter_context(own_place(address))
+    client = ground.stack.enter_context(redis.Redis.from_url(f"{address}/0"))
+    name = f"{{{place.address.rpartition('=')[2]}:queue}}"  # swept with the place
+    return Queues(
+        ledger=ground.stack.enter_context(closing(LedgerRedis(place, horizon=ground.clock))),
+        server_id=client.info("server")["run_id"],
+        name=name,
+        payloads=lambda: client.lrange(name, 0, -1),
+        spoil=lambda now: client.set(name, "text") if now else client.delete(name),
+    )
+
+
+@pytest.fixture(params=[in_memory, in_redis], ids=["memory", "redis"])
+def queues(request: pytest.FixtureRequest, clock: FakeClock, tmp_path: Path) -> Iterator[Queues]:
+    with ExitStack() as stack:
+        made = request.param(Ground(request=request, clock=clock, stack=stack, folder=tmp_path))
+        made.ledger.look(A)
+        made.ledger.activate(schedule(entry(overlap=Overlap.SKIP, max_runtime=100)), "stamp")
+        clock.advance(60)
+        yield made
 
 
 @pytest.fixture
-def wire() -> Wire:
-    return Wire()
+def ledger(queues: Queues) -> Ledger:
+    return queues.ledger
 
 
 @pytest.fixture
-def ledger(wire: Wire, clock: FakeClock) -> LedgerMemory:
-    made = LedgerMemory(clock=clock, wire=wire, server_id="server 1")
-    made.look(A)
-    made.activate(schedule(entry(overlap=Overlap.SKIP, max_runtime=100)), "stamp")
-    clock.advance(60)
-    return made
-
-
-@pytest.fixture
-def claim(ledger: LedgerMemory) -> Claim:
+def claim(ledger: Ledger) -> Claim:
     (claim,) = pass_once(ledger, A)
     return claim
 
 
 @pytest.fixture
-def fused(ledger: LedgerMemory) -> Enqueuing:
+def fused(ledger: Ledger) -> Enqueuing:
     found = ledger.enqueuing()
     assert found is not None
     return found
 
 
-def post(claim: Claim) -> Post:
-    push = Push(database=0, key="celery", payload=b"body")
-    return Post(outcome=outcome(claim, task_id="id"), push=push)
+@pytest.fixture
+def post(queues: Queues) -> Make:
+    """Return a function that makes a claim's message."""
+
+    def made(claim: Claim) -> Post:
+        push = Push(database=0, key=queues.name, payload=b"\x00body\xff")
+        return Post(outcome=outcome(claim, task_id="id"), push=push)
+
+    return made
 
 
 def test_a_ledger_without_queues_enqueues_nothing(clock: FakeClock) -> None:
     assert LedgerMemory(clock=clock).enqueuing() is None
 
 
-def test_it_says_on_which_server_it_is(fused: Enqueuing) -> None:
-    assert fused.server_id() == "server 1"
+def test_it_says_on_which_server_it_is(fused: Enqueuing, queues: Queues) -> None:
+    assert fused.server_id() == queues.server_id
 
 
-def test_pushed_and_settled_in_one_step(ledger: LedgerMemory, fused: Enqueuing, claim: Claim, wire: Wire) -> None:
+def test_pushed_and_settled_in_one_step(post: Make, ledger: Ledger, fused: Enqueuing, claim: Claim, queues: Queues) -> None:
     seq = ledger.look(A).seq
 
     assert list(fused.enqueue(A, [post(claim)])) == [""]
 
-    assert wire.pushed == [post(claim).push]
+    assert queues.payloads() == [b"\x00body\xff"]
     (row,) = ledger.history()
     assert (row.state, row.task_id, row.dispatched_at) == (State.DISPATCHED, "id", NOON + 60)
     assert ledger.look(A).seq > seq
 
 
-def test_a_message_that_comes_twice_pushes_once(ledger: LedgerMemory, fused: Enqueuing, claim: Claim, wire: Wire) -> None:
+def test_a_message_that_comes_twice_pushes_once(
+    post: Make, ledger: Ledger, fused: Enqueuing, claim: Claim, queues: Queues
+) -> None:
     assert list(fused.enqueue(A, [post(claim), post(claim)])) == ["", ""]
     ledger.report(WORKER, [report(claim, State.SUCCEEDED)])
     assert list(fused.enqueue(A, [post(claim)])) == [""]
 
-    assert len(wire.pushed) == 1
+    assert len(queues.payloads()) == 1
 
 
 def test_a_claim_that_was_taken_over_pushes_nothing(
-    ledger: LedgerMemory, fused: Enqueuing, claim: Claim, wire: Wire, clock: FakeClock
+    post: Make, ledger: Ledger, fused: Enqueuing, claim: Claim, queues: Queues, clock: FakeClock
 ) -> None:
     clock.advance(LEASE)
     assert list(fused.enqueue(A, [post(claim)])) == [FENCED]  # its lease has ended
     (taken,) = ledger.claim(B, 9)
     assert list(fused.enqueue(A, [post(claim)])) == [FENCED]  # and another one has it
-    assert wire.pushed == []
+    assert queues.payloads() == []
 
     assert list(fused.enqueue(B, [post(taken)])) == [""]
 
 
 @pytest.mark.parametrize("state", [State.SKIPPED, State.UNDELIVERED, State.PENDING])
 def test_what_was_settled_otherwise_is_not_pushed(
-    ledger: LedgerMemory, fused: Enqueuing, claim: Claim, wire: Wire, state: State
+    post: Make, ledger: Ledger, fused: Enqueuing, claim: Claim, queues: Queues, state: State
 ) -> None:
     ledger.settle(A, [outcome(claim, state)])
 
     assert list(fused.enqueue(A, [post(claim)])) == [FENCED]
-    assert wire.pushed == []
+    assert queues.payloads() == []
 
 
-def test_what_the_server_refuses_stays_claimed(ledger: LedgerMemory, fused: Enqueuing, claim: Claim, wire: Wire) -> None:
-    wire.error = "WRONGTYPE"
-    assert list(fused.enqueue(A, [post(claim)])) == ["WRONGTYPE"]
+def test_what_the_server_refuses_stays_claimed(
+    post: Make, ledger: Ledger, fused: Enqueuing, claim: Claim, queues: Queues
+) -> None:
+    queues.spoil(True)
+    (error,) = fused.enqueue(A, [post(claim)])
+    assert "of the type string" in error
     assert states(ledger)[0][2] is State.CLAIMED
 
-    wire.error = ""
+    queues.spoil(False)
     assert list(fused.enqueue(A, [post(claim)])) == [""]
 
 
-def test_the_slot_is_held_from_the_push(ledger: LedgerMemory, fused: Enqueuing, claim: Claim, clock: FakeClock) -> None:
+def test_the_slot_is_held_from_the_push(post: Make, ledger: Ledger, fused: Enqueuing, claim: Claim, clock: FakeClock) -> None:
     clock.advance(5)
     fused.enqueue(A, [post(claim)])  # until + 165
     clock.advance(55)

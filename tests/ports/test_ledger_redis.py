@@ -21,7 +21,6 @@ from offbeat.errors import ConfigError, LedgerError
 from offbeat.ports import ledger_redis
 from offbeat.ports.broker import Push
 from offbeat.ports.clock import FakeClock
-from offbeat.ports.ledger import FENCED
 from offbeat.ports.ledger_open import open_ledger
 from offbeat.ports.ledger_redis import LedgerRedis, Place, schema, values
 from offbeat.ports.ledger_redis.address import parse
@@ -143,31 +142,6 @@ def test_what_is_due_is_pushed_and_settled_in_one_step(ledger: LedgerRedis, cloc
     assert (queues.lrange("celery", 0, -1), queues.lrange("slow", 0, -1)) == ([b"one"], [b"\x00\xff"])
     assert {(row.state, row.dispatched_at) for row in ledger.history()} == {(State.DISPATCHED, NOON + 60)}
     assert {row.task_id for row in ledger.history("a")} == {occurrence_id("shop", "a", NOON + 60)}
-
-
-def test_a_push_that_is_said_twice_is_in_the_queue_once(ledger: LedgerRedis, clock: FakeClock, queues: Any) -> None:
-    ledger.activate(schedule(entry()), "s")
-    clock.advance(60)
-    (claim,) = pass_once(ledger, A)
-
-    assert [ledger.enqueue(A, [post(claim), post(claim)]), ledger.enqueue(A, [post(claim)])] == [["", ""], [""]]
-    ledger.report(B, [report(claim, State.STARTED)])
-    assert ledger.enqueue(A, [post(claim)]) == [""]
-    assert queues.llen("celery") == 1
-
-
-def test_only_the_present_attempt_in_its_lease_is_pushed(ledger: LedgerRedis, clock: FakeClock, queues: Any) -> None:
-    ledger.activate(schedule(entry()), "s")
-    clock.advance(60)
-    (claim,) = pass_once(ledger, A)
-    clock.advance(LEASE)
-    assert ledger.enqueue(A, [post(claim)]) == [FENCED]
-
-    (again,) = ledger.claim(B, 10)
-    assert ledger.enqueue(A, [post(claim)]) == [FENCED]
-    assert ledger.enqueue(B, [post(again)]) == [""]
-    assert ledger.enqueue(A, [post(claim)]) == [FENCED]
-    assert queues.llen("celery") == 1
 
 
 def test_a_queue_that_is_no_list_stops_only_its_own(ledger: LedgerRedis, clock: FakeClock, queues: Any) -> None:
