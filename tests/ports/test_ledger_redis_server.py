@@ -20,14 +20,19 @@ from tests.ports.ledger_world import entry, outcome, pass_once, report, runner, 
 from tests.ports.redis_place import own_place, post
 from tests.proxy import Proxy
 
-from offbeat.core.model import Overlap, State
+from offbeat.core.message import build
+from offbeat.core.model import BrokerSettings, Cause, Overlap, State, TaskCall
 from offbeat.errors import LedgerError, Severity
 from offbeat.ports import ledger_redis
+from offbeat.ports.broker import Delivery
+from offbeat.ports.broker_kombu import BrokerKombu
+from offbeat.ports.clock import SystemClock
 from offbeat.ports.ledger_redis import LedgerRedis, Place, schema
 from offbeat.ports.ledger_redis.address import parse
 from offbeat.ports.ledger_redis.client import RedisClient
 
 A, B = runner("a"), runner("b")
+SENDER: dict[str, Any] = {"cause": Cause.SCHEDULE, "origin": "offbeat@test", "expires_at": None}
 ROOT = Path(__file__).resolve().parents[2]
 HOW_TO = (ROOT / "docs" / "how-to" / "redis-ledger.md").read_text()
 
@@ -66,8 +71,8 @@ def admin(server: str) -> Iterator[Any]:
         client.flushall()
 
 
-def with_user(server: str, name: str, password: str) -> str:
-    return f"redis://{name}:{quote(password, safe='')}@{server.rpartition('@')[2]}/0"
+def with_user(server: str, name: str, password: str, database: int = 0) -> str:
+    return f"redis://{name}:{quote(password, safe='')}@{server.rpartition('@')[2]}/{database}"
 
 
 def test_a_server_that_would_forget_is_refused(server: str, admin: Any) -> None:
@@ -170,7 +175,22 @@ def test_the_rights_that_the_page_lists_are_enough_and_each_is_needed_by_some_sc
     lua = "".join(file.read_text() for file in files)
     said = {found.lower() for found in re.findall(r"(?:call|pcall|say|_database\(database,)\(?\s*['\"]([A-Z]+)", lua)}
     said |= {"lpush", "type", "select", "eval", "evalsha", "memory|usage"} - {"memory"}
+    said |= {"ping", "unlink"}  # of the broker's line
     assert {word[1:] for word in rights("offbeat") if word.startswith("+")} == said - {"memory", "sentinel"}
+
+
+def test_a_broker_with_the_runners_rights_takes_each_message_once(server: str, admin: Any) -> None:
+    admin.execute_command("ACL", "SETUSER", "sender", "reset", *(w.replace(">password", ">secret") for w in rights("offbeat")))
+    with closing(BrokerKombu(with_user(server, "sender", "secret", 3), BrokerSettings(), clock=SystemClock())) as broker:
+        letters = [
+            build(call=TaskCall(task="t"), entry="e", occurrence=f"{n}", due_at=0, attempt=1, **SENDER) for n in (1, 2, 1)
+        ]
+        assert broker.publish(letters[:2], seconds=10) == [Delivery()] * 2
+        assert broker.publish(letters[2:], seconds=10) == [Delivery()]
+        assert (broker.server_id(), broker.remembers()) == (admin.info("server")["run_id"], True)
+        broker.forget(["1", "2"])
+    admin.select(3)
+    assert [(key, admin.llen(key)) for key in admin.keys("*")] == [(b"celery", 2)]
 
 
 def everything(ledger: LedgerRedis) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import threading
 import uuid
@@ -17,9 +18,12 @@ from tests.ports.ledger_world import runner
 from tests.worker.conftest import PROJECT, Sides
 from tests.worker.test_stores import KEEP, ME
 
+from offbeat.ports.clock import SystemClock
+from offbeat.ports.ledger_open import open_ledger
 from offbeat.ports.worker_store import open_store
 from offbeat.ports.worker_values import NoAnswer, Row, Said
 
+HOW_TO = Path(__file__).resolve().parents[2] / "docs" / "how-to"
 only = pytest.mark.parametrize
 
 
@@ -98,16 +102,21 @@ def test_a_role_with_the_rights_that_the_page_names_is_enough(sides: Sides) -> N
     assert ME.id in {seen.runner.id for seen in sides.ledger.status().runners}
 
 
-@only("sides", ["redis"], indirect=True)
-def test_a_user_with_the_rights_that_the_page_names_is_enough(sides: Sides) -> None:
+def test_a_user_with_the_rights_that_the_page_names_is_enough_in_any_database(module_redis_url: str) -> None:
     import redis
 
-    user, parts = f"w{uuid.uuid4().hex}", urlsplit(sides.address)
-    prefix = parts.query.partition("prefix=")[2].partition("&")[0]
-    rights = ["-@all", "+@read", "+@write", "+@scripting", "+@connection", "+time", "-@dangerous"]
-    with redis.Redis.from_url(sides.address.partition("?")[0]) as admin:
-        admin.execute_command("ACL", "SETUSER", user, "on", ">x", f"~{{{prefix}:{PROJECT}}}:*", *rights)
+    assert urlsplit(module_redis_url).path not in ("", "/", "/0")  # one that must be chosen
+    user, prefix = f"w{uuid.uuid4().hex}", f"t{uuid.uuid4().hex}"
+    address = f"{module_redis_url}?prefix={prefix}&durability=none"
+    (rights,) = re.findall(r"^ACL SETUSER worker (.*)$", (HOW_TO / "redis-ledger.md").read_text("utf-8"), re.MULTILINE)
+    words = rights.replace(">password", ">x").replace("{offbeat:difio}", f"{{{prefix}:{PROJECT}}}").split()
+    with (
+        redis.Redis.from_url(module_redis_url) as admin,
+        closing(open_ledger(address, clock=SystemClock(), project=PROJECT, owner="")) as ledger,
+    ):
+        admin.execute_command("ACL", "SETUSER", user, *words)
         try:
+            parts = urlsplit(address)
             mine = parts._replace(netloc=f"{user}:x@{parts.netloc.rpartition('@')[2]}").geturl()
             with closing(open_store(mine, PROJECT)) as worker:
                 assert worker.admit("a", 1, KEEP)
@@ -117,8 +126,7 @@ def test_a_user_with_the_rights_that_the_page_names_is_enough(sides: Sides) -> N
                 worker.admit("a", 1, KEEP)
         finally:
             admin.execute_command("ACL", "DELUSER", user)
-
-    assert ME.id in {seen.runner.id for seen in sides.ledger.status().runners}
+        assert ME.id in {seen.runner.id for seen in ledger.status().runners}
 
 
 @only("sides", ["sqlite"], indirect=True)
