@@ -76,7 +76,9 @@ def order(version: str) -> tuple[int, ...]:
 
 
 def with_rules(schedule: Schedule, rules: str) -> Schedule:
-    """Return the schedule as compiled by these rules, with the digest that it has then."""
+    """Return the schedule as compiled by these rules, with the digest that it has then; as it is, if they are its own."""
+    if schedule.rules == rules and schedule.digest:
+        return schedule
     ruled = replace(schedule, rules=rules)
     return replace(ruled, digest=fingerprint(canonical_text(ruled).encode()))
 

@@ -6,13 +6,14 @@ Never decides by older data than the ledger was compiled with. Its authority is 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from offbeat.core.events import Event
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
     from offbeat.core.model import Schedule
     from offbeat.errors import Problem
@@ -20,21 +21,21 @@ if TYPE_CHECKING:
     from offbeat.ports.ledger_values import Outlook, Runner
     from offbeat.runners.watch import Watch
 
+    class Seat(Protocol):
+        """What is needed of a site. adopt: older data may be put in force."""
+
+        adopt: bool
+        watch: Watch
+
+        @property
+        def ledger(self) -> Ledger:
+            """Return the ledger."""
+
+        def look(self, runner: Runner, *, patient: bool = True) -> Outlook:
+            """Look at the ledger."""
+
+
 log = logging.getLogger("offbeat")
-
-
-class Seat(Protocol):
-    """What is needed of a site. adopt: older data may be put in force."""
-
-    adopt: bool
-    watch: Watch
-
-    @property
-    def ledger(self) -> Ledger:
-        """Return the ledger."""
-
-    def look(self, runner: Runner, *, patient: bool = True) -> Outlook:
-        """Look at the ledger."""
 
 
 def _own_rules(packages: tuple[str, ...]) -> str:
@@ -43,17 +44,19 @@ def _own_rules(packages: tuple[str, ...]) -> str:
     return own_rules(packages)
 
 
-@dataclass(slots=True, kw_only=True)
 class Rules:
     """One for each process. own: says the versions of packages here. problem: what to tell while ours are older, else None.
 
     seen: whether anything was judged, so that no `problem` means that there is none.
     """
 
-    own: Callable[[tuple[str, ...]], str] = _own_rules
-    problem: Problem | None = field(default=None, init=False)
-    seen: bool = field(default=False, init=False)
-    _known: tuple[str, int, str] | None = field(default=None, init=False)  # ledger, revision, its rules
+    __slots__ = ("_known", "own", "problem", "seen")
+
+    def __init__(self) -> None:
+        self.own: Callable[[tuple[str, ...]], str] = _own_rules
+        self.problem: Problem | None = None
+        self.seen = False
+        self._known: tuple[str, int, str] | None = None  # ledger, revision, its rules
 
     def ruled(self, schedule: Schedule, ledger: Ledger | None = None) -> Schedule:
         """Return the schedule as this host compiles it. ledger: what it says of packages that are missing here stays."""
