@@ -20,7 +20,7 @@ from offbeat.runners.deploy import deploy, rollback
 from offbeat.runners.fire import send_slot
 from offbeat.runners.tick import tick
 
-from .conftest import MemorySite
+from .conftest import NOON, MemorySite
 
 Host = Callable[..., MemorySite]
 PING = '[entries.ping]\ncron = "* * * * *"\ntimezone = "Europe/Sofia"\n'
@@ -281,3 +281,26 @@ def test_rules_name_what_the_entries_depend_on(site: MemorySite, write: Callable
     assert needed(PING) == ("tzdata",)
     assert needed(UTC + 'except = ["holidays:BG"]\n') == ("holidays",)
     assert needed('[entries.ping]\nsolar = { event = "sunset", latitude = 42.7, longitude = 23.3 }\n') == ("astral",)
+
+
+def test_zones_that_were_replaced_under_a_process_are_read_again(zones: Callable[[str, str], None], tmp_path: Path) -> None:
+    from importlib.resources import files
+
+    from offbeat.core.transitions import Span, next_due
+
+    pytest.importorskip("tzdata")
+    noon = Span(recurrence="cron 0 12 * * *", zone="Town", first=0, last=None)
+
+    def replaced_by(place: str, version: str) -> None:
+        (tmp_path / "zones" / "Town").write_bytes(files("tzdata.zoneinfo.Asia").joinpath(place).read_bytes())
+        (tmp_path / "zones" / "tzdata.zi").write_text(f"# version {version}\n")
+
+    replaced_by("Tokyo", "2031b")
+    zones("tzdata.zi", "# version 2031b\n")
+    before = next_due([noon], NOON)
+    replaced_by("Kolkata", "2031c")
+
+    assert next_due([noon], NOON) == before == NOON + 15 * 3600
+    assert installed.read_zones_again()
+    assert next_due([noon], NOON) == NOON + 18 * 3600 + 1800
+    assert not installed.read_zones_again()
