@@ -17,6 +17,7 @@ SCHEMA = 1  # the ledger's form that this file was written for
 LETTERS = {"manual": "m", "backfill": "b"}
 TLS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs")
 YES = ("1", "true", "yes")
+NO = ("0", "false", "no")
 
 
 class WorkerRedis:
@@ -112,8 +113,8 @@ def _client(address: str) -> tuple[str, Any]:
     }
     if scheme.startswith(("rediss", "valkeys")) or options.get("tls", "") in YES:
         settings.update({"ssl": True, "ssl_check_hostname": True, **{name: options[name] for name in TLS if name in options}})
-        if "ssl_check_hostname" in options or options.get("ssl_cert_reqs") == "none":
-            settings["ssl_check_hostname"] = options.get("ssl_check_hostname", "").lower() in YES
+        if options.get("ssl_check_hostname", "").lower() in NO or options.get("ssl_cert_reqs") == "none":
+            settings["ssl_check_hostname"] = False
     prefix = options.get("prefix") or "offbeat"
     tail = parts.path.strip("/")
     if "sentinel" in scheme:

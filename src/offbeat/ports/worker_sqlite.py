@@ -166,7 +166,7 @@ class WorkerSqlite:
         """Open a lock file beside the ledger; one that we make may be used by whoever may use the ledger."""
         path, found = self.path + suffix, os.stat(self.path)
         try:
-            return os.open(path, os.O_RDWR | os.O_CLOEXEC)
+            return os.open(path, os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
             lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             os.fchmod(lock, found.st_mode & 0o660)
