@@ -63,7 +63,8 @@ def test_no_program_of_a_submodules_settings_runs(repository: Path, program: Pat
     git(repository, "submodule", "--quiet", "add", "./inner", "inner")
     git(repository, "commit", "-q", "-m", "second")
     os.utime(inner / "file", (1, 1))
-    git(inner, "config", "core.fsmonitor", str(program))
+    (inner / ".git" / "info" / "attributes").write_text("* filter=x\n", encoding="utf-8")
+    git(inner, "config", "filter.x.clean", str(program))
 
     assert not read_commit(repository, {"PATH": os.environ["PATH"]}).dirty
     assert not Path(f"{program}.ran").exists()
