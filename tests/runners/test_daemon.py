@@ -140,7 +140,7 @@ def test_started_while_the_ledger_is_away_it_waits_for_it_or_to_be_told_to_stop(
     daemon.run()
 
     assert [problem.code for problem in told] == ["L403"]
-    assert asked[4] - asked[0] == 1 + 2 + 4 + 8
+    assert asked[4] - asked[0] == 1 + 2 + 4 + 5
     assert len(asked) > 8 if comes_back else len(asked) == 6
 
 

@@ -33,6 +33,7 @@ AGAIN = 60.0  # seconds between two looks whether a package that an entry waits 
 BEAT = 10.0  # seconds between two signs of life of an idle runner
 PASS = 30.0  # seconds that one pass may take before the tree and the signals are looked at again
 HANGS = 15.0  # seconds more after which a pass is interrupted
+AWAY = 5.0  # seconds at most between two tries of a ledger that is away: asking costs one connection
 JUMP = 1.0  # seconds by which the wall clock went otherwise than time: it was set, or the machine slept
 log = logging.getLogger("offbeat")
 
@@ -135,7 +136,7 @@ class Daemon:
             self.tell(error.problems)
             _event(logging.ERROR, Event.LEDGER_ERROR, error=error.problems[0].what if error.problems else str(error))
         self._forget()
-        return self.site.clock.now() + delay(self._failures)
+        return self.site.clock.now() + min(delay(self._failures), AWAY)
 
     def _has_jumped(self, offset: float) -> bool:
         """Return whether the wall clock was set, or the machine slept, since this was asked last."""
