@@ -61,9 +61,13 @@ ORDER BY vno"""
 PAUSES = "SELECT eno, from_at, until_at, once FROM {s}.pauses ORDER BY id"
 
 
+PolicyColumns: TypeAlias = tuple[str, int | None, int, int, str, int | None]  # in the order of Policy's fields
+
+
 @lru_cache(maxsize=256)
-def policy_of(catch_up: str, grace: int | None, jitter: int, percent: int, overlap: str, max_runtime: int | None) -> Policy:
+def policy_of(columns: PolicyColumns) -> Policy:
     """Return the policy of a version's columns."""
+    catch_up, grace, jitter, percent, overlap, max_runtime = columns
     return Policy(
         catch_up=CatchUp(catch_up),
         grace=grace,
@@ -140,7 +144,7 @@ def _claim(tx: Tx, row: tuple[Any, ...], pauses: list[PauseRow], upcoming: _Upco
         timing=Timing(recurrence=recurrence, zone=zone, starts_at=starts_at, ends_at=ends_at, enabled=enabled)
         if present
         else None,
-        policy=policy_of(*policy) if present else Policy(),
+        policy=policy_of(tuple(policy)) if present else Policy(),
         next_due=upcoming.after(key) if present else None,
         expires_at=expires_at,
         last_error=last_error,

@@ -151,7 +151,7 @@ def _member(row: tuple[Any, ...], cursor: int, pauses: list[PauseRow], heirs: li
 
     _, vno, eno, name, first, last, is_open, enabled = row[:8]
     later = [] if is_open else [heir for heir in heirs if heir[0] > vno]
-    present: Policy = policy_of(*(row[8:14] if enabled is None else row[14:20]))
+    present: Policy = policy_of(tuple(row[8:14] if enabled is None else row[14:20]))
     return Member(
         eno=eno,
         name=name,

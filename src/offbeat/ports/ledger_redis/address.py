@@ -65,7 +65,7 @@ def parse(address: str) -> Address:
     username, password = unquote(username), unquote(password)
     prefix = options.get("prefix", "offbeat")
     return Address(
-        where=_shown(scheme, netloc, parts.path, found["service"], database, prefix),
+        where=_shown(scheme, netloc, parts.path, service=found["service"], database=database, prefix=prefix),
         hosts=found["hosts"],
         path=found["path"],
         service=found["service"],
@@ -104,7 +104,7 @@ def _host(text: str, usual: int) -> tuple[str, int]:
     return parts.hostname, parts.port or usual
 
 
-def _shown(scheme: str, netloc: str, path: str, service: str, database: int, prefix: str) -> str:
+def _shown(scheme: str, netloc: str, path: str, *, service: str, database: int, prefix: str) -> str:
     tail = f"/{service}?db={database}" if service else (path if not netloc else f"/{database}")
     if SCHEMES[scheme.lower()] == "unix":
         tail = f"{path}?db={database}"
