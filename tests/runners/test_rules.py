@@ -132,7 +132,7 @@ def test_one_package_newer_and_another_older_counts_as_older(host: Host, clock: 
     clock.advance(60)
     told = tick(mixed).problems
 
-    assert [problem.what.partition(" of this host")[0] for problem in told] == ["holidays"]
+    assert [problem.what.partition(" older")[0] for problem in told] == ["this host's holidays is"]
     assert one.ledger.rules() == "tzdata 2025b; holidays 0.85"
 
 

@@ -312,12 +312,13 @@ def require_rules(mine: str, theirs: str, origin: Origin, where: str) -> None:
 
 def older_rules(mine: str, theirs: str, older: Sequence[str], where: str) -> Problem:
     """Return what to tell of a host whose data for due times is older than what the ledger was compiled with."""
+    names = " and ".join(older)
     return Problem(
         code="L313",
         file=where,
-        what=f"{' and '.join(older)} of this host are older than the ledger's: {mine} here, {theirs} there",
+        what=f"this host's {names} {'is' if len(older) == 1 else 'are'} older than the ledger's: {mine} here, {theirs} there",
         why="it may work out other due times than others, so it decides nothing; what others have recorded it still sends",
-        fix=f"update {' and '.join(older)} on this host; if no host is to have the newer again: offbeat tick --adopt",
+        fix=f"update {names} on this host; if no host is to have the newer again: offbeat tick --adopt",
     )
 
 

@@ -13,6 +13,7 @@ from functools import lru_cache
 from offbeat.core.rules import TZDATA, UNKNOWN, rules_text
 
 FILES = ("tzdata.zi", "+VERSION", "version")  # where a folder of zones tells its version: Linux, macOS and BSD
+ZONES = ("UTC", "Etc", "Europe", "America")  # one of these is in every folder of zones
 _VERSION = re.compile(rb"(?:# version )?(\d{4}[.0-9a-z]*)")
 
 
@@ -40,7 +41,7 @@ def _tzdata() -> str:
     import zoneinfo
 
     for folder in zoneinfo.TZPATH:
-        if any(os.path.exists(os.path.join(folder, name)) for name in ("UTC", "Etc/UTC")):
+        if any(os.path.exists(os.path.join(folder, name)) for name in ZONES):
             return next(filter(None, (_told(os.path.join(folder, name)) for name in FILES)), UNKNOWN)
     from importlib import import_module
 
