@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tests.faces.conftest import Shop
 
-from offbeat.errors import Problem
+from offbeat.core.model import Cause, Reason, State
+from offbeat.errors import ConfigError, Problem
+from offbeat.faces.cli_history import note_of
+from offbeat.faces.cli_session import read_schedule
 from offbeat.faces.delivery import Delivery, ledger_kind
 from offbeat.faces.ledger_check import ledger_problems
+from offbeat.faces.people import entry_of
 from offbeat.faces.status_lines import Standing, status_lines
-from offbeat.ports.ledger_values import LedgerStatus, Origin, Paused, Rewound, Runner, SeenRunner
+from offbeat.ports.ledger_values import HistoryRow, LedgerStatus, Origin, Paused, Rewound, Runner, SeenRunner
 from offbeat.runners.site import Site, open_site
 
 Settled = Callable[[str], Shop]
@@ -234,3 +238,42 @@ def test_what_only_looks_makes_no_ledger(shop: Shop, tmp_path: Path) -> None:
         shop.call(command)
 
     assert not (tmp_path / "l.db").exists()
+
+
+@pytest.fixture
+def treeless(shop: Shop) -> Iterator[Site]:
+    """A place without a tree, and a ledger that nothing was deployed to."""
+    environ = {**shop.environ, "OFFBEAT_PROJECT": "shop"}
+    site = Site(tree=shop.tree, root=shop.root, environ=environ, clock=shop.clock, from_ledger=True)
+    yield site
+    site.close()
+
+
+def test_a_place_without_a_tree_says_that_a_revision_must_be_deployed_first(treeless: Site) -> None:
+    for ask in (lambda: read_schedule(treeless), lambda: entry_of(treeless.ledger, "report")):
+        with pytest.raises(ConfigError) as raised:
+            ask()
+        assert [problem.code for problem in raised.value.problems] == ["L308"]
+
+
+def test_the_first_revision_is_made_by_a_tick_where_there_is_a_tree_else_by_a_deploy(site: Site, treeless: Site) -> None:
+    fresh = replace(TOLD, revision=0, deployed=False)
+
+    assert lines_of(site, fresh, "revision") == ["none yet; the first `offbeat tick` compiles the tree"]
+    assert lines_of(treeless, fresh, "revision") == ["none yet; offbeat deploy, in a checkout, makes the first"]
+
+
+@pytest.mark.parametrize(("state", "note"), [(State.SUCCEEDED, ""), (State.FAILED, "no tree"), (State.PENDING, "no tree")])
+def test_what_has_succeeded_is_not_told_with_what_an_earlier_attempt_met(state: State, note: str) -> None:
+    row = HistoryRow(
+        entry="sweep",
+        due_at=0,
+        kind="schedule",
+        state=state,
+        reason=Reason.NONE,
+        cause=Cause.SCHEDULE,
+        attempt=2,
+        note="no tree",
+    )
+
+    assert note_of(row) == note

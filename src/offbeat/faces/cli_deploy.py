@@ -63,6 +63,7 @@ def deploy(session: Session, allow_problems: bool, note: str, dry_run: bool, as_
     from offbeat.runners.deploy import difference
 
     site = session.open_site(base=LOG_CRITICAL)
+    site.require_tree("deploy")
     before = difference(site)
     if dry_run:
         _stop_at_problems(before, allow_problems)

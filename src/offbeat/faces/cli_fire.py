@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from offbeat.core.model import Json, State, TaskCall
-from offbeat.faces.cli_session import LOG_CRITICAL, Command, Session, complete_entries, is_utf8
+from offbeat.errors import ConfigError
+from offbeat.faces.cli_session import LOG_CRITICAL, Command, Session, complete_entries, is_utf8, nothing_deployed
 from offbeat.faces.words import conceal, did_you_mean, printable
 
 if TYPE_CHECKING:
@@ -187,6 +188,8 @@ def _look_up(site: Site, name: str, *, unlisted: bool) -> str:
     """
     site.sync(site.runner("fire"))  # or an entry that was added just now would not be known
     schedule = site.ledger.schedule()
+    if schedule is None and site.from_ledger:
+        raise ConfigError(nothing_deployed())
     known = [entry.name for entry in schedule.entries] if schedule else []
     if schedule is None or name in known:
         return ""

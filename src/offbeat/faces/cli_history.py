@@ -124,7 +124,7 @@ def _row(row: HistoryRow) -> dict[str, object]:
         "started_at": format_utc(row.started_at) or None,
         "finished_at": format_utc(row.finished_at) or None,
         "exit_status": row.exit_status,
-        "note": conceal(row.note),
+        "note": note_of(row),
     }
     if row.until is not None:
         shown |= {"until": format_utc(row.until), "count": row.count}
@@ -142,7 +142,7 @@ def _cells(row: HistoryRow, *, with_id: bool = False) -> tuple[str, ...]:
         state, until = f"{row.state} x {row.count}", f"until {format_utc(row.until)}"
         return due, row.entry or "(all)", state, str(row.reason), "", *number, until
     said = f"exit status {row.exit_status}"  # in the note, where there is nothing else to say
-    notes = [conceal(row.note)] if row.note and row.note != said else []
+    notes = [note] if (note := note_of(row)) and note != said else []
     if row.exit_status is not None:
         notes.insert(0, f"exit {row.exit_status}")
     if row.started_at is not None and row.finished_at is not None:
@@ -151,6 +151,11 @@ def _cells(row: HistoryRow, *, with_id: bool = False) -> tuple[str, ...]:
         notes.append(f"next try {format_utc(row.next_try_at)}")
     why = str(row.reason) if row.reason is not Reason.NONE else str(row.cause)
     return due, row.entry, str(row.state), why, format_utc(row.dispatched_at), *number, ", ".join(notes)
+
+
+def note_of(row: HistoryRow) -> str:
+    """Return what went wrong, in words; not what an earlier attempt met of what has succeeded since."""
+    return "" if row.state is State.SUCCEEDED else conceal(row.note)
 
 
 def _output(ledger: Ledger | None, row: HistoryRow) -> bytes | None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from offbeat.core.model import Cause, Entry, Key, Kind, Reason, Schedule, State
-from offbeat.errors import OffbeatError
+from offbeat.errors import ConfigError, OffbeatError
 from offbeat.faces.cli_history import open_existing
 from offbeat.faces.cli_session import (
     Command,
@@ -19,6 +19,7 @@ from offbeat.faces.cli_session import (
     by_place,
     errors_in,
     json_option,
+    nothing_deployed,
     print_json,
     print_problems,
     print_table,
@@ -86,6 +87,8 @@ def plan(session: Session, hours: float, as_json: bool) -> None:
         deployed = told.deployed
         print_problems(clock_problems(told))
     ahead = standing if deployed else schedule or standing
+    if ahead is None and site.from_ledger:
+        raise ConfigError(nothing_deployed())
     if ahead is None:
         raise OffbeatError("nothing can be planned: the tree is refused, and no schedule was in force before it")
     now = session.clock.now()

@@ -226,10 +226,17 @@ def read_schedule(site: Site) -> Schedule:
     """
     schedule, problems = site.read()
     if schedule is None:
-        raise ConfigError(*errors_in(problems))
+        raise ConfigError(*(errors_in(problems) or (nothing_deployed(),)))
     if broken := errors_in(problems):
         print_problems(by_place(broken))
     return schedule
+
+
+def nothing_deployed() -> Problem:
+    """Return what to tell where there is neither a tree nor, so far, a schedule in the ledger."""
+    from offbeat.runners.tree_problems import empty
+
+    return empty()
 
 
 def require_known(names: Sequence[str], known: Iterable[str]) -> None:

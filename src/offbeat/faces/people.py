@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from offbeat.errors import ConfigError
+from offbeat.faces.cli_session import nothing_deployed
 from offbeat.faces.words import did_you_mean, printable
 
 if TYPE_CHECKING:
@@ -23,8 +25,13 @@ def actor(session: Session) -> str:
 
 
 def entry_of(ledger: Ledger, name: str) -> Entry:
-    """Return the active entry of this name. Raises a usage error, with the nearest names, when there is none."""
+    """Return the active entry of this name. Raises a usage error, with the nearest names, when there is none.
+
+    Raises ConfigError where nothing was deployed yet: no name would do.
+    """
     known = {entry.name: entry for entry, _ in ledger.entries()}
+    if not known and ledger.schedule() is None:
+        raise ConfigError(nothing_deployed())
     if name not in known:
         raise click.UsageError(f'there is no entry "{printable(name)}"{did_you_mean(name, known)}')
     return known[name]

@@ -43,7 +43,7 @@ def status_lines(site: Site, standing: Standing, ticked: float | None) -> list[L
         *_restored(told),
         *_rewound(told),
         ("tree", _tree(site, told, standing.errors)),
-        ("revision", _revision(told, standing.rules)),
+        ("revision", _revision(told, standing.rules, treeless=site.from_ledger)),
         *_origin(told),
         ("last tick", _when(ticked, told.now, "none seen; offbeat install crontab, or offbeat run")),
         ("next due", _when(told.next_due, told.now, "nothing")),
@@ -76,9 +76,10 @@ def _tree(site: Site, told: LedgerStatus, errors: int) -> str:
     return f"{site.tree}" + (f": in force but for {count_of(errors, 'problem')}" if errors else "")
 
 
-def _revision(told: LedgerStatus, rules: str) -> str:
+def _revision(told: LedgerStatus, rules: str, *, treeless: bool) -> str:
     if not told.revision:
-        return "none yet; the first `offbeat tick` compiles the tree"
+        first = "offbeat deploy, in a checkout, makes the first" if treeless else "the first `offbeat tick` compiles the tree"
+        return f"none yet; {first}"
     by = "" if rules in ("", NONE) else f", by {rules}"
     since = f", in force since {format_utc(told.activated_at)}" if told.activated_at is not None else ""
     return f"{told.revision}, {'deployed' if told.deployed else 'compiled from a tree'}{since}{by}"
