@@ -304,3 +304,14 @@ def test_rewind_sets_back_what_was_decided_in_a_wrong_future(ticked: Shop) -> No
     assert again.stdout == "nothing was decided after that\n"
     assert sent(ticked) == 2
     assert [row["rewound"]["who"].partition("@")[0] for row in told] == ["ana"]
+
+
+def test_what_a_person_asks_for_goes_out_while_everything_is_paused(ticked: Shop) -> None:
+    ticked.call("pause", "--all")
+
+    ticked.call("backfill", "report", "--from", "2h", "--to", "now", "--per-minute", "60000")
+    ticked.clock.advance(60)
+    ticked.call("tick")
+
+    assert sent(ticked) == 2
+    assert {row["cause"] for row in ticked.json("history", "report") if row["state"] == "dispatched"} == {"backfill"}

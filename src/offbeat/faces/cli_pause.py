@@ -39,7 +39,8 @@ WHENS = 'an instant (ISO 8601, in the tree\'s zone without an offset), a time of
 def pause(session: Session, name: str, everything: bool, until: str | None, note: str) -> None:
     """Send nothing of NAME, or of all, from now on. Deploys do not end it.
 
-    What comes due meanwhile is skipped, with reason `paused`; it is not missed, and is not sent afterwards.
+    What comes due meanwhile is skipped, with reason `paused`; it is not missed, and is not sent afterwards. What a person asks
+    for, by `fire` or `backfill`, goes out all the same.
     """
     site = _open(session, name, everything)
     now, zone = site.ledger.status().now, _zone(site)
