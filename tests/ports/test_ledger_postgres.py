@@ -24,6 +24,7 @@ from offbeat.ports.ledger_open import open_ledger
 from offbeat.ports.ledger_postgres import LedgerPostgres, Place, place_of, pruning
 from offbeat.ports.ledger_postgres.connection import Tx
 from offbeat.ports.ledger_postgres.schema import SCHEMA, STEPS, Step
+from offbeat.ports.ledger_values import Claim
 
 A, B = runner("a"), runner("b")
 DAY = 86_400
@@ -315,6 +316,8 @@ def test_a_workers_role_may_ask_and_report_and_nothing_else(
             "UPDATE {}.meta SET stamp = ''",
             "DELETE FROM {}.admitted",
             "SELECT text FROM {}.revisions",
+            "INSERT INTO {}.reports (runner, reported_at) VALUES ('host:1:worker', 'NaN')",
+            "INSERT INTO {}.reports (runner, id) VALUES ('host:1:worker', 9223372036854775807)",
         ):
             with pytest.raises(psycopg.errors.InsufficientPrivilege):
                 worker.execute(sql.SQL(statement).format(schema))
@@ -322,6 +325,50 @@ def test_a_workers_role_may_ask_and_report_and_nothing_else(
         assert code_of(lambda: mine.look(A)) == "L407"
     ledger.look(A)
     assert states(ledger) == [("e", NOON + 60, State.STARTED, "")]
+
+
+@pytest.mark.parametrize("at", ["NaN", "Infinity", "-Infinity", "-1"])
+def test_what_is_said_at_an_impossible_time_was_said_now(
+    admin: psycopg.Connection[tuple[object, ...]], place: Place, at: str
+) -> None:
+    with closing(LedgerPostgres(place)) as ledger:
+        ledger.activate(schedule(entry()), "stamp")
+        claim = ledger.fire(A, "e", "token").claim
+        assert claim is not None
+        ledger.settle(A, [outcome(claim)])
+        before = ledger.look(A).now
+        said(admin, ledger, "host:1:worker:5ca1ab1e", claim, at)
+        after = ledger.look(A).now
+        (row,) = ledger.history("e", limit=1)
+        seen = {each.runner.id: each.seen_at for each in ledger.status().runners}
+        assert row.state is State.STARTED and row.started_at is not None
+        assert before <= row.started_at <= after and before <= seen["host:1:worker:5ca1ab1e"] <= after
+
+
+def test_nobody_but_a_worker_speaks_through_the_inbox(
+    admin: psycopg.Connection[tuple[object, ...]], ledger: LedgerPostgres, clock: FakeClock
+) -> None:
+    ledger.activate(schedule(entry()), "stamp")
+    clock.advance(60)
+    (claim,) = pass_once(ledger, A)
+    ledger.settle(A, [outcome(claim)])
+    ledger.look(A)
+    for name in (A.id, "web1:7:supervisor:5ca1ab1e", "web1:7:worker:5ca1ab1e:run", "worker", ""):
+        said(admin, ledger, name, claim, str(NOON + 60))
+    ledger.look(B)
+    assert {each.runner.id: each.runner.host for each in ledger.status().runners} == {A.id: A.host, B.id: B.host}
+    assert states(ledger) == [("e", NOON + 60, State.DISPATCHED, "")]
+
+
+def said(admin: psycopg.Connection[tuple[object, ...]], ledger: LedgerPostgres, who: str, claim: Claim, at: str) -> None:
+    """Put a report into the inbox: that the claim's attempt has started."""
+    admin.execute(
+        sql.SQL(
+            "INSERT INTO {}.reports (eno, due_at, kind, kind_id, attempt, state, runner, host, reported_at)"
+            " VALUES (%s, %s, %s, %s, 1, 'started', %s, 'vm', %s)"
+        ).format(sql.Identifier(ledger.place.schema)),
+        (*(claim.key.eno, claim.key.due_at, claim.key.kind, claim.key.kind_id), who, at),
+    )
 
 
 def test_a_reader_reads(login: Callable[[str], str], ledger: LedgerPostgres, clock: FakeClock) -> None:
@@ -378,7 +425,7 @@ def test_what_workers_say_is_applied_by_the_next_look_in_the_order_in_which_they
 
     assert ledger.look(A).due
 
-    assert [state for _, _, state, _ in states(ledger)] == [State.PENDING, State.SUCCEEDED]
+    assert [state for _, _, state, _ in states(ledger)] == [State.WAITING, State.SUCCEEDED]
     assert [(s.runner.id, s.runner.version) for s in ledger.status().runners if s.runner.role == "worker"] == [
         ("w:1:worker", "1.2")
     ]

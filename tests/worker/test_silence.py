@@ -79,14 +79,10 @@ def test_a_role_with_the_rights_that_the_page_names_is_enough(sides: Sides) -> N
 
     address, _, schema = sides.address.partition("?schema=")
     role = f"w{uuid.uuid4().hex}"
+    (rights,) = re.findall(r"```sql worker\n(.*?)```", (HOW_TO / "postgresql-ledger.md").read_text("utf-8"), re.DOTALL)
     with psycopg.connect(address, autocommit=True) as admin:
-        for words in (
-            f"CREATE ROLE {role} LOGIN PASSWORD 'x'",
-            f"GRANT USAGE ON SCHEMA {schema} TO {role}",
-            f"GRANT SELECT ON {schema}.meta TO {role}",
-            f"GRANT SELECT, INSERT, UPDATE ON {schema}.admitted TO {role}",
-            f"GRANT INSERT ON {schema}.reports TO {role}",
-        ):
+        for words in (f"CREATE ROLE {role} LOGIN PASSWORD 'x'", rights.replace("offbeat_difio", schema)):
+            words = re.sub(r"\bworker;", f"{role};", words)
             admin.execute(words.encode())
         try:
             parts = urlsplit(sides.address)

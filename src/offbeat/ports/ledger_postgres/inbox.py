@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import Any
 
-from offbeat.core.model import Key, Kind, Reason, State
+from offbeat.core.model import Instant, Key, Kind, Reason, State
 from offbeat.core.transitions import HEARTBEAT
 from offbeat.ports.ledger_postgres.connection import Tx
 from offbeat.ports.ledger_postgres.days import Days
@@ -74,6 +75,8 @@ class Inbox(Days):
 
     def _heard(self, row: tuple[Any, ...]) -> Heard | None:
         _, eno, due_at, kind, kind_id, attempt, state, reason, note, admitted, owner, _, _, _, at = row
+        if not WORKER.fullmatch(owner):
+            return None
         try:
             report = Report(
                 key=Key(eno=eno, due_at=due_at, kind=Kind(kind), kind_id=kind_id),
@@ -86,15 +89,16 @@ class Inbox(Days):
             return None
         if report.state not in WORKER_SAYS:
             return None
-        at = at if self.horizon is None else self.clock_now
-        return Heard(report=report, owner=owner, at=min(at, self.clock_now), admitted=admitted)
+        at = _past(at, self.clock_now) if self.horizon is None else self.clock_now
+        return Heard(report=report, owner=owner, at=at, admitted=admitted)
 
 
+WORKER = re.compile(r".+:\d+:worker(:[0-9a-f]+)?", re.DOTALL)  # the id of one: nobody else speaks through the inbox
 WORKER_SAYS = (State.STARTED, State.RETRYING, State.SUCCEEDED, State.FAILED, State.REVOKED)
 
 
 def _see(tx: Tx, said: Sequence[tuple[Any, ...]]) -> None:
-    last = {row[10]: row for row in said if row[10]}
+    last = {row[10]: row for row in said if WORKER.fullmatch(row[10])}
     if last:
         tx.run(
             SEEN,
@@ -102,5 +106,10 @@ def _see(tx: Tx, said: Sequence[tuple[Any, ...]]) -> None:
             hosts=[row[11] for row in last.values()],
             pids=[row[12] for row in last.values()],
             versions=[row[13] for row in last.values()],
-            seens=[min(row[14], tx.now) for row in last.values()],
+            seens=[_past(row[14], tx.now) for row in last.values()],
         )
+
+
+def _past(at: Instant, now: Instant) -> Instant:
+    """Return `at` if it may be true, else `now`: who may write into the inbox may write NaN."""
+    return at if 0 <= at <= now else now

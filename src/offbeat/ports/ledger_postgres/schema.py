@@ -17,7 +17,8 @@ Tables that a worker's process may use, with plain SQL of its own (ports/worker_
     meta(one, schema, oldest, project, born, ...)
         SELECT schema, oldest, project FROM {s}.meta: a worker that knows WORKER_SCHEMA may write if oldest <= WORKER_SCHEMA.
 
-The worker's role needs USAGE on the schema, SELECT on meta, SELECT, INSERT, UPDATE on admitted, INSERT on reports.
+The worker's role needs USAGE on the schema, SELECT on meta, SELECT, INSERT, UPDATE on admitted, INSERT on these
+columns of reports.
 """
 
 from __future__ import annotations
