@@ -119,8 +119,6 @@ class Audit:
         """What was due in a pause is skipped: time spent paused is neither sent nor missed."""
         if row.kind != Kind.SCHEDULE or row.key in self.checker.by_hand or row.state is State.SKIPPED:
             return
-        if any(row.due_at in version.passed for version in self.book.versions.get(name, ())):
-            return  # recorded by the change that brought it
         if self.book.is_paused(name, row.due_at, sure=True):
             self.checker.wrong("I4", "due in a pause, and not skipped", name, row.due_at, row.state)
 
@@ -136,10 +134,8 @@ class Audit:
             self.checker.wrong("I9", "late while all was well", name, row.due_at, row.dispatched_at - row.send_at)
 
     def _waits(self, row: HistoryRow) -> bool:
-        """Return whether a row may still wait for another one's end; with ticks alone newer ones may go first for ever."""
-        if row.state is State.WAITING and (row.send_at or 0) > self.now - 900:
-            return True
-        return not self.run.plan.run and any(p.overlap is Overlap.WAIT for p in self.book.policies.get(row.entry, ()))
+        """Return whether a row may still wait for another one's end."""
+        return row.state is State.WAITING and (row.send_at or 0) > self.now - 900
 
     def _has_cause(self, name: str, at: int, reason: Reason, recorded: float) -> bool:
         """Return whether a due time may have been skipped for this reason when it was recorded."""

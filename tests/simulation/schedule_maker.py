@@ -5,7 +5,6 @@ Draws from the world's seed only.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from math import floor
 from random import Random
@@ -13,6 +12,7 @@ from random import Random
 from offbeat.core.composite import any_text
 from offbeat.core.model import AfterRestore, CatchUp, Entry, LedgerSettings, Overlap, Policy, Schedule, TaskCall, Timing
 from offbeat.core.recurrence import cron_text
+from offbeat.runners.rules import Rules
 
 ZONES = ("UTC", "Asia/Kolkata", "Europe/Sofia", "America/New_York", "Asia/Tokyo")
 QUEUES = ("celery", "celery", "celery", "mail", "nowhere")
@@ -134,8 +134,8 @@ class ScheduleMaker:
 
 
 def _schedule(entries: tuple[Entry, ...], settings: LedgerSettings) -> Schedule:
-    digest = hashlib.sha256(repr(entries).encode()).hexdigest()[:24]
-    return Schedule(project="sim", timezone="UTC", entries=entries, ledger=settings, rules="none", digest=digest)
+    """Return the schedule as a runner compiles it, with the digest that it has then."""
+    return Rules().ruled(Schedule(project="sim", timezone="UTC", entries=entries, ledger=settings))
 
 
 def half_of(schedule: Schedule, draw: Random) -> Schedule:
