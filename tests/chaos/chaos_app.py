@@ -31,7 +31,9 @@ def note(event: str, request: Any) -> None:
     """Append one line, in one write."""
     headers = getattr(request, "headers", None) or {}
     info = getattr(request, "delivery_info", None) or {}
-    line = json.dumps([event, request.id, headers.get("offbeat_attempt"), bool(info.get("redelivered")), time.time()])
+    once = headers.get("offbeat_atomic") is True
+    told = [event, request.id, headers.get("offbeat_attempt"), bool(info.get("redelivered")), time.time(), once]
+    line = json.dumps(told)
     descriptor = os.open(os.environ["CHAOS_RECORDS"], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
     os.write(descriptor, f"{line}\n".encode())
     os.close(descriptor)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +22,7 @@ class Record:
     attempt: int
     redelivered: bool
     at: float
+    atomic: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,10 @@ class Verdict:
 def read_records(path: Path) -> list[Record]:
     """Return what the workers wrote down."""
     lines = path.read_text().splitlines() if path.exists() else []
-    return [Record(event=e, occurrence=o, attempt=a or 0, redelivered=r, at=t) for e, o, a, r, t in map(json.loads, lines)]
+    return [
+        Record(event=e, occurrence=o, attempt=a or 0, redelivered=r, at=t, atomic=once)
+        for e, o, a, r, t, once in map(json.loads, lines)
+    ]
 
 
 def judge(
@@ -107,8 +111,8 @@ def judge(
         lost=tuple(lost),
         dropped=tuple(dropped),
         unknown=tuple(unknown),
-        repeated_starts=_repeated(starts),
-        repeated_enqueues=_repeated(arrivals),
+        repeated_starts=_started_again(starts, arrivals),
+        repeated_enqueues=_sent_again(arrivals),
         early=tuple(early),
         lateness=_percentiles(lateness),
     )
@@ -134,14 +138,29 @@ def _by_occurrence(records: Iterable[Record], event: str) -> dict[str, list[Reco
     return found
 
 
-def _repeated(found: Mapping[str, list[Record]]) -> tuple[str, ...]:
-    """Return the occurrences with more than one record that is no redelivery of the broker."""
-    fresh = Counter({occurrence: sum(not r.redelivered for r in records) for occurrence, records in found.items()})
+def _started_again(starts: Mapping[str, list[Record]], arrivals: Mapping[str, list[Record]]) -> tuple[str, ...]:
+    """Return the occurrences with more starts than one and its redeliveries.
+
+    One that came again and was refused, since the ledger was away, is sent anew by the guard: it is the redelivery still.
+    """
+    again = {name: sum(record.redelivered for record in records) for name, records in arrivals.items()}
+    return tuple(_told_of(name, found) for name, found in starts.items() if len(found) > 1 + again.get(name, 0))
+
+
+def _sent_again(arrivals: Mapping[str, list[Record]]) -> tuple[str, ...]:
+    """Return the occurrences that arrived under more than one attempt, or twice though recorded and sent in one step.
+
+    Under one attempt the guard itself sends a message again, when the ledger is away.
+    """
     return tuple(
-        f"{occurrence}: " + ", ".join(f"attempt {r.attempt} at {r.at:.3f}" for r in found[occurrence])
-        for occurrence, count in fresh.items()
-        if count > 1
+        _told_of(name, records)
+        for name, records in arrivals.items()
+        if len({r.attempt for r in records}) > 1 or (records[0].atomic and sum(not r.redelivered for r in records) > 1)
     )
+
+
+def _told_of(occurrence: str, records: list[Record]) -> str:
+    return f"{occurrence}: " + ", ".join(f"attempt {record.attempt} at {record.at:.3f}" for record in records)
 
 
 def _percentiles(values: list[float]) -> tuple[float, float, float]:
