@@ -339,6 +339,12 @@ ROW, OTHER, LATER = Key(eno=1, due_at=20), Key(eno=1, due_at=10), Key(eno=1, due
         (WAITS, (OTHER, 150.0), OTHER, Turn.WAIT),
         (WAITS, (OTHER, 150.0), LATER, Turn.SKIP),
         (WAITS, (OTHER, 99.0), LATER, Turn.GO),
+        (WAITS, (OTHER, 99.0), OTHER, Turn.OVERTAKE),
+        (WAITS, None, OTHER, Turn.OVERTAKE),
+        (SKIPS, None, OTHER, Turn.OVERTAKE),
+        (WAITS, None, ROW, Turn.GO),
+        (WAITS, (ROW, 99.0), OTHER, Turn.GO),
+        (None, None, OTHER, Turn.GO),
     ],
 )
 def test_whose_turn_it_is(policy: Policy | None, holder: tuple[Key, float] | None, waiting: Key | None, turn: Turn) -> None:
