@@ -18,6 +18,7 @@ LAST = 0.8  # seconds for the confirms of what was sent just before the time was
 BLOCKED = 1.0  # seconds without a confirm once the broker has said that it takes nothing
 FRESH = 1.0  # seconds; a connection that was used so lately is not asked whether it is still there
 NOBODY = "offbeat-nobody-3f0e6a52-2d0c-4b53-9d5e-6f3f0c1f7b1e"  # a routing key without a queue
+HEADER_FRAME = 20  # bytes of a frame with headers beside the headers themselves
 ALONE = {"CC", "BCC"}  # headers that RabbitMQ reads itself, and closes the channel over
 
 
@@ -149,8 +150,10 @@ class ConfirmedLine:
         self._tag += 1
         self._waiting[self._tag] = letter
         try:
+            addressed = letter.addressed(self._channel)
+            _refuse_big_headers(addressed, self._connection.connection.frame_max)
             self._channel.basic_publish(
-                letter.addressed(self._channel),
+                addressed,
                 exchange=letter.message.exchange,
                 routing_key=letter.message.routing_key,
                 mandatory=True,
@@ -224,3 +227,15 @@ def _windows(letters: Sequence[Letter]) -> Iterator[Sequence[Letter]]:
 
 def _travels_alone(letter: Letter) -> bool:
     return bool(letter.message.exchange) or len(letter.body) > HEAVY or bool(ALONE & letter.message.headers.keys())
+
+
+def _refuse_big_headers(message: Any, frame_max: int) -> None:
+    """Raise ValueError for headers that do not fit into one frame: the server would close the connection over them.
+
+    A body may take many frames, headers may not.
+    """
+    if 4 * len(repr(message.properties)) < frame_max:  # a character has at most four bytes, so nobody need count them
+        return
+    size = len(message._serialize_properties()) + HEADER_FRAME
+    if size > frame_max:
+        raise ValueError(f"its headers have {size} bytes, and this broker takes {frame_max} at most")
