@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from offbeat.core.model import Reason
+from offbeat.core.model import Reason, State
 from offbeat.ports.clock import FakeClock
 from offbeat.ports.ledger_memory import LedgerMemory
 from offbeat.runners.daemon import Daemon, Stop
 from offbeat.runners.tick import tick
+from offbeat.runners.watch import Watch
 
 from .conftest import NOON, MemorySite
 
@@ -60,6 +61,37 @@ def test_what_others_recorded_is_still_sent_by_a_runner_whose_clock_differs(
 
     assert (due(site), done.exit_code) == (["12:01"], 3)
     assert len(site.ledger.history()) == 1
+
+
+@pytest.mark.parametrize("ahead", [3600.0, -3600.0])
+def test_what_expires_does_so_by_the_ledgers_clock(
+    site: MemorySite, write: Write, clock: FakeClock, skewed: FakeClock, ahead: float
+) -> None:
+    write('[entries.ping]\nevery = "1m"\nexpires = "10m"\n')
+    site.wire.down = True
+    clock.advance(60)
+    skewed.advance(60)
+    tick(site)
+    site.wire.down = False
+    clock.advance(60)
+    skewed.advance(60 + ahead)
+    tick(site)
+
+    assert [message.expires_in for message in site.wire.sent] == [540.0]
+
+
+def test_what_has_expired_before_the_broker_took_it_is_undelivered(site: MemorySite, write: Write, clock: FakeClock) -> None:
+    write('[entries.ping]\nevery = "1h"\nexpires = "10m"\n')
+    tick(site)
+    site.wire.down = True
+    clock.advance(3600)
+    tick(site)
+    site.wire.down = False
+    clock.advance(600)
+    tick(site)
+
+    assert site.wire.sent == []
+    assert [(row.state, row.reason) for row in site.ledger.history()] == [(State.UNDELIVERED, Reason.TOO_LATE)]
 
 
 @pytest.mark.parametrize("seconds", [1.9, -1.9])
@@ -142,13 +174,38 @@ def test_a_ledger_that_went_back_is_fenced_and_told(
     assert tick(site).problems == ()
 
 
-def test_a_new_ledger_at_the_same_place_is_no_restored_one(site: MemorySite, clock: FakeClock) -> None:
+def test_a_new_ledger_at_the_same_place_is_told_once_and_begun_anew(site: MemorySite, clock: FakeClock) -> None:
     for _ in range(3):
         clock.advance(60)
         tick(site)
     site.memory = LedgerMemory(clock=clock, project="shop")
 
+    assert [[problem.code for problem in tick(site).problems] for _ in range(2)] == [["L314"], []]
+    clock.advance(60)
+    assert tick(site).dispatched == 1
+
+
+def test_a_ledger_at_another_address_is_no_exchanged_one(site: MemorySite, clock: FakeClock) -> None:
+    tick(site)
+    site.watch.keep()
+    site.watch = Watch(notes=site.notes, place="elsewhere")
+    clock.advance(1)
+    site.memory = LedgerMemory(clock=clock, project="shop")
+
     assert tick(site).problems == ()
+
+
+def test_a_resident_runner_begins_anew_when_the_ledger_is_emptied(site: MemorySite, clock: FakeClock) -> None:
+    told: list[Any] = []
+    daemon = Daemon(site=site, stop=Stop(), tell=told.extend)
+    for _ in range(200):
+        clock.sleep_until(min(daemon.step(), NOON + 61))
+    site.memory = LedgerMemory(clock=clock, project="shop")
+    for _ in range(200):
+        clock.sleep_until(min(daemon.step(), NOON + 121))
+
+    assert [problem.code for problem in told] == ["L314"]
+    assert due(site) == ["12:01", "12:02"]
 
 
 def test_a_resident_runner_notices_a_restored_ledger_too(site: MemorySite, clock: FakeClock) -> None:

@@ -219,7 +219,8 @@ class Checker:
         claim, policy, now = row.claim, row.claim.policy, row.claimed_at
         late = now - claim.send_at > 90
         if reason is Reason.TOO_LATE:
-            return policy.grace is not None and claim.send_at + policy.grace < now
+            has_expired = claim.expires_at is not None and claim.expires_at <= now
+            return has_expired or (policy.grace is not None and claim.send_at + policy.grace < now)
         if reason is Reason.COALESCED:
             usable = self.book.has_usable(claim.name, claim.key.due_at, now, sure=False)
             return policy.catch_up is CatchUp.LATEST and late and usable

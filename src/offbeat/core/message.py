@@ -19,9 +19,9 @@ REPR_LIMIT = 1024  # characters of argsrepr and kwargsrepr, as Celery cuts them
 class Message:
     """What is published. body: (args, kwargs, embed), not yet serialized.
 
-    task_id: also the correlation id. expires_at: seconds since the epoch, None without. priority: None leaves it out; else as
-    Celery would pass it on, unchanged: on RabbitMQ the highest number goes first (and needs a queue with x-max-priority), on
-    Redis the lowest.
+    task_id: also the correlation id. expires_in: seconds from now on, None without: a broker knows no clock. priority:
+    None leaves it out; else as Celery would pass it on, unchanged: on RabbitMQ the highest number goes first (and needs a queue
+    with x-max-priority), on Redis the lowest.
     """
 
     task_id: str
@@ -31,7 +31,7 @@ class Message:
     headers: Mapping[str, Json]
     body: tuple[list[Json], Mapping[str, Json], Mapping[str, Json]]
     priority: int | None = None
-    expires_at: float | None = None
+    expires_in: float | None = None
 
 
 def build(
@@ -44,6 +44,7 @@ def build(
     attempt: int,
     origin: str,
     expires_at: Instant | None,
+    now: Instant = 0.0,
     row: str = "",
     atomic: bool = False,
     project: str = "",
@@ -51,9 +52,9 @@ def build(
     """Return the message for one attempt at one occurrence. The same arguments give the same message.
 
     entry: its name. occurrence: its id, which is the task's id too. attempt: of the claim under which it is sent. origin: who
-    sends it, "offbeat@host". expires_at: None without `expires`. row: the ledger's key of it, where the worker is to report its
-    start and end to free the entry's slot. atomic: it is recorded and sent in one step, so that it is in the queue once.
-    project: by which the guard finds the ledger, "" leaves it out.
+    sends it, "offbeat@host". expires_at: None without `expires`. now: of the same clock, which is the ledger's. row: the
+    ledger's key of it, where the worker is to report its start and end to free the entry's slot. atomic: it is recorded and
+    sent in one step, so that it is in the queue once. project: by which the guard finds the ledger, "" leaves it out.
 
     `ignore_result` is left out of the headers, so that the task's own setting counts: a producer that writes false makes a
     task declared with ignore_result=True store its result. The entry's own headers are merged flat, and never replace ours.
@@ -93,7 +94,7 @@ def build(
         headers={**call.headers, **ours},
         body=(list(call.args), kwargs, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}),
         priority=call.priority,
-        expires_at=expires_at,
+        expires_in=None if expires_at is None else expires_at - now,
     )
 
 

@@ -18,13 +18,17 @@ def decide_at_claim(
     enabled: bool | None,
     paused: bool,
     waited: bool = False,
+    expires_at: Instant | None = None,
     now: Instant,
 ) -> Reason:
     """Return why a claimed row must not be dispatched any more, NONE when it may (ledger rule 9: late binding).
 
     enabled: None when the entry is gone. next_due: the entry's next usable due time after due_at. What a person fired is only
-    held to its grace. waited: for the end of another occurrence of its entry; then it was not missed for being late.
+    held to its grace, and to its expiry. waited: for the end of another occurrence of its entry; then it was not missed for
+    being late. expires_at: None without `expires`, and before the first claim.
     """
+    if expires_at is not None and expires_at <= now:  # no worker would start it, and a broker may drop it unseen
+        return Reason.TOO_LATE
     if policy.grace is not None and send_at + policy.grace < now:
         return Reason.TOO_LATE
     if kind is not Kind.SCHEDULE:

@@ -151,6 +151,7 @@ def _present(ledger: Ledger) -> Iterator[Step]:
                 next_due=claim.next_due,
                 enabled=enabled,
                 paused=claim.paused,
+                expires_at=claim.expires_at,
                 now=portion.now,
             )
         )

@@ -213,8 +213,8 @@ class BrokerKombu:
             words = self._words.of(exc, "its arguments cannot be carried")
             return faults.refused(f'cannot be written as "{message.serializer}": {words}', retry=False)
         expiration = None
-        if message.expires_at is not None:
-            milliseconds = max(0, int((message.expires_at - self._clock.now()) * 1000))
+        if message.expires_in is not None:
+            milliseconds = max(1, int(message.expires_in * 1000))  # with 0 RabbitMQ drops what no worker waits for
             expiration = str(milliseconds) if milliseconds <= LONGEST_EXPIRATION else None  # the worker looks at the header
         return Letter(
             number=number,

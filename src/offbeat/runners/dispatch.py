@@ -219,7 +219,8 @@ class Dispatcher:
     def _deliver(self, claims: Sequence[Claim], broker: Broker, enqueuing: Enqueuing | None, turn: Turn) -> Sequence[Delivery]:
         """Give the claims to the broker and settle them, in one step where ledger and queues are on one server."""
         clock, project, host = self.site.clock, self.site.project, self.runner.host
-        messages = [letter(claim, project=project, host=host, atomic=enqueuing is not None) for claim in claims]
+        now, is_atomic = turn.now + clock.monotonic() - turn.since, enqueuing is not None
+        messages = [letter(claim, project=project, host=host, atomic=is_atomic, now=now) for claim in claims]
         if enqueuing is None:
             deliveries: Sequence[Delivery] = broker.publish(messages, turn.until - clock.monotonic())
             settled: set[int] = set()
@@ -319,6 +320,7 @@ def _reason(claim: Claim, now: float) -> Reason:
         enabled=claim.timing.enabled if claim.timing else None,
         paused=claim.paused,
         waited=claim.waited,
+        expires_at=claim.expires_at,
         now=now,
     )
 

@@ -8,12 +8,12 @@ from offbeat.core.model import Overlap, TaskCall
 
 if TYPE_CHECKING:
     from offbeat.core.message import Message
-    from offbeat.core.model import Key
+    from offbeat.core.model import Instant, Key
     from offbeat.ports.ledger_values import Claim
 
 
-def letter(claim: Claim, *, project: str, host: str, atomic: bool) -> Message:
-    """Return the message of a claimed task. atomic: recorded and sent in one step."""
+def letter(claim: Claim, *, project: str, host: str, atomic: bool, now: Instant) -> Message:
+    """Return the message of a claimed task. atomic: recorded and sent in one step. now: by the ledger's clock."""
     from offbeat.core.identity import occurrence_id
     from offbeat.core.message import build
 
@@ -29,6 +29,7 @@ def letter(claim: Claim, *, project: str, host: str, atomic: bool) -> Message:
         attempt=claim.attempt,
         origin=f"offbeat@{host}",
         expires_at=claim.expires_at,
+        now=now,
         row="" if claim.policy.overlap is Overlap.ALLOW else row_text(key),
         atomic=atomic,
     )
