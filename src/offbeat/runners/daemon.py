@@ -198,6 +198,7 @@ class Daemon:
             self.tell((skew_problem(site.watch.skew),))
         if restored := site.watch.take_restored():
             self.tell(restored)
+            self._stamp = ""  # what was compiled may be forgotten too
         self._was_ahead, self._was_skewed = bool(outlook.ahead), site.watch.is_skewed
 
     def _tell_failures(self, failed_at: float) -> None:

@@ -131,6 +131,7 @@ class Site:
     @property
     def ledger(self) -> Ledger:
         if self._ledger is None:
+            self.watch.place = f"{zlib.crc32(os.fsencode(self.ledger_address)):08x}"
             self._ledger = open_ledger(
                 self.ledger_address, clock=self.clock, project=self.project, owner=self.owner, adopt=self.adopt
             )

@@ -28,10 +28,12 @@ class Watch:
     """One for each process, kept when the ledger is closed and opened again: the next one may be a backup.
 
     revision: of the last look. skew: seconds by which our clock is ahead of the store's, 0 within the time that the look took.
-    ahead: the same, in the middle of the look. born, seq: the ledger, and the highest number, that were seen.
+    ahead: the same, in the middle of the look. born, seq: the ledger, and the highest number, that were seen. place: a mark of
+    the address that is looked at.
     """
 
     notes: Notes
+    place: str = ""
     revision: int = 0
     skew: float = 0.0
     ahead: float = 0.0
@@ -39,6 +41,7 @@ class Watch:
     seq: int = field(default=0, init=False)
     restored: tuple[Problem, ...] = field(default=(), init=False)  # to be told once
     _noted: str = field(default="", init=False)
+    _born_at: str = field(default="", init=False)  # the place at which `born` was seen
     _is_fresh: bool = field(default=True, init=False)
 
     @property
@@ -70,7 +73,7 @@ class Watch:
 
     def keep(self) -> None:
         """Remember what was seen for the next process, if there is anything new. Where nothing can be kept, nothing is."""
-        text = f"{self.seq} {self.born}"
+        text = f"{self.seq} {self.born} {self.place}"
         if self.born and text != self._noted:
             with contextlib.suppress(OSError):
                 self.notes.write(seen=text)
@@ -78,9 +81,9 @@ class Watch:
 
     def _recall(self) -> None:
         self._noted, self._is_fresh = self.notes.get("seen"), False
-        number, _, born = self._noted.partition(" ")
+        number, born, place = (*self._noted.split(" "), "", "")[:3]
         if number.isdecimal():
-            self.seq, self.born = int(number), born
+            self.seq, self.born, self._born_at = int(number), born, place
 
     def _measured(self, ledger: Ledger, runner: Runner, clock: Clock) -> Outlook:
         before = clock.now()
@@ -104,7 +107,11 @@ class Watch:
 
     def _see(self, outlook: Outlook) -> None:
         if outlook.born != self.born:
+            if self.born and self._born_at == self.place:
+                log.error("restored", extra={"event": Event.RESTORED, "fields": {"seen": self.seq, "found": 0}})
+                self.restored += (exchanged_problem(),)
             self.born, self.seq = outlook.born, 0
+        self._born_at = self.place
         self.seq = max(self.seq, outlook.seq)
 
     def _after_restore(self, ledger: Ledger, runner: Runner, outlook: Outlook) -> None:
@@ -127,6 +134,16 @@ def skew_problem(skew: float) -> Problem:
         what=f"this host's clock is {abs(skew):.1f} s {side} the ledger's",
         why=f"with more than {SKEW:g} s between them this runner decides nothing; what others have recorded it still sends",
         fix="timedatectl set-ntp true",
+    )
+
+
+def exchanged_problem() -> Problem:
+    """Return what to tell of another ledger, an empty one mostly, where the one was that this host has seen."""
+    return Problem(
+        code="L314",
+        what="the ledger is not the one that this host has seen: it is empty, or another one was put in its place",
+        why="what the other remembered is forgotten; this host's tree is compiled into it anew, and what was deployed is gone",
+        fix="put the old one back, if you can; else: offbeat deploy, from the revision that is to be in force",
     )
 
 
