@@ -374,7 +374,7 @@ def test_a_name_in_the_tree_and_in_the_file_is_a_problem_and_the_link_wins() -> 
     assert "cron/hourly/good" in problems[0].fix
 
 
-@pytest.mark.parametrize("name", ['""', '" "', '"a\\nb"', '"hourly/x"'])
+@pytest.mark.parametrize("name", ['""', '" "', '"a\\nb"', '"hourly/x"', "n" * 501])
 def test_a_name_that_no_entry_can_have_is_a_problem(name: str) -> None:
     schedule, problems = parse(tree(f'{GOOD}[entries.{name}]\ntask = "t"\nevery = "1h"'), {"OFFBEAT_PROJECT": "p"})
 

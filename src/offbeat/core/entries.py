@@ -26,6 +26,7 @@ OF_COMMANDS = ("time_limit",)
 DEFAULTS = (*COMMON, *OF_TASKS, *OF_COMMANDS)
 KEYS = (*DEFAULTS, *RECURRENCES, "offset", "task", "command", "args", "description")
 LATER = ("after", "seed")
+LONGEST_NAME = 500  # characters: a ledger looks entries up by their names, and no index takes pages of text
 _HINTS = {
     "schedule": "use cron, every or at",
     "calendar": 'did you mean "except"?',
@@ -129,6 +130,9 @@ def tree_entry(piece: Piece, directory: Directory, source: Source) -> Entry | No
 def _check_name(table: Table, name: str) -> None:
     if not name.strip() or not name.isprintable():
         table.fail("", "the name is empty or has control characters in it", code="S132", fix="[entries.weekly_report]")
+    elif len(name) > LONGEST_NAME:
+        what = f"the name has {len(name)} characters, and {LONGEST_NAME} are the most"
+        table.fail("", what, code="S132", fix="[entries.weekly_report]")
     elif "/" in name:
         fix = f"[entries.{name.rpartition('/')[2] or 'NAME'}]"
         table.fail("", "a name with a slash in it is a file's of the five directories", code="S132", fix=fix)
