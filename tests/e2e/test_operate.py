@@ -1,4 +1,4 @@
-"""What operators do, for real: each command a process of its own, over every ledger that hosts have, with and without a tree."""
+"""What operators do, for real: each command a process of its own, over every ledger, on hosts with and without a tree."""
 
 from __future__ import annotations
 
