@@ -60,21 +60,9 @@ def build(
     task declared with ignore_result=True store its result. The entry's own headers are merged flat, and never replace ours.
     A routing key that is not given is the queue's name, which the default exchange routes by without any binding.
     """
-    kwargs = dict(call.kwargs)
     ours: dict[str, Json] = {
-        "lang": "py",
-        "task": call.task,
-        "id": occurrence,
-        "root_id": occurrence,
-        "parent_id": None,
-        "group": None,
-        "shadow": None,
-        "eta": None,
+        **_of_celery(call, occurrence),
         "expires": None if expires_at is None else _iso(expires_at),
-        "retries": 0,
-        "timelimit": [None, None],
-        "argsrepr": _cut(repr(call.args)),
-        "kwargsrepr": _cut(repr(kwargs)),
         "origin": origin,
         "periodic_task_name": entry,
         "offbeat_entry": entry,
@@ -92,10 +80,28 @@ def build(
         routing_key=call.routing_key or call.queue,
         serializer=call.serializer,
         headers={**call.headers, **ours},
-        body=(list(call.args), kwargs, {"callbacks": None, "errbacks": None, "chain": None, "chord": None}),
+        body=(list(call.args), dict(call.kwargs), {"callbacks": None, "errbacks": None, "chain": None, "chord": None}),
         priority=call.priority,
         expires_in=None if expires_at is None else expires_at - now,
     )
+
+
+def _of_celery(call: TaskCall, occurrence: str) -> dict[str, Json]:
+    """Return the headers that are the same for whoever sends a task by protocol 2."""
+    return {
+        "lang": "py",
+        "task": call.task,
+        "id": occurrence,
+        "root_id": occurrence,
+        "parent_id": None,
+        "group": None,
+        "shadow": None,
+        "eta": None,
+        "retries": 0,
+        "timelimit": [None, None],
+        "argsrepr": _cut(repr(call.args)),
+        "kwargsrepr": _cut(repr(dict(call.kwargs))),
+    }
 
 
 def _iso(instant: Instant) -> str:
