@@ -163,3 +163,15 @@ def test_last_due_outlives_its_row(daily: Ledger, clock: FakeClock) -> None:
     daily.prune(1000, LedgerSettings(keep_rows=7))
 
     assert daily.slot(A, "e", NOON + DAY).state is State.DISPATCHED
+
+
+def test_a_rewind_does_not_go_behind_what_was_pruned(daily: Ledger) -> None:
+    assert daily.prune(1000, LedgerSettings(keep_seconds=10 * DAY)) == 10
+
+    daily.rewind(NOON + 2 * DAY, "ann")
+
+    assert pass_once(daily, A) == []
+    assert days(daily) == list(range(11, 21))
+    rewound = daily.status().rewound
+    assert rewound is not None
+    assert NOON + 10 * DAY <= rewound.to < NOON + 11 * DAY

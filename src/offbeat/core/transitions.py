@@ -356,6 +356,14 @@ def by_whom(who: str, note: str) -> str:
     return f"{who}: {note}" if note else who
 
 
+def as_far_back(to: DueTime, pruned_through: DueTime | None, now: Instant) -> DueTime:
+    """Return how far a rewind to `to` goes: not behind what was pruned, since nobody knows any more what was sent of it.
+
+    What was pruned in a wrong future does not count beyond `now`.
+    """
+    return to if pruned_through is None else max(to, min(pruned_through, floor(now)))
+
+
 def queue_of(call: TaskCall | CommandCall) -> str:
     """Return the queue that a call waits for, "" for commands."""
     return call.queue if isinstance(call, TaskCall) else ""

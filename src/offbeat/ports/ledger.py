@@ -203,11 +203,13 @@ class Operating(Protocol):
     def rewind(self, to: DueTime, who: str) -> int:
         """Set back what was decided after `to`, the way home from a wrong future; return how many groups were set back.
 
-        Cursors after `to` become `to`, under a raised version, and next_due follows. Rows of kind schedule due after `to` go if
-        nobody ever claimed them (attempt 0: pending, waiting, skipped). All others stay as they are: a message of one may be
-        out, so no attempt of it is ever counted anew. Gaps are cut at `to`. Versions of entries that began after `to + 1`
-        begin there, so each instant still has one version. last_due and pruned_through are at most `to` then, and the clock is
-        believed as it is now. Status tells of it, with `who`, until the next one.
+        It goes no further back than what was pruned, since nobody knows any more what was sent of that; the rest of
+        this text means the instant to which it goes. Cursors after `to` become `to`, under a raised version, and
+        next_due follows. Rows of kind schedule due after `to` go if nobody ever claimed them (attempt 0: pending,
+        waiting, skipped). All others stay as they are: a message of one may be out, so no attempt of it is ever counted
+        anew. Gaps are cut at `to`. Versions of entries that began after `to + 1` begin there, so each instant still has
+        one version. last_due and pruned_through are at most `to` then, and the clock is believed as it is now. Status
+        tells of it, with `who`, until the next one.
         """
 
     def restored(self, runner: Runner, seq: int, *, skip: bool) -> bool:
@@ -289,6 +291,12 @@ class Ledger(Planning, Dispatching, Operating, Reporting, Reading, Protocol):
 
     def enqueuing(self) -> Enqueuing | None:
         """Return the part that pushes and settles in one step, None where the store holds no queues."""
+
+    def told_seq(self) -> int:
+        """Return the highest `seq` that replies told since this was asked last: the next look must not be below. 0: none did.
+
+        Always 0 from a store that loses nothing of what it acknowledged unless its whole file is exchanged.
+        """
 
     def close(self) -> None:
         """Release files and connections. Safe to call twice."""

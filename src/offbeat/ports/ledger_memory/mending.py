@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import floor
 
 from offbeat.core.model import DueTime, Kind, Reason, State
-from offbeat.core.transitions import Belief, next_due, set_back
+from offbeat.core.transitions import Belief, as_far_back, next_due, set_back
 from offbeat.ports.ledger_memory.shelves import UNSETTLED, KeptGap, Shard
 from offbeat.ports.ledger_memory.slots import SlotsMemory
 from offbeat.ports.ledger_values import Rewound, Runner, clock_not_believed
@@ -15,6 +15,7 @@ class MendingMemory(SlotsMemory):
     """rewind, restored."""
 
     def rewind(self, to: DueTime, who: str) -> int:
+        to = as_far_back(to, self.pruned_through, self.clock.now())
         moved = {gid for gid, group in self.groups.items() if group.cursor > to}
         touched = moved | self._set_versions_back(to)
         for gid in touched:

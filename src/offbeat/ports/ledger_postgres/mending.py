@@ -7,7 +7,7 @@ from math import floor
 from typing import Any
 
 from offbeat.core.model import DueTime, Reason, Timing
-from offbeat.core.transitions import Span, bounds, next_due, set_back
+from offbeat.core.transitions import Span, as_far_back, bounds, next_due, set_back
 from offbeat.ports.ledger_postgres.connection import ALONE, MOST_ROWS, Tx
 from offbeat.ports.ledger_postgres.pausing import PausingPostgres
 from offbeat.ports.ledger_postgres.rows import clean
@@ -69,15 +69,7 @@ class MendingPostgres(PausingPostgres):
 
     def rewind(self, to: DueTime, who: str) -> int:
         def work(tx: Tx) -> int:
-            moved = {gid for gid, _ in tx.rows(AHEAD, to=to)}
-            touched = sorted(moved | _set_versions_back(tx, to))
-            cursors: dict[int, DueTime] = dict(tx.rows(CURSORS, gids=touched, to=to)) if touched else {}
-            _set_groups(tx, cursors, raised=1)
-            for statement in UNDO:
-                tx.run(statement, **({"to": to} if "%(to)s" in statement else {"now": tx.now}))
-            tx.run(REWOUND, now=tx.now, to=to, who=clean(who))
-            tx.mark(who)
-            return len(moved)
+            return _rewound(tx, as_far_back(to, tx.meta.pruned_through, tx.now), who)
 
         return self.write(work, ALONE)
 
@@ -96,6 +88,18 @@ class MendingPostgres(PausingPostgres):
             return True
 
         return self.write(work, ALONE)
+
+
+def _rewound(tx: Tx, to: DueTime, who: str) -> int:
+    moved = {gid for gid, _ in tx.rows(AHEAD, to=to)}
+    touched = sorted(moved | _set_versions_back(tx, to))
+    cursors: dict[int, DueTime] = dict(tx.rows(CURSORS, gids=touched, to=to)) if touched else {}
+    _set_groups(tx, cursors, raised=1)
+    for statement in UNDO:
+        tx.run(statement, **({"to": to} if "%(to)s" in statement else {"now": tx.now}))
+    tx.run(REWOUND, now=tx.now, to=to, who=clean(who))
+    tx.mark(who)
+    return len(moved)
 
 
 def _set_versions_back(tx: Tx, to: DueTime) -> set[int]:

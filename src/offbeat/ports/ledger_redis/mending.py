@@ -7,7 +7,7 @@ from math import floor
 from typing import Any
 
 from offbeat.core.model import DueTime
-from offbeat.core.transitions import next_due, set_back
+from offbeat.core.transitions import as_far_back, next_due, set_back
 from offbeat.ports.ledger_redis import problems
 from offbeat.ports.ledger_redis.compiling import TRIES, CompilingRedis, World
 from offbeat.ports.ledger_redis.store import Page
@@ -21,6 +21,8 @@ class MendingRedis(CompilingRedis):
     def rewind(self, to: DueTime, who: str) -> int:
         for _ in range(TRIES):
             world = self.world()
+            (through,) = self.facts("through")
+            to = as_far_back(to, int(float(through)) if through else None, world.now)
             moved = {gid for gid, shard in world.shards.items() if shard.cursor > to}
             for gid in moved | _set_versions_back(world, to):
                 shard = world.shards[gid]

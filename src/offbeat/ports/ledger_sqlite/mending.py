@@ -6,7 +6,7 @@ import sqlite3
 from math import floor
 
 from offbeat.core.model import DueTime, Instant, Timing
-from offbeat.core.transitions import Span, bounds, next_due, set_back
+from offbeat.core.transitions import Span, as_far_back, bounds, next_due, set_back
 from offbeat.ports.ledger_sqlite.claims import belief_of, meta_of
 from offbeat.ports.ledger_sqlite.connection import Store
 from offbeat.ports.ledger_values import Runner, clock_not_believed
@@ -44,6 +44,8 @@ class MendingSqlite(Store):
 
     def rewind(self, to: DueTime, who: str) -> int:
         with self.writing() as db:
+            (pruned_through,) = db.execute("SELECT pruned_through FROM meta").fetchone()
+            to = as_far_back(to, pruned_through, self.clock.now())
             moved = {gid for (gid,) in db.execute("SELECT gid FROM groups WHERE cursor > ?", (to,))}
             for gid in moved | _set_versions_back(db, to):
                 (cursor,) = db.execute("SELECT cursor FROM groups WHERE gid = ?", (gid,)).fetchone()
