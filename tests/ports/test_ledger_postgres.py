@@ -243,6 +243,18 @@ def test_names_notes_and_errors_may_have_any_character(ledger: LedgerPostgres, c
     assert ledger.history(text)[0].entry == text
 
 
+def test_each_commit_tells_how_far_the_ledger_is(ledger: LedgerPostgres, clock: FakeClock) -> None:
+    ledger.activate(schedule(entry()), "stamp")
+    seen = ledger.look(A).seq
+    ledger.told_seq()
+    clock.advance(60)
+    claims = pass_once(ledger, A)
+    recorded = ledger.told_seq()
+    ledger.settle(A, [outcome(claim) for claim in claims])
+    assert seen < recorded < ledger.look(A).seq == ledger.told_seq()
+    assert ledger.told_seq() == 0
+
+
 # Roles
 
 HOW_TO = (Path(__file__).resolve().parents[2] / "docs" / "how-to" / "postgresql-ledger.md").read_text(encoding="utf-8")

@@ -363,6 +363,27 @@ def test_a_connection_that_was_reset_is_opened_again_unseen(behind: Any) -> None
         assert ledger.look(A).revision == 0
 
 
+def test_a_server_that_went_back_within_a_pass_is_noticed_before_anything_is_sent(server: str, admin: Any) -> None:
+    with closing(opened(f"{server}/0")) as ledger:
+        ledger.activate(schedule(entry("a", "every 1 0")), "s")
+        kept = {key: admin.dump(key) for key in admin.keys("*")}
+        while not (claims := pass_once(ledger, A)):
+            ledger.look(A)
+        ledger.settle(A, [outcome(claim) for claim in claims])
+        told = ledger.told_seq()
+        assert (told, ledger.told_seq()) == (int(admin.hget("{offbeat:difio}:meta", "seq")), 0)
+        admin.flushall()
+        for key, value in kept.items():
+            admin.restore(key, 0, value)
+        for question in (lambda: ledger.take(10), lambda: ledger.claim(A, 10)):
+            with pytest.raises(LedgerError, match="L522"):
+                question()
+        assert ledger.look(A).seq < told
+        ledger.restored(A, told, skip=True)
+        assert ledger.look(A).seq > told
+        ledger.take(10)
+
+
 @contextmanager
 def sentinel(folder: Path, master: str, port: int) -> Iterator[int]:
     """Run a Sentinel that watches the master; yield its port."""

@@ -246,3 +246,22 @@ def test_who_ticks_is_shown_with_revision_and_version(site: MemorySite, clock: F
     runner = site.ledger.status().runners[0].runner
 
     assert (runner.role, runner.revision, runner.version, runner.skew) == ("tick", 1, __version__, 0.0)
+
+
+def test_what_a_reply_told_counts_although_no_look_saw_it(site: MemorySite, clock: FakeClock) -> None:
+    clock.advance(60)
+    tick(site)
+    old: Any = backup(site, clock)
+    told = [old.seq + 1]  # by the reply to what was recorded next, and lost
+
+    class Telling:
+        def __getattr__(self, name: str) -> Any:
+            return getattr(old, name)
+
+        def told_seq(self) -> int:
+            return told.pop() if told else 0
+
+    site.memory = Telling()
+    clock.advance(60)
+
+    assert [problem.code for problem in tick(site).problems] == ["L304"]

@@ -33,7 +33,18 @@ if TYPE_CHECKING:
     from tests.simulation.scenario import Run
 
 ASKED = frozenset(
-    {"changed", "status", "broker_settings", "ledger_settings", "rules", "schedule", "entries", "failures", "revisions"}
+    {
+        "changed",
+        "told_seq",
+        "status",
+        "broker_settings",
+        "ledger_settings",
+        "rules",
+        "schedule",
+        "entries",
+        "failures",
+        "revisions",
+    }
 )
 REPEATABLE = frozenset(
     {"record", "settle", "pause", "resume", "skip", "backfill", "report", "admit", "fire", "slot", "rewind", "restored"}

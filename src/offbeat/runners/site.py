@@ -272,7 +272,13 @@ class Site:
 
     def drop(self) -> None:
         """Forget the ledger and the broker without a word to them: one that hangs would hang again."""
+        self.hear()
         self._ledger = self._broker = None
+
+    def hear(self) -> None:
+        """Remember what the ledger has told so far."""
+        if self._ledger is not None:
+            self.watch.hear(self._ledger)
 
     def turn_to(self, project: str) -> bool:
         """Make `project` the one whose ledger is meant; return whether it was another."""

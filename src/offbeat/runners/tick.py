@@ -56,6 +56,8 @@ def tick(site: Site, *, seconds: float = 50.0, again: bool = False) -> Ticked:
             site.watch.keep()
             return done
     except OffbeatError as error:
+        site.hear()
+        site.watch.keep()
         told = again or site.is_news("trouble", str(error))
         problems = error.problems or (_unknown(str(error)),)
         return Ticked(problems=problems if told else (), exit_code=error.exit_code)

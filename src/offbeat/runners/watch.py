@@ -53,12 +53,17 @@ class Watch:
         """Look at the ledger as this runner; find out what that tells of clocks and of a restored ledger."""
         if self._is_fresh:  # read before the look: what others note later may be newer than its answer
             self._recall()
+        self.hear(ledger)
         outlook = self._measured(ledger, runner, clock)
         if outlook.believed and self._went_back(outlook):
             self._after_restore(ledger, runner, outlook)
             outlook = self._measured(ledger, runner, clock)
         self._see(outlook)
         return outlook
+
+    def hear(self, ledger: Ledger) -> None:
+        """Remember how far the ledger was by its replies since the last look: it may lose just these."""
+        self.seq = max(self.seq, ledger.told_seq())
 
     def introduce(self, runner: Runner) -> Runner:
         """Return the runner with all that is known of it by now."""

@@ -58,7 +58,7 @@ TOGETHER = "SELECT one FROM {s}.meta FOR KEY SHARE;"
 ALONE = "SELECT one FROM {s}.meta FOR UPDATE;"
 MARK = """
 INSERT INTO {s}.marks AS m (slot, seq) VALUES (%d, nextval({seq}))
-ON CONFLICT (slot) DO UPDATE SET seq = greatest(m.seq, excluded.seq);"""
+ON CONFLICT (slot) DO UPDATE SET seq = greatest(m.seq, excluded.seq) RETURNING seq;"""
 
 _LOST_RACES = (errors.DeadlockDetected, errors.SerializationFailure)
 
@@ -122,6 +122,7 @@ class Store:
         self.newest = steps[-1].version
         self.texts = Texts(place.schema)
         self.clock_now: Instant = 0.0  # of the newest transaction
+        self._committed = 0  # the highest seq that was committed here since `told_seq`
         self._line: Line | None = None
         self._foundation = Foundation(place, self.texts, steps)
         self._is_founded = False
@@ -141,6 +142,11 @@ class Store:
         line, self._line = self._line, None
         if line is not None:
             line.close()
+
+    def told_seq(self) -> int:
+        """Return the highest seq of what was committed here since this was asked last. See Ledger.told_seq."""
+        told, self._committed = self._committed, 0
+        return told
 
     def read(self, work: Callable[[Tx], T]) -> T:
         """Run `work` in one consistent view, which cannot write."""
@@ -188,7 +194,9 @@ class Store:
         tx = Tx(line, self.texts, *self._meta(rows[0] if rows else None))
         answer = work(tx)
         mark = MARK % (crc32(tx.marked.encode("utf-8", "surrogateescape")) % MARKS) if tx.marked else ""
-        line.execute(self.texts.of(f"{mark} COMMIT", with_values=False))
+        done = line.execute(self.texts.of(f"{mark} COMMIT", with_values=False))
+        if mark:
+            self._committed = max(self._committed, done.fetchall()[0][0])
         return answer
 
     def _meta(self, standing: tuple[Any, ...] | None) -> tuple[Meta, Instant]:

@@ -70,8 +70,13 @@ MISSING = ("L518", "the package redis is not installed", "pip install 'offbeat[r
 REFUSED = ("L519", "the Redis of the ledger refused a command", "look at the server's log")
 CONTENDED = ("L520", "others kept changing the schedule or its groups while this was worked out", "do the same again")
 UNCHECKED = "L521"
+WENT_BACK = (
+    "L522",
+    "the Redis of the ledger went back to an older state while it was used",
+    "nothing: what it forgot is found out next, and told (L304); then find out what Redis lost, and why",
+)
 
-PASSING = {code for code, _, _ in (UNREACHABLE, SILENT, READ_ONLY, LOADING, BUSY, FULL, DISK, NO_MASTER, CONTENDED)}
+PASSING = {code for code, _, _ in (UNREACHABLE, SILENT, READ_ONLY, LOADING, BUSY, FULL, DISK, NO_MASTER, CONTENDED, WENT_BACK)}
 
 BY_WORD = {
     "NOAUTH": DENIED,

@@ -20,6 +20,7 @@ from offbeat.ports.ledger_redis.client import Client, RedisClient
 from offbeat.ports.ledger_redis.values import decoded, encoded, instant, micros, text_map
 
 READS = frozenset({"open", "look_only", "take", "book", "status", "rows", "named", "between"})  # scripts that write nothing
+DECIDE = frozenset({"take", "record", "claim"})  # scripts upon which something is sent
 MOST_ROWS = 500  # of one script: the server does nothing else meanwhile
 
 
@@ -124,6 +125,7 @@ class Store:
         self.warnings: tuple[Problem, ...] = ()
         self.book = Book()
         self._checked = -1  # which of the client's connections was looked at
+        self._seq = self._told = 0  # the highest that a reply told, ever and since `told_seq`
         self._open()
 
     def _open(self) -> None:
@@ -147,10 +149,19 @@ class Store:
             self._checked = self.client.connections
         horizon = "" if self.horizon is None else str(micros(self.horizon.now()))
         words = [one.encode("utf-8", "surrogateescape") if isinstance(one, str) else one for one in args]
-        (now, pver, revision), *body = self.client.run(
+        (now, pver, revision, seq), *body = self.client.run(
             schema.script(name), [self.keys, *(self.keys + key for key in keys)], [horizon, *words], again=again
         )
+        if name in DECIDE and seq < self._seq:
+            raise problems.refuse(self.where, problems.WENT_BACK, f"it was at step {self._seq}, and is at step {seq}")
+        self._seq = seq if name == "look" else max(self._seq, seq)  # what a look tells is judged by who looks
+        self._told = max(self._told, seq)
         return Reply(instant(now), pver, revision, body[0] if len(body) == 1 else body)
+
+    def told_seq(self) -> int:
+        """Return the highest seq that replies told since this was asked last. See Ledger.told_seq."""
+        told, self._told = self._told, 0
+        return told
 
     def hash(self, name: str) -> dict[str, str]:
         """Return a whole hash."""

@@ -23,3 +23,7 @@ class LedgerSqlite(ReadingSqlite, OperatingSqlite, MendingSqlite, PruningSqlite,
     def enqueuing(self) -> Enqueuing | None:
         """Return None: there are no queues in a file."""
         return None
+
+    def told_seq(self) -> int:
+        """Return 0: nobody takes back what was acknowledged but with the whole file."""
+        return 0

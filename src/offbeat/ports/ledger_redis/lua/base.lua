@@ -300,8 +300,8 @@ local function standing(row, claim)
   return {row.id, row.v[STATE], row.v[REASON], instant(row, DISPATCHED_AT) or -1, claim or false}
 end
 
--- What is at the head of each reply: now, the program's version, the active revision.
+-- What is at the head of each reply: now, the program's version, the active revision, seq.
 local function head(...)
   if new_rows ~= 0 then call('HINCRBY', META, 'rows', new_rows) end
-  return {{now, tonumber(call('HGET', META, 'pver') or '0'), rev}, ...}
+  return {{now, tonumber(call('HGET', META, 'pver') or '0'), rev, tonumber(call('HGET', META, 'seq') or '0')}, ...}
 end
