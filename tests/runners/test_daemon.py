@@ -11,6 +11,7 @@ import pytest
 from offbeat.errors import LedgerAwayError, LedgerError, Problem
 from offbeat.ports.clock import FakeClock
 from offbeat.runners.daemon import LOOK, POLL, Daemon, Stop
+from offbeat.runners.deploy import deploy
 
 from .conftest import NOON, MemorySite
 from .test_tick import failed_command
@@ -180,6 +181,19 @@ def test_told_to_stop_it_finishes_its_batch_and_returns(site: MemorySite, clock:
     daemon.run()
 
     assert site.ledger.history("ping")[0].dispatched_at is not None
+
+
+def test_what_somebody_else_brings_into_force_is_logged_once(
+    site: MemorySite, daemon: Daemon, clock: FakeClock, write: Callable[[str], Path], caplog: pytest.LogCaptureFixture
+) -> None:
+    live(daemon, clock, 5)
+    write('[entries.pong]\nevery = "1m"\n')
+    deploy(site)
+    with caplog.at_level(logging.INFO, logger="offbeat"):
+        live(daemon, clock, 70)
+
+    activated = [record.__dict__ for record in caplog.records if str(record.__dict__["event"]) == "activated"]
+    assert [record["fields"]["revision"] for record in activated] == [2]
 
 
 def test_a_command_that_fails_is_logged_once(

@@ -102,9 +102,19 @@ def test_a_rollback_is_a_new_revision_with_the_old_schedule(site: MemorySite, cl
 
     assert (done.revision, done.changed, done.origin.note, names(site)) == (3, True, "rollback to 1", ["ping"])
     assert [revision.number for revision in site.ledger.revisions(10)] == [3, 2, 1]
+    again = rollback(site, 1)
+    assert (again.revision, again.changed, again.origin.note) == (3, False, "rollback to 1")
     with pytest.raises(ConfigError) as unknown:
         rollback(site, 99)
     assert [problem.code for problem in unknown.value.problems] == ["L310"]
+
+
+def test_a_rollback_to_what_is_in_force_leaves_the_log_as_it_is(site: MemorySite) -> None:
+    deploy(site, origin_note="for Monday")
+    number = site.ledger.status().revision
+
+    assert not rollback(site, number).changed
+    assert [revision.origin.note for revision in site.ledger.revisions(1)] == ["for Monday"]
 
 
 def test_the_difference_names_what_changes_with_the_due_times_before_and_after(site: MemorySite, write: Write) -> None:

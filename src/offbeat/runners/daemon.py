@@ -64,6 +64,7 @@ class Daemon:
     _was_ahead: bool = field(default=False, init=False)
     _was_skewed: bool = field(default=False, init=False)
     _were_older: bool = field(default=False, init=False)  # our rules, than the ledger's
+    _revision: int = field(default=0, init=False)  # that was told
     _failures: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
@@ -96,7 +97,7 @@ class Daemon:
                 site.clock.sleep_until(self._lost(error))
                 continue
             self.tell(synced.problems + synced.notices)
-            self._stamp = synced.stamp if synced.settled else ""
+            self._stamp, self._revision = synced.stamp if synced.settled else "", synced.revision
             return True
         return False
 
@@ -191,6 +192,9 @@ class Daemon:
     def _tell(self, outlook: Outlook) -> None:
         """Tell once what the look found out."""
         site = self.site
+        if self._revision not in (0, outlook.revision):  # somebody else's deploy, or tree
+            _event(logging.INFO, Event.ACTIVATED, revision=outlook.revision, problems=0)
+        self._revision = outlook.revision
         self._tell_failures(outlook.failed_at)
         if outlook.ahead and not self._was_ahead:
             self.tell((ahead_problem(site.ledger_address, outlook.now, outlook.ahead),))
@@ -239,6 +243,7 @@ class Daemon:
         self._stamp = synced.stamp
         report_sync(synced)
         if synced.changed:
+            self._revision = synced.revision or self._revision
             self.tell(synced.problems + synced.notices)
         self._tell_rules()
         return synced.changed
