@@ -86,7 +86,7 @@ def refuse(where: str, told: tuple[str, str, str], detail: str = "", *, why: str
     code, what, fix = told
     kind = LedgerAwayError if code in _PASSING else LedgerError
     return kind(
-        Problem(code=code, file=where, what=f"{what}: {detail}" if detail else what, why=why, fix=fix.replace("WHERE", where))
+        Problem(code=code, file=where, what=f"{what}: {detail}" if detail else what, why=why, fix=fix.replace("WHERE", f"'{where.partition('?')[0]}'"))
     )
 
 
