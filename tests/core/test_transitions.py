@@ -376,11 +376,16 @@ def test_what_waited_was_not_missed_for_being_late_but_may_be_coalesced() -> Non
 
 
 def test_a_version_of_the_wrong_future_is_set_back_to_the_first_instant_after() -> None:
-    assert set_back((5, None), 100) == (5, None)
-    assert set_back((500, None), 100) == (101, None)
-    assert set_back((5, 500), 100) == (5, 101)
-    assert set_back((300, 500), 100) == (101, 101)
-    assert set_back((5, 80), 100) == (5, 80)
+    assert set_back((5, None), 100, 100.5) == (5, None)
+    assert set_back((500, None), 100, 100.5) == (101, None)
+    assert set_back((5, 500), 100, 100.5) == (5, 101)
+    assert set_back((300, 500), 100, 100.5) == (101, 101)
+    assert set_back((5, 80), 100, 100.5) == (5, 80)
+
+
+def test_a_rewind_leaves_what_began_or_ended_by_now() -> None:
+    assert set_back((300, 501), 100, 500.9) == (300, 501)
+    assert set_back((300, 502), 100, 500.9) == (300, 101)
 
 
 def test_how_much_is_kept() -> None:

@@ -265,3 +265,18 @@ def test_of_two_who_find_a_restored_ledger_one_tells_it(handles: Callable[[], Le
     one.activate(schedule(entry()), "stamp")
 
     assert [one.restored(A, 500, skip=True), other.restored(B, 500, skip=True)] == [True, False]
+
+
+def test_nothing_is_due_before_it_was_in_force_however_far_a_rewind_goes(minutely: Ledger, clock: FakeClock) -> None:
+    clock.advance(600)
+    minutely.look(A)
+    pass_once(minutely, A)
+    clock.advance(1)
+    minutely.activate(schedule(entry(catch_up=CatchUp.ALL), entry("new", "every 60 30", catch_up=CatchUp.ALL)), "stamp 2")
+    clock.advance(100)
+    minutely.look(A)
+    minutely.rewind(NOON - YEAR, "ann")
+
+    pass_once(minutely, A)
+    assert min(row.due_at for row in minutely.history("e")) > NOON
+    assert min(row.due_at for row in minutely.history("new")) > NOON + 600

@@ -106,12 +106,17 @@ class Book:
         high = high if timing.ends_at is None else min(high, timing.ends_at)
         return tuple(due_times(timing.recurrence, timing.zone, low, high)) if timing.enabled else ()
 
-    def rewind(self, to: int) -> None:
-        """Let the newest definitions count from `to` on: what began later begins there, and what ended later ends there."""
+    def rewind(self, to: int, now: float) -> None:
+        """Let what began or ended in a future of the clock do so after `to`; what was in force by now was so all the same."""
+        wrong = max(to, floor(now)) + 1
+
+        def back(at: int) -> int:
+            return to + 1 if at > wrong else at
+
         for version in (version for versions in self.versions.values() for version in versions):
-            version.first, version.sure_from = min(version.first, to + 1), min(version.sure_from, to + 1)
-            version.until = None if version.until is None else min(version.until, to + 1)
-            version.sure_until = None if version.sure_until is None else min(version.sure_until, to + 1)
+            version.first, version.sure_from = back(version.first), back(version.sure_from)
+            version.until = None if version.until is None else back(version.until)
+            version.sure_until = None if version.sure_until is None else back(version.sure_until)
 
     def due(self, name: str, low: int, high: int, *, sure: bool) -> list[int]:
         """Return the due times of an entry in [low, high], of all its versions."""

@@ -342,7 +342,7 @@ class Checker:
     def _rewind(self, process: Process, to: int, who: str, *, now: float, answer: int) -> None:
         self.run.world.note(process, "rewind", to, answer)
         self.memory.cursors.clear()
-        self.book.rewind(to)
+        self.book.rewind(to, now)
         self.newest, self.jumped_at = now, now
         for key, row in self.memory.rows.items():
             if key.kind is Kind.SCHEDULE and key.due_at > to:

@@ -345,10 +345,15 @@ def never_above(now: Instant, soonest_due: DueTime | None) -> DueTime:
     return decided - KEPT_BEHIND
 
 
-def set_back(validity: tuple[DueTime, DueTime | None], to: DueTime) -> tuple[DueTime, DueTime | None]:
-    """Return the validity [from, until) of a version after a rewind: what began or ended after `to` + 1 does so there."""
-    valid_from, valid_until = validity
-    return min(valid_from, to + 1), None if valid_until is None else min(valid_until, to + 1)
+def set_back(validity: tuple[DueTime, DueTime | None], to: DueTime, now: Instant) -> tuple[DueTime, DueTime | None]:
+    """Return the validity [from, until) of a version after a rewind: what began or ended in a wrong future does so at `to` + 1.
+
+    What began or ended by `now` really did so then: nothing is due before it was in force.
+    """
+    wrong = max(to, floor(now)) + 1
+    valid_from, valid_until = (to + 1 if at is not None and at > wrong else at for at in validity)
+    assert valid_from is not None
+    return valid_from, valid_until
 
 
 def by_whom(who: str, note: str) -> str:

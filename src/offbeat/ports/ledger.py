@@ -207,9 +207,10 @@ class Operating(Protocol):
         this text means the instant to which it goes. Cursors after `to` become `to`, under a raised version, and
         next_due follows. Rows of kind schedule due after `to` go if nobody ever claimed them (attempt 0: pending,
         waiting, skipped). All others stay as they are: a message of one may be out, so no attempt of it is ever counted
-        anew. Gaps are cut at `to`. Versions of entries that began after `to + 1` begin there, so each instant still has
-        one version. last_due and pruned_through are at most `to` then, and the clock is believed as it is now. Status
-        tells of it, with `who`, until the next one.
+        anew. Gaps are cut at `to`. Versions of entries that began in a wrong future begin at `to + 1`, those that began
+        by now stay: nothing is due before it was in force, and each instant still has one version. last_due and
+        pruned_through are at most `to` then, and the clock is believed as it is now. Status tells of it, with `who`,
+        until the next one.
         """
 
     def restored(self, runner: Runner, seq: int, *, skip: bool) -> bool:

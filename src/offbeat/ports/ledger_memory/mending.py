@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from math import floor
 
-from offbeat.core.model import DueTime, Kind, Reason, State
+from offbeat.core.model import DueTime, Instant, Kind, Reason, State
 from offbeat.core.transitions import Belief, as_far_back, next_due, set_back
 from offbeat.ports.ledger_memory.shelves import UNSETTLED, KeptGap, Shard
 from offbeat.ports.ledger_memory.slots import SlotsMemory
@@ -17,7 +17,7 @@ class MendingMemory(SlotsMemory):
     def rewind(self, to: DueTime, who: str) -> int:
         to = as_far_back(to, self.pruned_through, self.clock.now())
         moved = {gid for gid, group in self.groups.items() if group.cursor > to}
-        touched = moved | self._set_versions_back(to)
+        touched = moved | self._set_versions_back(to, self.clock.now())
         for gid in touched:
             group = self.groups[gid]
             group.cursor, group.version = min(group.cursor, to), group.version + 1
@@ -34,11 +34,11 @@ class MendingMemory(SlotsMemory):
         self.seq += 1
         return len(moved)
 
-    def _set_versions_back(self, to: DueTime) -> set[int]:
+    def _set_versions_back(self, to: DueTime, now: Instant) -> set[int]:
         touched = set()
         for version in (version for versions in self.versions.values() for version in versions):
             validity = version.valid_from, version.valid_until
-            version.valid_from, version.valid_until = set_back(validity, to)
+            version.valid_from, version.valid_until = set_back(validity, to, now)
             if validity != (version.valid_from, version.valid_until) and version.gid is not None:
                 touched.add(version.gid)
         return touched

@@ -108,7 +108,7 @@ def _set_versions_back(tx: Tx, to: DueTime) -> set[int]:
     changed: list[tuple[int, int, int | None, int, int | None]] = []
     for vno, _, valid_from, valid_until, recurrence, zone, starts_at, ends_at, enabled in rows:
         timing = Timing(recurrence=recurrence, zone=zone, starts_at=starts_at, ends_at=ends_at, enabled=enabled)
-        validity = set_back((valid_from, valid_until), to)
+        validity = set_back((valid_from, valid_until), to, tx.now)
         changed.append((vno, *validity, *bounds(timing, *validity)))
     if changed:
         columns = zip(("vnos", "froms", "untils", "firsts", "lasts"), zip(*changed, strict=True), strict=True)

@@ -61,6 +61,7 @@ _STATES = {
     "25006": STANDBY,
     "57014": BUSY,
     "57P03": UNREACHABLE,
+    "25P03": SILENT,
     "40P01": BUSY,
     "40001": BUSY,
     "42P01": FOREIGN,
@@ -86,7 +87,13 @@ def refuse(where: str, told: tuple[str, str, str], detail: str = "", *, why: str
     code, what, fix = told
     kind = LedgerAwayError if code in _PASSING else LedgerError
     return kind(
-        Problem(code=code, file=where, what=f"{what}: {detail}" if detail else what, why=why, fix=fix.replace("WHERE", f"'{where.partition('?')[0]}'"))
+        Problem(
+            code=code,
+            file=where,
+            what=f"{what}: {detail}" if detail else what,
+            why=why,
+            fix=fix.replace("WHERE", f"'{where.partition('?')[0]}'"),
+        )
     )
 
 

@@ -59,7 +59,7 @@ def _set_versions_back(world: World, to: DueTime) -> set[int]:
     for eno, page in world.pages.items():
         versions = []
         for version in page.versions:
-            start, end = set_back((version.valid_from, version.valid_until), to)
+            start, end = set_back((version.valid_from, version.valid_until), to, world.now)
             if (start, end) != (version.valid_from, version.valid_until):
                 world.written.add(eno)
                 touched |= {version.gid} - {0}

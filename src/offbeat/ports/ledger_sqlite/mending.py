@@ -47,7 +47,7 @@ class MendingSqlite(Store):
             (pruned_through,) = db.execute("SELECT pruned_through FROM meta").fetchone()
             to = as_far_back(to, pruned_through, self.clock.now())
             moved = {gid for (gid,) in db.execute("SELECT gid FROM groups WHERE cursor > ?", (to,))}
-            for gid in moved | _set_versions_back(db, to):
+            for gid in moved | _set_versions_back(db, to, self.clock.now()):
                 (cursor,) = db.execute("SELECT cursor FROM groups WHERE gid = ?", (gid,)).fetchone()
                 cursor = min(cursor, to)
                 db.execute(SET_GROUP, (cursor, soonest_of(db, gid, cursor), 1, gid))
@@ -72,11 +72,11 @@ class MendingSqlite(Store):
         return True
 
 
-def _set_versions_back(db: sqlite3.Connection, to: DueTime) -> set[int]:
+def _set_versions_back(db: sqlite3.Connection, to: DueTime, now: Instant) -> set[int]:
     """Let what began or ended in the wrong future do so at `to` + 1; return the groups whose members changed."""
     touched = set()
     for vno, gid, valid_from, valid_until, recurrence, zone, starts_at, ends_at in db.execute(AHEAD, (to + 1,)).fetchall():
-        valid_from, valid_until = set_back((valid_from, valid_until), to)
+        valid_from, valid_until = set_back((valid_from, valid_until), to, now)
         timing = Timing(recurrence=recurrence, zone=zone, starts_at=starts_at, ends_at=ends_at)
         db.execute(SET_VERSION, (valid_from, valid_until, *bounds(timing, valid_from, valid_until), vno))
         if gid is not None:
