@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -12,13 +13,15 @@ from offbeat.ports.broker_lines import BrokenLineError, Letter, cut_sockets
 from offbeat.ports.clock import Clock
 
 WINDOW = 200  # letters sent to RabbitMQ before their confirms are waited for
-HEAVY = 64 * 1024  # bytes; a heavier letter is confirmed alone, because the broker may close the channel over it
+HEAVY = 4 * 1024  # bytes; a heavier letter is confirmed alone, because the broker may close the channel over it
 CONFIRM = 5.0  # seconds without a single confirm, then the connection counts as broken
 LAST = 0.8  # seconds for the confirms of what was sent just before the time was over; without them nobody knows
 BLOCKED = 1.0  # seconds without a confirm once the broker has said that it takes nothing
 FRESH = 1.0  # seconds; a connection that was used so lately is not asked whether it is still there
 NOBODY = "offbeat-nobody-3f0e6a52-2d0c-4b53-9d5e-6f3f0c1f7b1e"  # a routing key without a queue
 HEADER_FRAME = 20  # bytes of a frame with headers beside the headers themselves
+TOO_LARGE = re.compile(r"message size (\d+) is larger")  # RabbitMQ's words when it closes a channel over a letter
+UNSAID = "the broker closed the channel over another message before it said whether it took this one"
 ALONE = {"CC", "BCC"}  # headers that RabbitMQ reads itself, and closes the channel over
 
 
@@ -190,13 +193,21 @@ class ConfirmedLine:
     def _channel_closed(self, error: Any) -> Sequence[Letter]:
         """Answer for the letter that made the server close the channel; return those to be sent again, one by one.
 
-        One that is known to cause it travels alone. Among several nobody knows which it was, nor which of them the server has
-        taken: that a message may be there twice, with the same id, is better than that one letter stops the others.
+        One that is known to cause it travels alone. Among several it is known by its size, if the server says that: what came
+        before it may have been taken, and waits for its next attempt; what came after was not. Else nobody knows which it was:
+        that a message may be there twice, with the same id, is better than that one letter stops the others.
         """
         left, self._waiting = list(self._waiting.values()), {}
         self._forget_channel()
         if len(left) > 1 and error.code != 403:
-            return left
+            found = TOO_LARGE.search(str(error))
+            size = int(found[1]) if found else -1
+            guilty = next((place for place, letter in enumerate(left) if len(letter.body) == size), None)
+            if guilty is None:
+                return left
+            self._found.update({letter.number: faults.refused(UNSAID, retry=True) for letter in left[:guilty]})
+            self._found[left[guilty].number] = faults.refused(str(error), retry=False)
+            return left[guilty + 1 :]
         for letter in left:
             if error.code == 404:
                 self._found[letter.number] = faults.unroutable(letter.message.exchange, letter.message.routing_key)
