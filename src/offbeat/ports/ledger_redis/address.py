@@ -18,6 +18,7 @@ SCHEMES = {
 }
 TLS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs", "ssl_check_hostname")
 SENTINEL = ("sentinel_username", "sentinel_password", "tls")
+YES, NO = ("yes", "true", "1"), ("no", "false", "0")
 KNOWN = ("prefix", "durability", "db", "username", "password", *TLS, *SENTINEL)
 
 
@@ -74,7 +75,7 @@ def parse(address: str) -> Address:
         password=options.get("password", password),
         prefix=prefix,
         durability=options.get("durability", ""),
-        secure=form == "tls" or options.get("tls", "") in ("1", "true", "yes"),
+        secure=form == "tls" or options.get("tls", "").lower() in YES,
         tls=tuple((name, text) for name, text in options.items() if name in TLS),
         sentinel_username=options.get("sentinel_username", ""),
         sentinel_password=options.get("sentinel_password", ""),
@@ -122,6 +123,9 @@ def _check(scheme: str, form: str, options: dict[str, str]) -> None:
         raise _wrong(scheme, '?durability= can only be "none"')
     if form == "unix" and any(name in options for name in (*TLS, "tls")):
         raise _wrong(scheme, "a unix socket has no TLS")
+    for name in ("ssl_check_hostname", "tls"):
+        if options.get(name, "no").lower() not in (*YES, *NO):
+            raise _wrong(scheme, f"{name} is none of {', '.join((*YES, *NO))}")
     if options.get("ssl_cert_reqs", "required") not in ("required", "optional", "none"):
         raise _wrong(scheme, "ssl_cert_reqs is none of required, optional, none")
     if "{" in options.get("prefix", "") or "}" in options.get("prefix", "") or not options.get("prefix", "x"):
