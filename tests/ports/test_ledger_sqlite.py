@@ -193,7 +193,22 @@ def test_a_ledger_held_by_another_program_is_told_in_the_end(used: Path) -> None
 
 def test_a_turn_that_does_not_come_is_told_in_the_end(used: Path) -> None:
     with closing(Turnstile(str(used), patience=1)) as stopped, stopped.turn():
-        assert problem(used, patience=0.05).code == "L203"
+        found = problem(used, patience=0.05)
+
+    assert found.code == "L203"
+    if Path("/proc/locks").exists():
+        assert f"process {os.getpid()} has it" in found.what and f"kill -CONT {os.getpid()}" in found.fix
+
+
+@pytest.mark.parametrize("name", ["-turn", "-queue"])
+def test_a_link_where_a_lock_file_should_be_is_not_followed(path: Path, tmp_path: Path, name: str) -> None:
+    target = tmp_path / "of somebody else"
+    path.parent.mkdir(exist_ok=True)
+    target.write_text("precious")
+    Path(f"{path}{name}").symlink_to(target)
+
+    assert problem(path).code == "L208"
+    assert target.read_text() == "precious"
 
 
 def test_whoever_has_written_lets_the_one_who_waits_go_first(used: Path) -> None:

@@ -157,6 +157,7 @@ def test_a_folder_that_keeps_the_group_out_is_refused(folder: Path) -> None:
     ("options", "what"),
     [
         ("?mode=0644", 'the mode "0644" is none that a ledger can have'),
+        ("?mode=0660&group=%00", 'there is no group "\0" on this host'),
         ("?mode=0660", "mode 0660 lets a group in, and no group is named"),
         (f"?mode=0600&group={GROUP}", 'the mode "0600" is none that a ledger can have with a group'),
         ("?group=no-such-group", 'there is no group "no-such-group" on this host'),

@@ -98,5 +98,5 @@ def _gid_of(group: str) -> int:
 
     try:
         return grp.getgrnam(group).gr_gid
-    except KeyError:
+    except (KeyError, ValueError):
         raise _wrong(f'there is no group "{group[:40]}" on this host') from None
