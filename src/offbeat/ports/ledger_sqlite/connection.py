@@ -18,7 +18,7 @@ from urllib.parse import quote
 from offbeat.errors import ConfigError
 from offbeat.ports.clock import Clock
 from offbeat.ports.ledger_sqlite.mounts import NETWORK, file_system_of
-from offbeat.ports.ledger_sqlite.problems import CORRUPT, FOREIGN, LOCKED, Lost, refuse, told
+from offbeat.ports.ledger_sqlite.problems import CORRUPT, FOREIGN, Lost, no_turn, refuse, told
 from offbeat.ports.ledger_sqlite.schema import APPLICATION_ID, MIGRATIONS, Migrations, migrate
 from offbeat.ports.ledger_sqlite.sharing import PRIVATE, Share, Sharing
 from offbeat.ports.ledger_sqlite.turnstile import Turnstile, TurnTimeout
@@ -151,8 +151,7 @@ class Store:
             with self._turnstile.turn():
                 yield self._turnstile
         except TurnTimeout as error:
-            code, what, fix = LOCKED
-            raise refuse(self.path, code, f"{what}: no turn within {self.place.patience:g} s", fix) from error
+            raise no_turn(self.path, self.place.patience, self._turnstile.holder()) from error
 
     def _refuse_bad_places(self) -> None:
         if Path(self.path).is_dir():

@@ -73,6 +73,16 @@ def refuse(where: str, code: str, what: str, fix: str, *, why: str = NOTHING) ->
     return LedgerError(Problem(code=code, file=where, what=what, why=why, fix=fix.replace("FILE", where)))
 
 
+def no_turn(where: str, seconds: float, holder: int) -> LedgerError:
+    """Return the error of who waited for its turn to write. holder: the process that has it, 0 if nobody knows."""
+    code, what, fix = LOCKED
+    what = f"{what}: no turn within {seconds:g} s"
+    if holder:
+        what += f"; process {holder} has it"
+        fix = f"ps -o pid,stat,args -p {holder}; one that stands still (T): kill -CONT {holder}, or end it: kill -KILL {holder}"
+    return refuse(where, code, what, fix)
+
+
 @contextmanager
 def read_back() -> Iterator[None]:
     """Turn whatever our own texts cannot be read back by, inside, into Unreadable."""
