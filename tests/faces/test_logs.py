@@ -18,8 +18,11 @@ from offbeat.faces.logs import JsonFormatter, TextFormatter, set_up_logs
 def untouched_logging() -> Iterator[None]:
     log = logging.getLogger("offbeat")
     before = (log.handlers[:], log.level, log.propagate, logging.raiseExceptions)
+    root = logging.getLogger()
+    root_before = (root.handlers[:], root.level)
     yield
     log.handlers[:], log.level, log.propagate, logging.raiseExceptions = before
+    root.handlers[:], root.level = root_before
 
 
 def record(level: int = logging.INFO, *, event: object = Event.DISPATCHED, **fields: object) -> logging.LogRecord:
@@ -103,6 +106,15 @@ def test_setting_up_twice_does_not_say_everything_twice(capsys: pytest.CaptureFi
     logging.getLogger("offbeat").info("started", extra={"event": Event.STARTED, "fields": {}})
 
     assert capsys.readouterr().err.count("started") == 1
+
+
+def test_with_three_v_libraries_are_heard_but_no_signed_request_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    set_up_logs(logging.WARNING, louder=3, form="text")
+    for name in ("kombu.connection", "botocore.auth", "urllib3.connectionpool"):
+        logging.getLogger(name).debug("%s has Credential=AKIA", name)
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "kombu.connection has Credential=AKIA" in line
 
 
 def test_lines_of_libraries_have_their_message() -> None:

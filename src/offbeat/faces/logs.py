@@ -27,6 +27,7 @@ TOLD = frozenset(  # a tick tells these as problems, and only once
     }
 )
 LOG_FILE = "offbeat.log"  # in $OPENSHIFT_LOG_DIR
+SECRETIVE = ("botocore", "boto3", "urllib3")  # with DEBUG they log signed requests, with what could be used again
 LEVELS = (logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR, logging.CRITICAL)
 
 
@@ -111,6 +112,8 @@ def set_up_logs(base: int, *, louder: int, form: str, told: Collection[str] = ()
         root = logging.getLogger()
         root.handlers[:] = [stderr]
         root.setLevel(logging.DEBUG)
+        for name in SECRETIVE:
+            logging.getLogger(name).setLevel(logging.INFO)
 
 
 def _plain(key: str, value: object) -> object:
