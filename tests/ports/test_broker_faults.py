@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import string
 from urllib.parse import quote
 
@@ -100,8 +101,26 @@ def test_long_words_are_cut_and_an_error_without_words_gives_its_name() -> None:
     assert words.of(TimeoutError(), "") == "TimeoutError"
 
 
+def test_a_certificate_that_nobody_trusts_is_no_wrong_address() -> None:
+    error = ssl.SSLCertVerificationError(1, "[SSL: CERTIFICATE_VERIFY_FAILED] self-signed certificate")  # a ValueError, too
+    delivery = faults.connecting(error, faults.Words("amqps://h//"))
+
+    assert (delivery.code, delivery.down, delivery.retry) == (faults.UNTRUSTED, True, True)
+    assert "self-signed" in delivery.error
+
+
 @pytest.mark.parametrize(
-    "code", [faults.DOWN, faults.LOGIN, faults.ADDRESS, faults.UNROUTABLE, faults.REFUSED, faults.PACKAGE, faults.BLOCKED]
+    "code",
+    [
+        faults.DOWN,
+        faults.LOGIN,
+        faults.ADDRESS,
+        faults.UNROUTABLE,
+        faults.REFUSED,
+        faults.PACKAGE,
+        faults.BLOCKED,
+        faults.UNTRUSTED,
+    ],
 )
 def test_each_fault_has_a_problem_with_all_its_parts(code: str) -> None:
     problem = faults.broker_problem(Delivery(error="its words", code=code), "redis://h/0", entry="weekly_report")

@@ -18,6 +18,7 @@ ADDRESS: Final = "B203"  # the address cannot be understood, or names a database
 UNROUTABLE: Final = "B204"  # no such queue or exchange
 REFUSED: Final = "B205"  # this message cannot be serialized, or the broker refuses it
 PACKAGE: Final = "B206"  # the Python package for this kind of broker is not installed
+UNTRUSTED: Final = "B221"  # the server does not prove who it is
 BLOCKED: Final = "B220"  # the broker is there, and takes nothing for the time being
 
 AWS_LOGIN: Final = {  # codes of AWS for who may not
@@ -140,6 +141,8 @@ def connecting(error: BaseException, words: Words) -> Delivery:
     """Return what an exception says that was raised while connecting, or by a connection that broke."""
     if isinstance(error, ImportError) or type(error).__name__ == "VersionMismatch":
         return Delivery(error=words.of(error, "a Python package is missing"), down=True, code=PACKAGE)
+    if "SSLError" in {kind.__name__ for kind in type(error).__mro__} or "CERTIFICATE_VERIFY_FAILED" in str(error):
+        return Delivery(error=words.of(error, "TLS failed"), down=True, code=UNTRUSTED)  # not the address: it is a ValueError
     if _is_login(error):
         return Delivery(error=words.of(error, "the broker refused user or password"), down=True, code=LOGIN)
     if _is_address(error):
@@ -185,6 +188,11 @@ _EXPLAINED: Mapping[str, tuple[str, str, str]] = {
         "the broker's address is not right",
         "nothing can be sent until it is; what is due waits in the ledger",
         "set OFFBEAT_BROKER to an address such as redis://127.0.0.1:6379/0 or amqp://user:password@127.0.0.1:5672//",
+    ),
+    UNTRUSTED: (
+        "the broker cannot prove who it is",
+        "nothing is sent to a server that cannot; what is due waits in the ledger",
+        'name who signed its certificate in schedule.toml: [broker] ssl = { ca_certs = "ca.pem" }, and call it as that does',
     ),
     UNROUTABLE: (
         "no queue would get the message",
