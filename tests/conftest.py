@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -23,6 +24,18 @@ def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest
         if name.startswith(OURS) or name == "BROKER_URL":
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+
+
+@pytest.fixture(autouse=True)
+def _plain_logger() -> None:
+    """Undo what commands and workers that ran in this process did to the logger: it hands on everything."""
+    logger = logging.getLogger("offbeat")
+    logger.propagate, logger.disabled = True, False
+    logger.setLevel(logging.NOTSET)
+    logger.handlers.clear()
+    for name, other in logging.Logger.manager.loggerDict.items():
+        if name.startswith("offbeat.") and isinstance(other, logging.Logger):
+            other.propagate, other.disabled = True, False
 
 
 @pytest.fixture(scope="session")

@@ -52,7 +52,7 @@ def test_the_installed_wheel_sends_a_message_to_redis(installed: Path, redis_url
     fire = run(offbeat, "fire", "report", cwd=shop, env=bare)
     place = run(installed / "python", "-c", "import offbeat; print(offbeat.__file__)", cwd=shop, env=bare).stdout
 
-    assert (check.returncode, check.stdout) == (0, "1 entry, no problems, the broker answers\n"), check.stderr
+    assert (check.returncode, check.stdout.partition("\n")[0]) == (0, "1 entry, no problems, the broker answers"), check.stderr
     assert fire.returncode == 0, fire.stderr
     with redis.Redis.from_url(redis_url) as broker:
         (text,) = broker.lrange("celery", 0, -1)

@@ -28,6 +28,8 @@ _TYPES = {
 }
 _EXAMPLES = {str: '"text"', bool: "true", int: "5", dict: '{ name = "value" }', list: '["a", "b"]'}
 
+SHOWN = 600  # characters of an entry's name in a message; a longer one is refused
+
 
 class Table:
     """One table. problems: of the whole file, added to as keys are read. bad: keys of this table that had an error."""
@@ -48,7 +50,8 @@ class Table:
     def label(self) -> str:
         """Return what messages about this table begin with."""
         if self.entry:
-            return f'entry "{shown_name(masked(self.entry))}": '
+            shown = shown_name(masked(self.entry))
+            return f'entry "{shown if len(shown) <= SHOWN else shown[:SHOWN] + "..."}": '
         return f"[{shown_name(masked('.'.join(self.path)))}]: " if self.path else ""
 
     @property

@@ -141,7 +141,7 @@ def schema_of(project: str) -> str:
     """Return the schema of a project's ledger, as ports/ledger_postgres/address.py works it out.
 
     >>> schema_of("difio"), schema_of("My Shop")
-    ('offbeat_difio', 'offbeat_my_shop_0e9ac5dd')
+    ('offbeat_difio', 'offbeat_my_shop_7840844a')
     """
     plain = re.sub(r"[^a-z0-9_]", "_", project.lower())
     if plain == project and len(plain) <= 55:

@@ -83,7 +83,7 @@ def default_schema(project: str) -> str:
     >>> default_schema("difio"), default_schema("")
     ('offbeat_difio', 'offbeat')
     >>> default_schema("My Shop")
-    'offbeat_my_shop_0e9ac5dd'
+    'offbeat_my_shop_7840844a'
     """
     plain = re.sub(r"[^a-z0-9_]", "_", project.lower())
     if plain == project and len(plain) <= LONGEST - 8:

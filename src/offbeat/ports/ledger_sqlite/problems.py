@@ -120,7 +120,7 @@ def _of_sqlite(where: str, error: sqlite3.Error) -> Exception:
     if number is None:  # of the module itself: text that is no UTF-8
         code, what, fix = CORRUPT
         return refuse(where, code, f"{what}: {said}", fix) if "UTF-8" in str(error) else error
-    if number & 0xFF == sqlite3.SQLITE_ERROR and "no such" not in str(error):
+    if number & 0xFF == sqlite3.SQLITE_ERROR and not any(words in str(error) for words in ("no such", "has no column")):
         return error
     code, what, fix = FOREIGN if number & 0xFF == sqlite3.SQLITE_ERROR else _SQLITE.get(number & 0xFF, BROKEN)
     return refuse(where, code, f"{what}: {said}", fix)
