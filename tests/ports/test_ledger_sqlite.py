@@ -374,6 +374,7 @@ def test_an_address_of_another_kind_is_told_without_its_password(address: str, w
         open_ledger(address, clock=FakeClock(), project="shop", owner="o")
 
     assert what in str(refused.value) and "hunter2" not in str(refused.value)
+    assert all(f"{scheme}://" in refused.value.problems[0].fix for scheme in ("sqlite", "postgresql", "redis"))
 
 
 def test_a_password_that_is_an_address_is_in_no_row(used: Path) -> None:

@@ -75,6 +75,7 @@ def _unsupported(address: str) -> ConfigError:
             file="OFFBEAT_LEDGER",
             what=f'the ledger\'s address begins with "{scheme[:40]}", which no store answers to',
             why="there is nowhere to record occurrences, so nothing is recorded and nothing is sent",
-            fix="OFFBEAT_LEDGER=sqlite:////var/lib/offbeat/ledger.sqlite3",
+            fix="OFFBEAT_LEDGER=sqlite:////var/lib/offbeat/ledger.sqlite3, postgresql://user:password@host/database, "
+            "or redis://user:password@host:6379/0",
         )
     )
