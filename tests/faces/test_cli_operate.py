@@ -88,6 +88,12 @@ def test_who_pauses_what_and_why_is_told(ticked: Shop) -> None:
     assert (pause["entry"], pause["once"], pause["until_at"]) == ("report", False, format_utc(ticked.clock.now() + 2 * HOUR))
 
 
+def test_a_note_may_be_long_and_is_kept_whole(ticked: Shop) -> None:
+    assert ticked.call("pause", "report", "--note", "n" * 1000).exit_code == 0
+
+    assert "n" * 1000 in ticked.call("status").stdout
+
+
 def test_a_pause_outlives_a_deploy(ticked: Shop, settled: Settled) -> None:
     ticked.call("pause", "report")
     settled(TREE + '[entries.other]\nevery = "1d"\n')
@@ -130,6 +136,9 @@ def test_an_entry_that_was_removed_while_it_was_paused_can_be_resumed(ticked: Sh
         (("pause", "reprot"), 'did you mean "report"?'),
         (("pause", "report", "--until", "soon"), '"soon" is no time'),
         (("pause", "report", "--until", "2020-01-01"), '"2020-01-01" is not in the future'),
+        (("pause", "report", "--note", "n" * 1001), "it has 1001 characters, and a note has 1000 at most"),
+        (("skip", "report", "--note", "n" * 1001), "a note has 1000 at most"),
+        (("deploy", "--note", "n" * 1001), "a note has 1000 at most"),
         (("resume", "reprot"), 'did you mean "report"?'),
         (("skip", "reprot"), 'did you mean "report"?'),
         (("skip", "off"), '"off" has no next due time: it is disabled'),

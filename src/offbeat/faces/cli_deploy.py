@@ -20,6 +20,7 @@ from offbeat.faces.cli_session import (
     print_json,
     print_problems,
 )
+from offbeat.faces.people import Note
 from offbeat.faces.words import conceal, count_of, printable
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class Names:
     ),
 )
 @click.option("--allow-problems", is_flag=True, help="Deploy the entries that are right, although others are wrong.")
-@click.option("--note", default="", metavar="TEXT", help="A sentence for `offbeat log`.")
+@click.option("--note", type=Note(), default="", help="A sentence for `offbeat log`.")
 @click.option("--dry-run", is_flag=True, help="Check, and say what would change; change nothing.")
 @json_option
 @click.pass_obj

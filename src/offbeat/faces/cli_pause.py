@@ -11,7 +11,7 @@ import click
 
 from offbeat.core.model import Reason, State
 from offbeat.faces.cli_session import LOG_CRITICAL, Command, Session, complete_entries, json_option, print_json
-from offbeat.faces.people import actor, entry_of
+from offbeat.faces.people import Note, actor, entry_of
 from offbeat.faces.words import conceal, format_local, format_local_words, format_utc, parse_when, printable
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ WHENS = 'an instant (ISO 8601, in the tree\'s zone without an offset), a time of
 @click.argument("name", required=False, default="", shell_complete=complete_entries)
 @click.option("--all", "everything", is_flag=True, help="All entries, also those to come.")
 @click.option("--until", metavar="WHEN", help=f"Goes on by itself then: {WHENS}.")
-@click.option("--note", default="", metavar="TEXT", help="Why; `status` and `list` show it.")
+@click.option("--note", type=Note(), default="", help="Why; `status` and `list` show it.")
 @click.pass_obj
 def pause(session: Session, name: str, everything: bool, until: str | None, note: str) -> None:
     """Send nothing of NAME, or of all, from now on. Deploys do not end it.
@@ -83,7 +83,7 @@ def resume(session: Session, name: str, everything: bool) -> None:
 )
 @click.argument("name", shell_complete=complete_entries)
 @click.option("--due", metavar="T", help="Which one: a due time, ISO 8601 (in the entry's zone without an offset).")
-@click.option("--note", default="", metavar="TEXT", help="Why; `history` shows it.")
+@click.option("--note", type=Note(), default="", help="Why; `history` shows it.")
 @json_option
 @click.pass_context
 def skip(ctx: click.Context, name: str, due: str | None, note: str, as_json: bool) -> None:

@@ -16,6 +16,22 @@ if TYPE_CHECKING:
     from offbeat.ports.ledger import Ledger
 
 
+LONGEST_NOTE = 1_000  # characters; whoever asks for the status gets all of it
+
+
+class Note(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic in newer clicks only
+    """A sentence that is kept in the ledger, and shown to everybody."""
+
+    name = "TEXT"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text as it is."""
+        text = str(value)
+        if len(text) > LONGEST_NOTE:
+            self.fail(f"it has {len(text)} characters, and a note has {LONGEST_NOTE} at most", param, ctx)
+        return text
+
+
 def actor(session: Session) -> str:
     """Return who gives the command, "ana@web1": by SUDO_USER, LOGNAME or USER, else by the number of the user."""
     import os
