@@ -7,11 +7,13 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
+from tests.faces.conftest import Shop
 
 from offbeat.errors import BrokerError, ConfigError, OffbeatError, Problem
 from offbeat.faces import cli as faces_cli
@@ -127,10 +129,24 @@ def test_a_file_that_cannot_be_read_is_no_bug(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize(
-    "args", [["--tree"], ["check", "--nope"], ["next", "-n", "x"], ["fire"], ["tick", "--max-time", "soon"]]
+    "args",
+    [["--tree"], ["check", "--nope"], ["next", "-n", "x"], ["fire"]]
+    + [["tick", "--max-time", "soon"], ["tick", "--max-time", "99999999999w"], ["status", "--max-age", "367d"]],
 )
 def test_wrong_usage_exits_with_2(args: list[str]) -> None:
     assert CliRunner().invoke(cli, args).exit_code == 2
+
+
+@pytest.mark.parametrize(
+    "args",
+    [("tick", "--max-time"), ("history", "--since"), ("next", "--from"), ("load", "--from"), ("next", "-n"), ("check",)],
+)
+def test_what_was_typed_never_steers_the_terminal(settled: Callable[[str], Shop], args: tuple[str, ...]) -> None:
+    result = settled('[entries.report]\ncron = "0 * * * *"\n').call(*args, "\x1b[31mred")
+
+    assert result.exit_code == 2
+    assert "\\x1b[31mred" in result.stderr
+    assert "\x1b" not in result.stderr
 
 
 @pytest.mark.parametrize("args", [["--tree", "/nowhere", "check"], ["check", "--tree", "/nowhere"]])

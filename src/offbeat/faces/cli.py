@@ -128,6 +128,10 @@ class Offbeat(click.Group):
         except click.exceptions.Exit as exc:
             return exc.exit_code
         except click.ClickException as exc:
+            from offbeat.faces.words import printable
+
+            # It repeats what was typed, or pasted; and click calls the text final.
+            exc.message = "\n".join(map(printable, exc.message.split("\n")))  # type: ignore[misc, unused-ignore]
             exc.show()
             return exc.exit_code
         except (KeyboardInterrupt, click.Abort):

@@ -10,7 +10,16 @@ import click
 
 from offbeat.core.model import Reason, State
 from offbeat.faces.cli_session import Command, Session, complete_entries, json_option, print_json, print_table
-from offbeat.faces.words import conceal, did_you_mean, format_duration, format_utc, parse_instant, parse_span, printable
+from offbeat.faces.words import (
+    conceal,
+    did_you_mean,
+    format_duration,
+    format_utc,
+    parse_instant,
+    parse_span,
+    parse_when,
+    printable,
+)
 
 if TYPE_CHECKING:
     from offbeat.ports.ledger import Ledger
@@ -76,8 +85,7 @@ def _instant(session: Session, since: str | None) -> int | None:
     if since is None:
         return None
     now = session.clock.now()
-    span = parse_span(since)
-    instant = parse_instant(since, now) if span is None else int(now) - span
+    instant = parse_instant(since, now) if parse_span(since) is None else parse_when(since, now, past=True)
     if instant is None:
         raise click.BadParameter(
             f'"{since}" is no instant and no span; write it like 2026-03-01T02:30:00Z or 2h', param_hint="--since"

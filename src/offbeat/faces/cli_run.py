@@ -15,6 +15,9 @@ from offbeat.faces.words import parse_span
 ADOPT = "Take over a ledger file that belongs to another tree or host (the tree has moved), or was used with newer zones."
 
 
+LONGEST_SPAN = 366 * 86_400  # seconds; the system's own waits end at some hundred years
+
+
 class Span(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic in newer clicks only
     """A span of time: "50s", "2m"; a bare number is seconds."""
 
@@ -28,6 +31,8 @@ class Span(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic
         seconds = parse_span(f"{text}s" if text.isdecimal() else text)
         if not seconds:
             self.fail(f'"{text}" is no span of time; write it like 50s or 2m', param, ctx)
+        if seconds > LONGEST_SPAN:
+            self.fail(f'"{text}" is longer than a year', param, ctx)
         return float(seconds)
 
 
