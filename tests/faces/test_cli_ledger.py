@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -42,6 +43,15 @@ def test_a_tick_prints_nothing_when_all_is_well(ticked: Shop) -> None:
 
     assert (result.exit_code, result.output) == (0, "")
     assert sent(ticked) == 1
+
+
+@pytest.mark.parametrize("args", [("tick",), ("status",), ("check",), ("fire", "ping"), ("deploy",)])
+def test_a_projects_name_that_is_no_text_is_told(ticked: Shop, args: tuple[str, ...]) -> None:
+    ticked.environ["OFFBEAT_PROJECT"] = os.fsdecode(b"\xff")
+    result = ticked.call(*args)
+
+    assert result.exit_code == 1
+    assert "OFFBEAT_PROJECT: the project's name is not UTF-8 [C303]" in result.output
 
 
 def test_a_tick_says_with_v_what_it_sent(ticked: Shop) -> None:
@@ -384,6 +394,7 @@ def test_history_can_be_cut(ticked: Shop) -> None:
     assert ticked.json("history", "--since", "2050-01-01") == []
     assert ticked.json("history", "--failed") == []
     assert ticked.call("history", "--since", "soon").exit_code == 2
+    assert ticked.call("history", "--since", "99999999999999999w").exit_code == 2
 
 
 def test_history_shows_what_a_command_wrote(settled: Settled) -> None:

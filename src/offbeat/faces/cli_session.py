@@ -53,6 +53,8 @@ class Session:
         from offbeat.faces.logs import set_up_logs
         from offbeat.runners.site import open_site
 
+        if not is_utf8(self.environ.get("OFFBEAT_PROJECT", "")):
+            raise ConfigError(_no_project())
         folder = self.environ.get("OPENSHIFT_LOG_DIR", "")
         set_up_logs(base, louder=self.louder, form=self.log_format, told=told, folder=folder)
         site = open_site(
@@ -237,6 +239,16 @@ def nothing_deployed() -> Problem:
     from offbeat.runners.tree_problems import empty
 
     return empty()
+
+
+def _no_project() -> Problem:
+    return Problem(
+        code="C303",
+        file="OFFBEAT_PROJECT",
+        what="the project's name is not UTF-8",
+        why="it is part of every occurrence's id, so nothing is recorded and nothing is sent",
+        fix="OFFBEAT_PROJECT=NAME, the name that the other runners and the workers use",
+    )
 
 
 def require_known(names: Sequence[str], known: Iterable[str]) -> None:
