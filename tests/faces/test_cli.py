@@ -131,7 +131,8 @@ def test_a_file_that_cannot_be_read_is_no_bug(monkeypatch: pytest.MonkeyPatch) -
 @pytest.mark.parametrize(
     "args",
     [["--tree"], ["check", "--nope"], ["next", "-n", "x"], ["fire"]]
-    + [["tick", "--max-time", "soon"], ["tick", "--max-time", "99999999999w"], ["status", "--max-age", "367d"]],
+    + [["tick", "--max-time", "soon"], ["tick", "--max-time", "99999999999w"], ["status", "--max-age", "367d"]]
+    + [["diff", "9" * 20], ["rollback", "9" * 20]],
 )
 def test_wrong_usage_exits_with_2(args: list[str]) -> None:
     assert CliRunner().invoke(cli, args).exit_code == 2

@@ -20,7 +20,7 @@ from offbeat.faces.cli_session import (
     print_json,
     print_problems,
 )
-from offbeat.faces.people import Note
+from offbeat.faces.people import REVISION, Note
 from offbeat.faces.words import conceal, count_of, printable
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def deploy(session: Session, allow_problems: bool, note: str, dry_run: bool, as_
 
 
 @click.command(cls=Command, examples=("offbeat log", "offbeat rollback 3"))
-@click.argument("revision", type=click.IntRange(1), metavar="REV")
+@click.argument("revision", type=REVISION, metavar="REV")
 @json_option
 @click.pass_obj
 def rollback(session: Session, revision: int, as_json: bool) -> None:

@@ -22,6 +22,7 @@ from offbeat.faces.cli_session import (
     print_problems,
     print_table,
 )
+from offbeat.faces.people import REVISION
 from offbeat.faces.words import conceal, count_of, format_local_words, format_utc, printable
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def log(session: Session, limit: int, as_json: bool) -> None:
         "offbeat diff --exit-code || offbeat deploy",
     ),
 )
-@click.argument("revision", type=click.IntRange(1), metavar="[REV]", required=False, default=None)
+@click.argument("revision", type=REVISION, metavar="[REV]", required=False, default=None)
 @click.option("--exit-code", is_flag=True, help="Exit 1 when something differs.")
 @json_option
 @click.pass_context

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from offbeat.ports.ledger import Ledger
 
 
+REVISION = click.IntRange(1, 2**31 - 1)  # as far as every store counts
 LONGEST_NOTE = 1_000  # characters; whoever asks for the status gets all of it
 
 
