@@ -358,6 +358,9 @@ def test_an_address_is_taken_apart(address: str, expected: dict[str, Any]) -> No
         "rediss://:hunter2@h/0?ssl_check_hostname=maybe",
         "rediss://:hunter2@h/0?ssl_check_hostname=",
         "redis+sentinel://:hunter2@h/shop?tls=on",
+        "rediss://:hunter2@h/0?ssl_keyfile=key.pem",
+        "redis://:hunter2@h/0?ssl_ca_certs=ca.pem",
+        "redis+sentinel://:hunter2@h/shop?ssl_cert_reqs=required&tls=no",
         "unix:///run/hunter2.sock?ssl_ca_certs=x",
         "redis+sentinel://:hunter2@h",
         "redis://:hunter2@h/0?db",
@@ -368,6 +371,15 @@ def test_an_address_that_is_not_right_is_told_without_its_password(address: str)
         open_ledger(address, clock=FakeClock(), project="shop", owner="o")
 
     assert refused.value.problems[0].code == "L500" and "hunter2" not in str(refused.value)
+
+
+@pytest.mark.parametrize("option", ["ssl_ca_certs", "ssl_certfile"])
+def test_a_file_of_an_address_that_is_not_there_is_told_before_anybody_is_called(option: str, tmp_path: Path) -> None:
+    with pytest.raises(LedgerError) as refused:
+        open_ledger(f"rediss://h.invalid/0?{option}={tmp_path}/no.pem", clock=FakeClock(), project="shop", owner="o").look(A)
+
+    (problem,) = refused.value.problems
+    assert problem.code == "L505" and f"{option}: {tmp_path}/no.pem cannot be read" in problem.what
 
 
 def test_an_address_is_shown_without_its_password() -> None:

@@ -121,6 +121,12 @@ def _check(scheme: str, form: str, options: dict[str, str]) -> None:
         )
     if options.get("durability", "none") != "none":
         raise _wrong(scheme, '?durability= can only be "none"')
+    _check_tls(scheme, form, options)
+    if "{" in options.get("prefix", "") or "}" in options.get("prefix", "") or not options.get("prefix", "x"):
+        raise _wrong(scheme, "?prefix= is empty, or has a brace in it")
+
+
+def _check_tls(scheme: str, form: str, options: dict[str, str]) -> None:
     if form == "unix" and any(name in options for name in (*TLS, "tls")):
         raise _wrong(scheme, "a unix socket has no TLS")
     for name in ("ssl_check_hostname", "tls"):
@@ -128,8 +134,11 @@ def _check(scheme: str, form: str, options: dict[str, str]) -> None:
             raise _wrong(scheme, f"{name} is none of {', '.join((*YES, *NO))}")
     if options.get("ssl_cert_reqs", "required") not in ("required", "optional", "none"):
         raise _wrong(scheme, "ssl_cert_reqs is none of required, optional, none")
-    if "{" in options.get("prefix", "") or "}" in options.get("prefix", "") or not options.get("prefix", "x"):
-        raise _wrong(scheme, "?prefix= is empty, or has a brace in it")
+    if "ssl_keyfile" in options and "ssl_certfile" not in options:
+        raise _wrong(scheme, "ssl_keyfile goes with ssl_certfile")
+    secure = form == "tls" or options.get("tls", "").lower() in YES
+    if not secure and (vain := next((name for name in TLS if name in options), "")):
+        raise _wrong(scheme, f"{vain} is for TLS, which nothing else asks for (rediss://, or tls=yes with redis+sentinel://)")
 
 
 def _wrong(scheme: str, what: str) -> ConfigError:

@@ -7,6 +7,7 @@ connection is safe, because every operation of a ledger may be repeated. Sentine
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any, Protocol
@@ -15,6 +16,7 @@ from offbeat.errors import LedgerError
 from offbeat.ports.ledger_redis import problems
 from offbeat.ports.ledger_redis.address import Address
 
+FILES = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile")
 TIMEOUT = 4.5  # seconds for a connection, and for a reply
 
 
@@ -188,6 +190,9 @@ def _word(error: Exception, known: Any) -> str:
 
 def _tls(address: Address) -> dict[str, Any]:
     options: dict[str, Any] = dict(address.tls)
+    for name in FILES:
+        if name in options and not os.access(options[name], os.R_OK):
+            raise problems.refuse(address.where, problems.TLS, f"{name}: {options[name]} cannot be read")
     if "ssl_check_hostname" in options:
         options["ssl_check_hostname"] = options["ssl_check_hostname"].lower() in ("1", "true", "yes")
     if options.get("ssl_cert_reqs") == "none":
