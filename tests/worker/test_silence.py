@@ -52,6 +52,26 @@ def test_a_server_that_says_nothing_is_not_waited_for(deaf_port: int, scheme: st
     assert "hunter2" not in str(told.value)
 
 
+@only("word", ["yes", "TRUE", "1"])
+def test_a_worker_that_is_to_use_tls_says_nothing_without_it(word: str) -> None:
+    heard = []
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        server.listen()
+
+        def listen() -> None:
+            with server.accept()[0] as line:
+                heard.append(line.recv(1))
+
+        listening = threading.Thread(target=listen)
+        listening.start()
+        with pytest.raises(NoAnswer):
+            open_store(f"redis://u:hunter2@127.0.0.1:{server.getsockname()[1]}/0?tls={word}", PROJECT).beat(ME)
+        listening.join()
+
+    assert heard == [b"\x16"]  # a handshake, and no password
+
+
 @only("sides", ["postgres"], indirect=True)
 def test_an_answer_that_somebody_else_holds_up_is_not_waited_for(sides: Sides) -> None:
     import psycopg

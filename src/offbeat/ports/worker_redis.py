@@ -111,7 +111,7 @@ def _client(address: str) -> tuple[str, Any]:
         "socket_connect_timeout": CONNECT,
         **_never_again(),
     }
-    if scheme.startswith(("rediss", "valkeys")) or options.get("tls", "") in YES:
+    if scheme.startswith(("rediss", "valkeys")) or options.get("tls", "").lower() in YES:
         settings.update({"ssl": True, "ssl_check_hostname": True, **{name: options[name] for name in TLS if name in options}})
         if options.get("ssl_check_hostname", "").lower() in NO or options.get("ssl_cert_reqs") == "none":
             settings["ssl_check_hostname"] = False
