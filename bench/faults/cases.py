@@ -123,7 +123,7 @@ def corrupt_state(peer: Peer) -> str:
     time.sleep(14)
     sent = min(10, min(peer.wire.sent().values(), default=0))
     peer.wire.client().ltrim("celery", -10 * peer.load.entries, -1)
-    return ("goes on" if sent else "stands still, and says why") if peer.alive() else "ends with an error"
+    return ("goes on" if sent else "stands still, and says why") if peer.alive() else peer.last_words()
 
 
 def bad_entry(peer: Peer) -> str:
@@ -131,7 +131,7 @@ def bad_entry(peer: Peer) -> str:
     peer.start()
     time.sleep(16)
     peer.wire.client().ltrim("celery", -10 * peer.load.entries, -1)
-    return "" if peer.alive() else "ends with an error"
+    return "" if peer.alive() else peer.last_words()
 
 
 CASES = (

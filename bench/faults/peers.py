@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -53,6 +54,10 @@ class Peer(ABC):
     def explained(self) -> int:
         """Return how many due times were not sent and have a reason that can be looked up."""
         return 0
+
+    def last_words(self) -> str:
+        """Return what became of a process that has ended."""
+        return "ends with an error"
 
     def start(self) -> None:
         """Start one more process of it."""
@@ -137,6 +142,10 @@ class Offbeat(Peer):
             return sum(row.count for row in ledger.history(limit=100_000) if row.state == "skipped")
         except OffbeatError:
             return 0
+
+    def last_words(self) -> str:
+        codes = re.findall(r"\[([A-Z]\d{3})\]", (self.folder / "log").read_text(errors="replace"))
+        return f"refuses it, and says what to do ({codes[-1]})" if codes else "ends with an error"
 
     def lay_out(self) -> None:
         """Write the schedule, unless it is there."""

@@ -192,9 +192,7 @@ def test_with_a_key_prefix_offbeat_writes_no_key_without_it(redis_url: str) -> N
     publish(redis_url, [message(TaskCall(task="tests.noted", priority=4))], {"global_keyprefix": "difio:", "sep": ":"})
 
     with redis.Redis.from_url(redis_url) as client:
-        keys = [
-            key for key in client.keys() if not key.startswith(b"difio:offbeat:sent:")
-        ]
+        keys = [key for key in client.keys() if not key.startswith(b"difio:offbeat:sent:")]
         assert keys == [b"difio:celery:3"]
 
 
