@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -11,6 +12,9 @@ from pathlib import Path
 import pytest
 from tests import servers
 from tests.workers import Worker, WorkerSettings, running_worker
+
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # a shell's background job; what we start is to hear Ctrl-C all the same
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 OURS = ("OFFBEAT_", "CELERY_", "OPENSHIFT_", "XDG_")
 GIVEN = {name: os.environ.get(name, "") for name in ("OFFBEAT_TEST_REDIS", "OFFBEAT_TEST_RABBITMQ")}

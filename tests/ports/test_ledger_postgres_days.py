@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -17,6 +18,7 @@ from offbeat.ports.ledger_postgres.days import days_present
 A = runner("a")
 DAY = 86_400
 TODAY = NOON // DAY
+DAYS = f"days_{os.getpid()}"  # test processes share the server
 OLD = LedgerSettings(keep_seconds=8 * DAY)
 
 
@@ -29,8 +31,8 @@ def clock() -> FakeClock:
 def ledger(postgres_address: str, clock: FakeClock, monkeypatch: pytest.MonkeyPatch) -> Iterator[LedgerPostgres]:
     """Return a ledger of three days, each of which is much, ten days later; of the first an hour was backfilled just now."""
     monkeypatch.setattr(pruning, "IS_MUCH", pruning.IS_MUCH.replace("10000", "5"))
-    drop(postgres_address, "days")
-    with closing(LedgerPostgres(place_of(f"{postgres_address}?schema=days", project="shop"), horizon=clock)) as opened:
+    drop(postgres_address, DAYS)
+    with closing(LedgerPostgres(place_of(f"{postgres_address}?schema={DAYS}", project="shop"), horizon=clock)) as opened:
         opened.look(A)
         opened.activate(schedule(entry("e", "every 3600 0")), "stamp")
         for _ in range(3 * 24):
@@ -40,7 +42,7 @@ def ledger(postgres_address: str, clock: FakeClock, monkeypatch: pytest.MonkeyPa
         while claims := opened.claim(A, 100):
             opened.settle(A, [outcome(claim) for claim in claims])
         yield opened
-    drop(postgres_address, "days")
+    drop(postgres_address, DAYS)
 
 
 def pass_time(ledger: LedgerPostgres, clock: FakeClock, seconds: float) -> None:

@@ -106,14 +106,18 @@ def _set_versions_back(tx: Tx, to: DueTime) -> set[int]:
     """Set the validity of later versions back; return their groups."""
     rows = tx.rows(LATER, to=to)
     changed: list[tuple[int, int, int | None, int, int | None]] = []
-    for vno, _, valid_from, valid_until, recurrence, zone, starts_at, ends_at, enabled in rows:
+    gids = set()
+    for vno, gid, valid_from, valid_until, recurrence, zone, starts_at, ends_at, enabled in rows:
         timing = Timing(recurrence=recurrence, zone=zone, starts_at=starts_at, ends_at=ends_at, enabled=enabled)
         validity = set_back((valid_from, valid_until), to, tx.now)
+        if validity == (valid_from, valid_until):
+            continue
+        gids |= {gid} - {None}
         changed.append((vno, *validity, *bounds(timing, *validity)))
     if changed:
         columns = zip(("vnos", "froms", "untils", "firsts", "lasts"), zip(*changed, strict=True), strict=True)
         tx.run(SET_VALIDITY, **{name: list(values) for name, values in columns})
-    return {row[1] for row in rows if row[1] is not None}
+    return gids
 
 
 def _set_groups(tx: Tx, cursors: dict[int, DueTime], *, raised: int) -> None:

@@ -76,7 +76,10 @@ def _set_versions_back(db: sqlite3.Connection, to: DueTime, now: Instant) -> set
     """Let what began or ended in the wrong future do so at `to` + 1; return the groups whose members changed."""
     touched = set()
     for vno, gid, valid_from, valid_until, recurrence, zone, starts_at, ends_at in db.execute(AHEAD, (to + 1,)).fetchall():
-        valid_from, valid_until = set_back((valid_from, valid_until), to, now)
+        validity = valid_from, valid_until
+        valid_from, valid_until = set_back(validity, to, now)
+        if (valid_from, valid_until) == validity:
+            continue
         timing = Timing(recurrence=recurrence, zone=zone, starts_at=starts_at, ends_at=ends_at)
         db.execute(SET_VERSION, (valid_from, valid_until, *bounds(timing, valid_from, valid_until), vno))
         if gid is not None:
