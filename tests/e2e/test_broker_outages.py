@@ -286,6 +286,7 @@ def test_an_alarm_of_rabbitmq_is_told_in_its_words_and_nothing_is_sent_twice(tmp
             servers.wait_for("the end of the alarm", lambda: old.reach(5).taken)
             last = old.publish([message(), message(kwargs={"x": "y" * 3500}), *(message() for _ in range(3))], seconds=20)
             heavy = old.publish([message(), message(kwargs={"x": "y" * 5000}), message()], seconds=20)
+            crowd = old.publish([message(kwargs={"x": "y" * 3500}), *(message() for _ in range(150))], seconds=20)
         with kombu.Connection(url) as connection:
             there = connection.channel().queue_declare("celery", passive=True).message_count
 
@@ -295,8 +296,9 @@ def test_an_alarm_of_rabbitmq_is_told_in_its_words_and_nothing_is_sent_twice(tmp
     assert [(each.taken, each.retry) for each in last[1:]] == [(False, False)] + [(True, True)] * 3
     assert last[0].taken or (last[0].retry and "before it said" in last[0].error)
     assert [(each.taken, each.retry) for each in heavy] == [(True, True), (False, False), (True, True)]
-    assert {each.down for each in [*last, *heavy]} == {False}
-    assert there == 1 + 4 + 2  # whatever the server did not say, nothing went out twice as the same attempt
+    assert [each.taken for each in crowd] == [False] + [True] * 150  # also those not yet written when the channel was closed
+    assert {each.down for each in [*last, *heavy, *crowd]} == {False}
+    assert there == 1 + 4 + 2 + 150  # whatever the server did not say, nothing went out twice as the same attempt
 
 
 def test_a_delivery_says_nothing_of_a_broker_that_takes_everything(place: Place) -> None:

@@ -51,7 +51,9 @@ class ConfirmedLine:
             try:
                 self._send(window, until)
             except amqp.ChannelError as exc:
-                windows = [[letter] for letter in self._channel_closed(exc)] + windows
+                sent = {letter.number for letter in self._waiting.values()} | found.keys()
+                unsent = [letter for letter in window if letter.number not in sent]
+                windows = [*([letter] for letter in self._channel_closed(exc)), *([unsent] if unsent else []), *windows]
             except BlockingIOError as exc:  # the socket's own timeout has passed
                 raise BrokenLineError(TimeoutError("the broker does not read what it is sent")) from exc
             except (amqp.AMQPError, OSError) as exc:
