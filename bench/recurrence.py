@@ -116,9 +116,9 @@ def _start(zone: str) -> datetime:
 
 
 def _rule(expression: str, zone: str) -> Any:
-    from offbeat.core.cron import CronRecurrence
-    from offbeat.core.cronfields import parse_cron
-    from offbeat.core.zones import find_zone
+    from offbeat.core.recurrences.cron import CronRecurrence
+    from offbeat.core.recurrences.cronfields import parse_cron
+    from offbeat.core.recurrences.zones import find_zone
 
     return CronRecurrence(parse_cron(expression), find_zone(zone))
 
@@ -225,7 +225,7 @@ def built_anew(build: Step, *forgetful: str) -> float:
     caches = [
         each
         for module, known in list(sys.modules.items())
-        if module.startswith(("offbeat.core.cron", "offbeat.core.recurrence"))
+        if module.startswith(("offbeat.core.recurrences.cron", "offbeat.core.recurrences.recurrence"))
         for name, each in vars(known).items()
         if hasattr(each, "cache_clear") and (name in forgetful or not forgetful)
     ]

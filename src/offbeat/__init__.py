@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from offbeat.core.cron import Cron
     from offbeat.core.kinds import At, Every, Recurrence, RRule, Solar, Union
+    from offbeat.core.recurrences.cron import Cron
     from offbeat.errors import ScheduleError
 
 __version__ = "0.1.0"
@@ -19,7 +19,7 @@ __all__ = ["At", "Cron", "Every", "RRule", "Recurrence", "ScheduleError", "Solar
 
 def __getattr__(name: str) -> object:
     if name == "Cron":
-        from offbeat.core.cron import Cron
+        from offbeat.core.recurrences.cron import Cron
 
         return Cron
     if name in ("At", "Every", "RRule", "Recurrence", "Solar", "Union"):

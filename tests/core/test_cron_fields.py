@@ -6,9 +6,9 @@ from datetime import UTC, datetime
 
 import pytest
 
-from offbeat.core.cron import Cron, cron_warnings
-from offbeat.core.cronfields import LONGEST, parse_cron
-from offbeat.core.recurrence import cron_text
+from offbeat.core.recurrences.cron import Cron, cron_warnings
+from offbeat.core.recurrences.cronfields import LONGEST, parse_cron
+from offbeat.core.recurrences.recurrence import cron_text
 from offbeat.errors import Problem, ScheduleError, Severity
 
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offbeat.core.cron import cron_warnings, every_nickname
-from offbeat.core.cronfields import parse_cron
-from offbeat.core.durations import parse_duration
+from offbeat.core.recurrences.cron import cron_warnings, every_nickname
+from offbeat.core.recurrences.cronfields import parse_cron
+from offbeat.core.recurrences.durations import parse_duration
 from offbeat.errors import Problem, ScheduleError
 
 

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from offbeat.core.cron import Cron
-from offbeat.core.cronfields import parse_cron
+from offbeat.core.recurrences.cron import Cron
+from offbeat.core.recurrences.cronfields import parse_cron
 from offbeat.errors import ScheduleError
 
 MATCHES = (  # increment, pattern, times that match, times that do not

@@ -12,11 +12,11 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from offbeat.core.cron import HORIZON, CronRecurrence, cron_warnings
-from offbeat.core.cronfields import FIELDS, Field, format_cron, parse_cron
-from offbeat.core.cronread import SECOND, WEEKDAYS
-from offbeat.core.recurrence import cron_text
-from offbeat.core.zones import BLOCK_BITS, DAY, find_zone, is_zone
+from offbeat.core.recurrences.cron import HORIZON, CronRecurrence, cron_warnings
+from offbeat.core.recurrences.cronfields import FIELDS, Field, format_cron, parse_cron
+from offbeat.core.recurrences.cronread import SECOND, WEEKDAYS
+from offbeat.core.recurrences.recurrence import cron_text
+from offbeat.core.recurrences.zones import BLOCK_BITS, DAY, find_zone, is_zone
 from offbeat.errors import ScheduleError
 
 ZONES = sorted(name for name in available_timezones() if is_zone(name))

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from offbeat.core.cron import cron_warnings
-from offbeat.core.cronfields import NICKNAMES, parse_cron
-from offbeat.core.recurrence import cron_text
+from offbeat.core.recurrences.cron import cron_warnings
+from offbeat.core.recurrences.cronfields import NICKNAMES, parse_cron
+from offbeat.core.recurrences.recurrence import cron_text
 from offbeat.errors import ScheduleError
 
 PAGE = (Path(__file__).resolve().parents[2] / "docs/reference/cron.md").read_text(encoding="utf-8")

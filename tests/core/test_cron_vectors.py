@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from offbeat.core.cron import CronRecurrence
-from offbeat.core.cronfields import parse_cron
-from offbeat.core.recurrence import EveryRecurrence, parse_duration
-from offbeat.core.zones import find_zone
+from offbeat.core.recurrences.cron import CronRecurrence
+from offbeat.core.recurrences.cronfields import parse_cron
+from offbeat.core.recurrences.recurrence import EveryRecurrence, parse_duration
+from offbeat.core.recurrences.zones import find_zone
 from offbeat.errors import ScheduleError
 
 VECTORS = Path(__file__).parent / "vectors"

@@ -7,9 +7,9 @@ from zoneinfo import available_timezones
 
 import pytest
 
-from offbeat.core.cron import CronRecurrence
-from offbeat.core.cronfields import parse_cron
-from offbeat.core.zones import DAY, find_zone, is_zone
+from offbeat.core.recurrences.cron import CronRecurrence
+from offbeat.core.recurrences.cronfields import parse_cron
+from offbeat.core.recurrences.zones import DAY, find_zone, is_zone
 
 ZONES = sorted(name for name in available_timezones() if is_zone(name))
 BLOCKS = (-33, -12, 1, 11, 24, 38, 53, 64)  # in the years 1935, 1957, 1971, 1981, 1995, 2010, 2026, 2038

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offbeat.core.composite import any_text
 from offbeat.core.daylight import DaylightNote, Effect, daylight_notes, segments
-from offbeat.core.recurrence import compile_recurrence
-from offbeat.core.zones import find_zone
+from offbeat.core.recurrences.composite import any_text
+from offbeat.core.recurrences.recurrence import compile_recurrence
+from offbeat.core.recurrences.zones import find_zone
 
 DAY = 86_400
 

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offbeat.core.composite import Workday, any_text
-from offbeat.core.cron import parse_cron
 from offbeat.core.explain import explain, policy_words, span_words
 from offbeat.core.explain_cron import cron_words, field_values
 from offbeat.core.explain_rrule import rrule_words
 from offbeat.core.model import CatchUp, Entry, Overlap, Policy, TaskCall, Timing
+from offbeat.core.recurrences.composite import Workday, any_text
+from offbeat.core.recurrences.cron import parse_cron
 
 
 @pytest.mark.parametrize(

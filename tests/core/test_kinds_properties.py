@@ -9,11 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from offbeat.core.composite import Workday, any_text
-from offbeat.core.localdays import local_days
-from offbeat.core.recurrence import at_text, compile_recurrence, cron_text, every_text
-from offbeat.core.rruletext import rrule_text
-from offbeat.core.solar import EVENTS, solar_text
+from offbeat.core.recurrences.composite import Workday, any_text
+from offbeat.core.recurrences.localdays import local_days
+from offbeat.core.recurrences.recurrence import at_text, compile_recurrence, cron_text, every_text
+from offbeat.core.recurrences.rruletext import rrule_text
+from offbeat.core.recurrences.solar import EVENTS, solar_text
 
 ZONES = (
     *("UTC", "Europe/Sofia", "America/New_York", "Australia/Lord_Howe", "America/Havana", "Asia/Beirut", "Pacific/Apia"),

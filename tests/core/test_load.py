@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from offbeat.core.herds import Herd, find_herds, herd_minutes
 from offbeat.core.load import Load, by_queue, measure_load
 from offbeat.core.model import CommandCall, Entry, Policy, TaskCall, Timing
-from offbeat.core.recurrence import compile_recurrence
-from offbeat.core.zones import find_zone
+from offbeat.core.recurrences.recurrence import compile_recurrence
+from offbeat.core.recurrences.zones import find_zone
 
 DAY = 86_400
 NOON = 1_772_366_400  # 2026-03-01T12:00:00Z

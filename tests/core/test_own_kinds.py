@@ -10,7 +10,7 @@ import pytest
 
 from offbeat.core.listing import Kind, Text, TreeFiles
 from offbeat.core.parse import parse
-from offbeat.core.recurrence import compile_recurrence
+from offbeat.core.recurrences.recurrence import compile_recurrence
 from offbeat.errors import ScheduleError
 
 # The example of docs/reference/python.md: a package with one module and one entry point.

@@ -14,7 +14,7 @@ from offbeat.core.listing import Directory, Found, Kind, Text, TreeFiles
 from offbeat.core.model import Schedule, TaskCall
 from offbeat.core.parse import parse
 from offbeat.core.passwords import masked, password_paths
-from offbeat.core.recurrence import cron_text
+from offbeat.core.recurrences.recurrence import cron_text
 from offbeat.errors import Problem, Severity
 
 GOOD = '[entries.good]\nevery = "45m"\n'

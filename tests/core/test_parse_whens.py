@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from offbeat.core.listing import Kind, Text, TreeFiles
 from offbeat.core.model import Entry
 from offbeat.core.parse import parse
-from offbeat.core.recurrence import compile_recurrence
+from offbeat.core.recurrences.recurrence import compile_recurrence
 from offbeat.errors import Problem, Severity
 
 ICS = b"""BEGIN:VCALENDAR

@@ -23,7 +23,7 @@ from offbeat.core.plan import (
     plan_group,
 )
 from offbeat.core.recheck import decide_at_claim
-from offbeat.core.recurrence import compile_recurrence
+from offbeat.core.recurrences.recurrence import compile_recurrence
 
 NOON = 1_772_366_400  # 2026-03-01T12:00:00Z
 HOUR = 3600

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from offbeat.core.model import CatchUp, Policy
 from offbeat.core.plan import RETRY, Group, Member, Portion, plan, plan_group, send_time
-from offbeat.core.recurrence import compile_recurrence
+from offbeat.core.recurrences.recurrence import compile_recurrence
 from offbeat.core.serial import policy_from_json, policy_to_json
 from offbeat.ports.ledger_sqlite.claims import policy_columns, policy_of
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from offbeat.core.recurrence import (
+from offbeat.core.recurrences.recurrence import (
     LONGEST,
     at_text,
     compile_recurrence,

@@ -10,8 +10,8 @@ from dateutil.rrule import rrulestr
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from offbeat.core.recurrence import compile_recurrence
-from offbeat.core.rruletext import FREQUENCIES, WEEKDAYS, format_rules, parse_rules, rrule_text
+from offbeat.core.recurrences.recurrence import compile_recurrence
+from offbeat.core.recurrences.rruletext import FREQUENCIES, WEEKDAYS, format_rules, parse_rules, rrule_text
 from offbeat.errors import ScheduleError
 
 START = "19970902T090000"  # of the RFC's examples

@@ -9,8 +9,8 @@ from dateutil.rrule import rrulestr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offbeat.core.recurrence import compile_recurrence
-from offbeat.core.rruletext import rrule_text
+from offbeat.core.recurrences.recurrence import compile_recurrence
+from offbeat.core.recurrences.rruletext import rrule_text
 from offbeat.errors import ScheduleError
 
 NEW_YORK = "America/New_York"
@@ -126,7 +126,7 @@ def test_what_no_search_would_reach_and_what_is_far_too_much_are_refused(rule: s
 @st.composite
 def rules_near_a_change(draw: st.DrawFn) -> tuple[str, str, int]:
     """Draw a rule by the clock, its zone, and an instant near a change of the clocks where it starts."""
-    from offbeat.core.zones import find_zone
+    from offbeat.core.recurrences.zones import find_zone
 
     zone = draw(st.sampled_from(ZONES))
     begin = epoch("2026-01-01T00:00:00Z")

@@ -9,8 +9,8 @@ import pytest
 from astral import Observer
 from astral.sun import dawn, dusk, sunrise, sunset
 
-from offbeat.core.recurrence import compile_recurrence
-from offbeat.core.solar import ALIASES, EVENTS, solar_text
+from offbeat.core.recurrences.recurrence import compile_recurrence
+from offbeat.core.recurrences.solar import ALIASES, EVENTS, solar_text
 from offbeat.errors import ScheduleError
 
 YEAR = range(366)

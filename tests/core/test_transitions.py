@@ -22,7 +22,7 @@ from offbeat.core.model import (
     Timing,
 )
 from offbeat.core.recheck import decide_at_claim
-from offbeat.core.recurrence import compile_recurrence
+from offbeat.core.recurrences.recurrence import compile_recurrence
 from offbeat.core.transitions import (
     COUNTED,
     KEPT_BEHIND,

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from offbeat.core.period import due_in_period, period
-from offbeat.core.recurrence import compile_recurrence
+from offbeat.core.recurrences.recurrence import compile_recurrence
 from offbeat.core.settings import TIMES
 from offbeat.errors import ScheduleError
 

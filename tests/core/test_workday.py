@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offbeat.core.composite import LONGEST, Workday, any_text
-from offbeat.core.exclusions import Exclusions, merge_spans, read_span, span_text
-from offbeat.core.localdays import local_days
-from offbeat.core.recurrence import compile_recurrence
-from offbeat.core.workday import FARTHEST
+from offbeat.core.recurrences.composite import LONGEST, Workday, any_text
+from offbeat.core.recurrences.exclusions import Exclusions, merge_spans, read_span, span_text
+from offbeat.core.recurrences.localdays import local_days
+from offbeat.core.recurrences.recurrence import compile_recurrence
+from offbeat.core.recurrences.workday import FARTHEST
 from offbeat.errors import ScheduleError
 
 DAY = 86_400

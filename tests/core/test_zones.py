@@ -8,8 +8,8 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
-from offbeat.core.timeline import Timeline
-from offbeat.core.zones import BLOCK_BITS, LEAD, find_zone, is_zone, near_zones
+from offbeat.core.recurrences.timeline import Timeline
+from offbeat.core.recurrences.zones import BLOCK_BITS, LEAD, find_zone, is_zone, near_zones
 from offbeat.errors import ScheduleError
 
 NOWHERE = (

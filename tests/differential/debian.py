@@ -19,9 +19,9 @@ from zoneinfo import ZoneInfo
 
 from tests import servers
 
-from offbeat.core.cron import CronRecurrence
-from offbeat.core.cronfields import parse_cron
-from offbeat.core.zones import find_zone
+from offbeat.core.recurrences.cron import CronRecurrence
+from offbeat.core.recurrences.cronfields import parse_cron
+from offbeat.core.recurrences.zones import find_zone
 
 SPEED = 160  # fake seconds in a real one where the clock goes back; less when the daemon cannot keep up
 SPEED_OF_A_GAP = 75  # all that is made up for is started within one fake minute

@@ -15,9 +15,9 @@ from zoneinfo import ZoneInfo, available_timezones
 
 import cronsim
 
-from offbeat.core.cron import CronRecurrence
-from offbeat.core.cronfields import parse_cron
-from offbeat.core.zones import BLOCK_BITS, DAY, Segment, find_zone, is_zone
+from offbeat.core.recurrences.cron import CronRecurrence
+from offbeat.core.recurrences.cronfields import parse_cron
+from offbeat.core.recurrences.zones import BLOCK_BITS, DAY, Segment, find_zone, is_zone
 from offbeat.errors import OffbeatError
 
 LEFT_OUT = (

@@ -13,9 +13,9 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from zoneinfo import ZoneInfo, available_timezones
 
-from offbeat.core.cron import CronRecurrence
-from offbeat.core.cronfields import parse_cron
-from offbeat.core.zones import find_zone, is_zone
+from offbeat.core.recurrences.cron import CronRecurrence
+from offbeat.core.recurrences.cronfields import parse_cron
+from offbeat.core.recurrences.zones import find_zone, is_zone
 
 FIRST = int(datetime(2000, 1, 1, tzinfo=UTC).timestamp())
 LAST = int(datetime(2045, 12, 31, tzinfo=UTC).timestamp())

@@ -20,7 +20,7 @@ from offbeat.core.message import Message, build
 from offbeat.core.model import BrokerSettings, Cause, TaskCall
 from offbeat.ports import broker_faults as faults
 from offbeat.ports.broker import Delivery
-from offbeat.ports.broker_kombu import BrokerKombu
+from offbeat.ports.broker_kombu.broker import BrokerKombu
 from offbeat.ports.clock import SystemClock
 
 

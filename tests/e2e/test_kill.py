@@ -16,7 +16,7 @@ from typing import Any
 
 from tests.servers import wait_for
 
-from offbeat.ports.broker_line_redis import MARK
+from offbeat.ports.broker_kombu.line_redis import MARK
 from offbeat.ports.clock import SystemClock
 
 OFFBEAT = (sys.executable, "-m", "offbeat")

@@ -9,7 +9,7 @@ import kombu
 
 from offbeat.core.message import Message, build
 from offbeat.core.model import BrokerSettings, Cause, TaskCall
-from offbeat.ports.broker_kombu import BrokerKombu
+from offbeat.ports.broker_kombu.broker import BrokerKombu
 from offbeat.ports.clock import SystemClock
 
 FRAME = 131_072  # bytes that RabbitMQ takes in one frame where nobody has set another limit

@@ -20,7 +20,7 @@ from tests.workers import Worker, WorkerSettings
 from offbeat.core.message import Message, build
 from offbeat.core.model import BrokerSettings, Cause, TaskCall
 from offbeat.ports import broker_faults as faults
-from offbeat.ports.broker_kombu import BrokerKombu
+from offbeat.ports.broker_kombu.broker import BrokerKombu
 from offbeat.ports.clock import SystemClock
 
 KEY, SECRET = "AKIAHUNTER22", "wJalrHUNTER/22"  # nobody's

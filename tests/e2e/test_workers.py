@@ -14,7 +14,7 @@ from tests.workers import Worker, WorkerSettings, running_worker
 from offbeat.core.message import Message, build
 from offbeat.core.model import BrokerSettings, Cause, TaskCall
 from offbeat.ports.broker import Delivery
-from offbeat.ports.broker_kombu import BrokerKombu
+from offbeat.ports.broker_kombu.broker import BrokerKombu
 from offbeat.ports.clock import SystemClock
 
 Start = Callable[[WorkerSettings], Worker]

@@ -17,8 +17,15 @@ from offbeat.faces.crontab_line import tree_of
 OFFBEAT = (sys.executable, "-m", "offbeat")
 HEAVY = {
     *("click", "uuid", "rich", "kombu", "amqp", "redis", "tomllib", "subprocess", "hashlib", "ssl", "zoneinfo", "asyncio"),
-    *("tempfile", "secrets", "importlib.metadata", "offbeat.core.parse", "offbeat.core.plan", "offbeat.ports.broker_kombu"),
-    *("offbeat.runners.fire", "offbeat.runners.daemon", "offbeat.faces.cli"),
+    *(
+        "tempfile",
+        "secrets",
+        "importlib.metadata",
+        "offbeat.core.parse",
+        "offbeat.core.plan",
+        "offbeat.ports.broker_kombu.broker",
+    ),
+    *("offbeat.ports.broker_kombu.broker", "offbeat.runners.fire", "offbeat.runners.daemon", "offbeat.faces.cli"),
 }
 TREE = 'project = "shop"\ntask_prefix = "shop.tasks."\n[entries.report]\ncron = "30 4 29 2 *"\n'
 

@@ -12,12 +12,12 @@ from contextlib import contextmanager
 from itertools import islice
 from types import FrameType
 
-from offbeat.core.cron import CronRecurrence
-from offbeat.core.cronfields import parse_cron
 from offbeat.core.listing import Directory, Found, Kind, Text, TreeFiles
 from offbeat.core.parse import parse
-from offbeat.core.recurrence import compile_recurrence, cron_text, parse_duration, parse_instant
-from offbeat.core.zones import find_zone
+from offbeat.core.recurrences.cron import CronRecurrence
+from offbeat.core.recurrences.cronfields import parse_cron
+from offbeat.core.recurrences.recurrence import compile_recurrence, cron_text, parse_duration, parse_instant
+from offbeat.core.recurrences.zones import find_zone
 from offbeat.errors import OffbeatError, Problem
 
 ZONES = ("UTC", "America/New_York", "Australia/Lord_Howe", "Pacific/Apia")

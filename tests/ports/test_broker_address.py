@@ -9,7 +9,7 @@ import pytest
 
 from offbeat.core.model import BrokerSettings
 from offbeat.errors import ConfigError
-from offbeat.ports.broker_address import (
+from offbeat.ports.broker_kombu.address import (
     SHORTEST,
     TIMEOUT,
     as_kombu_knows_it,

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from offbeat.ports.broker_deadline import within
+from offbeat.ports.broker_kombu.deadline import within
 
 
 def test_what_work_returns_or_raises_comes_through() -> None:

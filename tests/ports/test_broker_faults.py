@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from offbeat.core.model import BrokerSettings
 from offbeat.ports import broker_faults as faults
 from offbeat.ports.broker import Delivery
-from offbeat.ports.broker_kombu import BrokerKombu
+from offbeat.ports.broker_kombu.broker import BrokerKombu
 from offbeat.ports.clock import SystemClock
 
 # Long enough and odd enough not to be part of our own words by chance.

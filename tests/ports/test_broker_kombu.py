@@ -15,7 +15,7 @@ import pytest
 from offbeat.core.message import Message, build
 from offbeat.core.model import BrokerSettings, Cause, Json, TaskCall
 from offbeat.ports import broker_faults as faults
-from offbeat.ports.broker_kombu import IDLE, BrokerKombu
+from offbeat.ports.broker_kombu.broker import IDLE, BrokerKombu
 from offbeat.ports.clock import FakeClock, SystemClock
 
 NOW = 1_772_332_199.0  # by the ledger's clock, which is not ours
@@ -226,7 +226,7 @@ import sys
 sys.modules["redis"] = None
 from offbeat.core.model import BrokerSettings
 from offbeat.ports.broker_faults import broker_problem
-from offbeat.ports.broker_kombu import BrokerKombu
+from offbeat.ports.broker_kombu.broker import BrokerKombu
 from offbeat.ports.clock import SystemClock
 broker = BrokerKombu("redis://:hunter22@127.0.0.1:1/0", BrokerSettings(), clock=SystemClock())
 print(broker_problem(broker.reach(1), broker.where))
@@ -243,7 +243,7 @@ def test_kombu_is_not_loaded_before_the_first_publish_and_celery_and_redis_never
 import sys
 from pathlib import Path
 from offbeat.core.model import BrokerSettings
-from offbeat.ports.broker_kombu import BrokerKombu
+from offbeat.ports.broker_kombu.broker import BrokerKombu
 from offbeat.ports.clock import SystemClock
 broker = BrokerKombu("memory://", BrokerSettings(), clock=SystemClock())
 before = {"kombu", "amqp"} & set(sys.modules)

@@ -17,8 +17,8 @@ from offbeat.core.message import Message, build
 from offbeat.core.model import BrokerSettings, Cause, TaskCall
 from offbeat.ports import broker_faults as faults
 from offbeat.ports.broker import Delivery
-from offbeat.ports.broker_kombu import BrokerKombu
-from offbeat.ports.broker_line_redis import KEPT, MARK, STEP
+from offbeat.ports.broker_kombu.broker import BrokerKombu
+from offbeat.ports.broker_kombu.line_redis import KEPT, MARK, STEP
 from offbeat.ports.clock import SystemClock
 
 RIGHTS = "~celery* ~offbeat:sent:* +ping +lpush +select +eval +time +exists +set +unlink"  # as docs/explanation/brokers.md says

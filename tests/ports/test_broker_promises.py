@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from offbeat.ports.broker_promises import promises
+from offbeat.ports.broker_kombu.promises import promises
 
 PAGE = Path(__file__).parent.parent.parent / "docs" / "explanation" / "brokers.md"
 

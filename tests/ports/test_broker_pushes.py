@@ -19,8 +19,8 @@ from offbeat.core.message import Message, build
 from offbeat.core.model import BrokerSettings, Cause, TaskCall
 from offbeat.ports import broker_faults as faults
 from offbeat.ports.broker import Delivery, Push
-from offbeat.ports.broker_kombu import BrokerKombu
-from offbeat.ports.broker_line_redis import RedisLine
+from offbeat.ports.broker_kombu.broker import BrokerKombu
+from offbeat.ports.broker_kombu.line_redis import RedisLine
 from offbeat.ports.clock import FakeClock, SystemClock
 
 

@@ -9,10 +9,10 @@ from tests.ports.ledger_world import NOON, entry, outcome, pass_once, runner, sc
 
 from offbeat.core.model import Entry, Schedule, State
 from offbeat.core.plan import plan
-from offbeat.core.recurrence import compile_recurrence
+from offbeat.core.recurrences.recurrence import compile_recurrence
+from offbeat.core.recurrences.zones import Zone
 from offbeat.core.rules import with_rules
 from offbeat.core.transitions import compiled
-from offbeat.core.zones import Zone
 from offbeat.errors import LedgerError
 from offbeat.ports.clock import FakeClock
 from offbeat.ports.ledger import Ledger
@@ -43,7 +43,7 @@ def new_zones(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], None]]:
             return super().offset_at(instant) + 3600
 
     def change() -> None:
-        from offbeat.core import recurrence, zones
+        from offbeat.core.recurrences import recurrence, zones
 
         def east(name: str) -> Zone:
             from zoneinfo import ZoneInfo

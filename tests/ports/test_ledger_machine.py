@@ -17,7 +17,7 @@ from tests.ports.ledger_world import NOON, command, entry, outcome, report, runn
 
 from offbeat.core.model import RANK, CatchUp, Entry, Key, Kind, LedgerSettings, Overlap, State
 from offbeat.core.plan import Portion, plan
-from offbeat.core.recurrence import compile_recurrence
+from offbeat.core.recurrences.recurrence import compile_recurrence
 from offbeat.errors import OffbeatError
 from offbeat.ports.clock import FakeClock
 from offbeat.ports.ledger import Ledger

@@ -25,7 +25,7 @@ from offbeat.core.model import BrokerSettings, Cause, Overlap, State, TaskCall
 from offbeat.errors import LedgerError, Severity
 from offbeat.ports import ledger_redis
 from offbeat.ports.broker import Delivery
-from offbeat.ports.broker_kombu import BrokerKombu
+from offbeat.ports.broker_kombu.broker import BrokerKombu
 from offbeat.ports.clock import SystemClock
 from offbeat.ports.ledger_redis import LedgerRedis, Place, schema
 from offbeat.ports.ledger_redis.address import parse

@@ -20,7 +20,7 @@ from tests.runners.conftest import NOON, MemorySite
 from offbeat.core.model import BrokerSettings
 from offbeat.errors import LedgerError, OffbeatError, Problem
 from offbeat.ports import broker_faults
-from offbeat.ports.broker_kombu import BrokerKombu
+from offbeat.ports.broker_kombu.broker import BrokerKombu
 from offbeat.ports.broker_memory import BrokerMemory
 from offbeat.ports.clock import FakeClock
 from offbeat.ports.command import CommandsMemory

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from offbeat.core.recurrence import compile_recurrence
+from offbeat.core.recurrences.recurrence import compile_recurrence
 from offbeat.core.transitions import compiled
 from offbeat.ports.clock import FakeClock
 from offbeat.ports.ledger import Ledger

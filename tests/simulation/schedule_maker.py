@@ -9,9 +9,9 @@ from dataclasses import replace
 from math import floor
 from random import Random
 
-from offbeat.core.composite import any_text
 from offbeat.core.model import AfterRestore, CatchUp, Entry, LedgerSettings, Overlap, Policy, Schedule, TaskCall, Timing
-from offbeat.core.recurrence import cron_text
+from offbeat.core.recurrences.composite import any_text
+from offbeat.core.recurrences.recurrence import cron_text
 from offbeat.runners.rules import Rules
 
 ZONES = ("UTC", "Asia/Kolkata", "Europe/Sofia", "America/New_York", "Asia/Tokyo")

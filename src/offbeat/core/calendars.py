@@ -10,13 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date, datetime
 
-from offbeat.core.cron import cron_warnings
-from offbeat.core.cronfields import split_cron
-from offbeat.core.cronwarnings import warning
-from offbeat.core.exclusions import holidays_text, read_span, span_text
 from offbeat.core.listing import Kind, Text
-from offbeat.core.recurrence import cron_text
-from offbeat.core.rule import refusal, shown
+from offbeat.core.recurrences.cron import cron_warnings
+from offbeat.core.recurrences.cronfields import split_cron
+from offbeat.core.recurrences.cronwarnings import warning
+from offbeat.core.recurrences.exclusions import holidays_text, read_span, span_text
+from offbeat.core.recurrences.recurrence import cron_text
+from offbeat.core.recurrences.rule import refusal, shown
 from offbeat.core.table import Table
 from offbeat.errors import Problem, ScheduleError
 
@@ -58,7 +58,7 @@ class Calendars:
         raise refusal("S164", f'there is no calendar "{shown(item)}"', fix)
 
     def _file(self, name: str, zone: str) -> Sequence[str]:
-        from offbeat.core.icsfile import read_ics
+        from offbeat.core.recurrences.icsfile import read_ics
 
         for text in self.files:
             if text.path.rpartition("/")[2] == name and text.kind is Kind.FILE:

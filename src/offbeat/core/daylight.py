@@ -14,10 +14,10 @@ from enum import StrEnum
 from itertools import islice, pairwise
 
 from offbeat.core.model import DueTime
-from offbeat.core.recurrence import Recurrence, compile_recurrence
-from offbeat.core.timeline import LARGE_JUMP, SMALL_JUMP
-from offbeat.core.workday import MovingRecurrence
-from offbeat.core.zones import BLOCK_BITS, DAY, END, FIRST, Segment, Zone, find_zone
+from offbeat.core.recurrences.recurrence import Recurrence, compile_recurrence
+from offbeat.core.recurrences.timeline import LARGE_JUMP, SMALL_JUMP
+from offbeat.core.recurrences.workday import MovingRecurrence
+from offbeat.core.recurrences.zones import BLOCK_BITS, DAY, END, FIRST, Segment, Zone, find_zone
 
 WALL_CLOCK = ("cron", "rrule")  # kinds that name times of the local clock; the clocks do not touch the others
 MOST = 20_000  # times of one change that are compared: more than three hours have seconds

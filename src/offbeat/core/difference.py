@@ -11,7 +11,7 @@ from enum import StrEnum
 from itertools import islice
 
 from offbeat.core.model import DueTime, Entry, Schedule, Timing
-from offbeat.core.recurrence import compile_recurrence
+from offbeat.core.recurrences.recurrence import compile_recurrence
 from offbeat.errors import ScheduleError
 
 SHOWN = 3  # due times before and after

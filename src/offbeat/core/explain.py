@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from offbeat.core.explain_cron import WEEKDAYS, cron_words, listed
 from offbeat.core.explain_rrule import rrule_words
 from offbeat.core.model import CatchUp, Entry, Overlap
-from offbeat.core.zones import DAY, find_zone
+from offbeat.core.recurrences.zones import DAY, find_zone
 from offbeat.errors import ScheduleError
 
 _UNITS = (("week", 604_800), ("day", DAY), ("hour", 3600), ("minute", 60), ("second", 1))

@@ -11,16 +11,16 @@ from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
 from offbeat.core.calendars import Calendars
-from offbeat.core.composite import DAYS, WEEKEND, Workday, any_text, check_left
-from offbeat.core.cron import Cron
-from offbeat.core.durations import parse_duration, parse_signed
-from offbeat.core.instants import parse_instant
-from offbeat.core.interval import every_text
-from offbeat.core.moments import at_text
-from offbeat.core.recurrence import compile_recurrence
-from offbeat.core.rruletext import rrule_text
-from offbeat.core.rule import refusal
-from offbeat.core.solar import solar_text
+from offbeat.core.recurrences.composite import DAYS, WEEKEND, Workday, any_text, check_left
+from offbeat.core.recurrences.cron import Cron
+from offbeat.core.recurrences.durations import parse_duration, parse_signed
+from offbeat.core.recurrences.instants import parse_instant
+from offbeat.core.recurrences.interval import every_text
+from offbeat.core.recurrences.moments import at_text
+from offbeat.core.recurrences.recurrence import compile_recurrence
+from offbeat.core.recurrences.rruletext import rrule_text
+from offbeat.core.recurrences.rule import refusal
+from offbeat.core.recurrences.solar import solar_text
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _SECOND = timedelta(seconds=1)

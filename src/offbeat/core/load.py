@@ -13,8 +13,8 @@ from itertools import accumulate, chain, islice, pairwise
 
 from offbeat.core.daylight import segments
 from offbeat.core.model import CommandCall, DueTime, Entry, TaskCall, Timing
-from offbeat.core.recurrence import EveryRecurrence, Recurrence, compile_recurrence
-from offbeat.core.zones import DAY, find_zone
+from offbeat.core.recurrences.recurrence import EveryRecurrence, Recurrence, compile_recurrence
+from offbeat.core.recurrences.zones import DAY, find_zone
 
 MINUTES = 1440  # of a day
 GROUND = MINUTES // 2  # who is due in this many minutes of the day or more is the ground that a herd stands on

@@ -123,7 +123,7 @@ class AfterRestore(StrEnum):
 class Timing:
     """What yields an entry's due times. A change of it opens a new version of the entry (ledger rule 3).
 
-    recurrence: resolved text as core.recurrence.compile_recurrence reads it ("cron 30 4 * * 1", "every 2700 0",
+    recurrence: resolved text as core.recurrences.recurrence.compile_recurrence reads it ("cron 30 4 * * 1", "every 2700 0",
     "at 1767225600"). zone: IANA name. starts_at, ends_at: only due times in [starts_at, ends_at] count.
     """
 

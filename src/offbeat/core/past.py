@@ -8,10 +8,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from offbeat.core.composite import without_exclusions
 from offbeat.core.model import Instant, Schedule, Timing
 from offbeat.core.plan import next_usable
-from offbeat.core.recurrence import compile_recurrence
+from offbeat.core.recurrences.composite import without_exclusions
+from offbeat.core.recurrences.recurrence import compile_recurrence
 from offbeat.errors import Problem, ScheduleError, Severity
 
 

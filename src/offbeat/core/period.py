@@ -6,8 +6,8 @@ Never reads the clock. Weeks are ISO's, Monday to Sunday, so that each holds one
 from __future__ import annotations
 
 from offbeat.core.model import DueTime
-from offbeat.core.recurrence import Recurrence
-from offbeat.core.zones import Zone, find_zone
+from offbeat.core.recurrences.recurrence import Recurrence
+from offbeat.core.recurrences.zones import Zone, find_zone
 
 _DAY = 86_400
 

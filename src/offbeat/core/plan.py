@@ -15,7 +15,7 @@ from typing import TypeAlias
 
 from offbeat.core.identity import spread
 from offbeat.core.model import PUNCTUAL, CatchUp, Cause, DueTime, Instant, Lane, Policy, Reason
-from offbeat.core.recurrence import Recurrence, compile_recurrence
+from offbeat.core.recurrences.recurrence import Recurrence, compile_recurrence
 from offbeat.errors import Problem, ScheduleError
 
 BURST = 2000  # most rows of one window, so that memory does not grow with the schedule; one due time is never cut in two

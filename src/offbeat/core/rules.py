@@ -87,7 +87,8 @@ def forget_zones() -> None:
     """Let go of every due time and zone that was kept, so that zones are read again."""
     from zoneinfo import ZoneInfo
 
-    from offbeat.core import localdays, recurrence, timeline, transitions, zones
+    from offbeat.core import transitions
+    from offbeat.core.recurrences import localdays, recurrence, timeline, zones
 
     ZoneInfo.clear_cache()
     kept = (zones._load, zones._all_names, localdays.local_days, timeline.timeline, recurrence.compile_recurrence)

@@ -9,9 +9,9 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from offbeat.core import entries, settings, whens
-from offbeat.core.composite import Workday
 from offbeat.core.model import DIRECTORIES, AfterRestore, CatchUp, Overlap
-from offbeat.core.solar import ALIASES, EVENTS
+from offbeat.core.recurrences.composite import Workday
+from offbeat.core.recurrences.solar import ALIASES, EVENTS
 
 Fragment = Mapping[str, Any]
 

@@ -9,12 +9,12 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from offbeat.core.cron import cron_warnings
 from offbeat.core.model import DIRECTORIES, AfterRestore, BrokerSettings, Json, LedgerSettings
-from offbeat.core.recurrence import cron_text
+from offbeat.core.recurrences.cron import cron_warnings
+from offbeat.core.recurrences.recurrence import cron_text
+from offbeat.core.recurrences.zones import is_zone, zone_problem
 from offbeat.core.table import Table, as_json
 from offbeat.core.tree import shown_name
-from offbeat.core.zones import is_zone, zone_problem
 from offbeat.errors import Problem, Severity
 
 TOP = (

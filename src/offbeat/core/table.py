@@ -12,7 +12,7 @@ from typing import TypeVar
 from offbeat.core.lines import KeyPath, line_of
 from offbeat.core.model import Json
 from offbeat.core.passwords import has_password, masked, password_paths
-from offbeat.core.rule import shown
+from offbeat.core.recurrences.rule import shown
 from offbeat.core.tree import shown_name
 from offbeat.errors import Problem, ScheduleError, Severity
 
@@ -142,7 +142,7 @@ class Table:
             return None
         if low == 0 and value in (0, "0", "0s"):
             return 0
-        from offbeat.core.durations import is_bare, parse_duration
+        from offbeat.core.recurrences.durations import is_bare, parse_duration
 
         if is_bare(value) and not (bare and isinstance(value, int)):
             number = str(value).strip()

@@ -33,7 +33,7 @@ from offbeat.errors import ScheduleError
 
 if TYPE_CHECKING:
     from offbeat.core.plan import Pauses
-    from offbeat.core.recurrence import Recurrence
+    from offbeat.core.recurrences.recurrence import Recurrence
 
 STEP = 3600.0  # seconds; a clock that went forward by more is believed by a second look only
 SECOND_LOOK = 5.0  # seconds between the first look that doubts the clock and one that may believe it
@@ -230,7 +230,7 @@ def compare(present: Mapping[str, Timing], entries: Iterable[Entry]) -> Changes:
 @lru_cache(maxsize=512)
 def compiled(recurrence: str, zone: str) -> Recurrence:
     """Return the compiled recurrence; the last few hundred are kept."""
-    from offbeat.core.recurrence import compile_recurrence  # an idle look needs none
+    from offbeat.core.recurrences.recurrence import compile_recurrence  # an idle look needs none
 
     return compile_recurrence(recurrence, zone)
 

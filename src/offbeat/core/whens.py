@@ -10,15 +10,15 @@ from datetime import date
 from typing import cast
 
 from offbeat.core.calendars import Calendars, read_excluded
-from offbeat.core.composite import DAYS, WEEKEND, Workday, any_text, check_left
-from offbeat.core.durations import format_duration, parse_signed
-from offbeat.core.instants import odd_local, parse_instant, utc_text
-from offbeat.core.own import own_text
-from offbeat.core.recurrence import at_text, compile_recurrence, every_text
-from offbeat.core.rruletext import parse_rules, rrule_text
-from offbeat.core.rule import is_never_due, shown
+from offbeat.core.recurrences.composite import DAYS, WEEKEND, Workday, any_text, check_left
+from offbeat.core.recurrences.durations import format_duration, parse_signed
+from offbeat.core.recurrences.instants import odd_local, parse_instant, utc_text
+from offbeat.core.recurrences.own import own_text
+from offbeat.core.recurrences.recurrence import at_text, compile_recurrence, every_text
+from offbeat.core.recurrences.rruletext import parse_rules, rrule_text
+from offbeat.core.recurrences.rule import is_never_due, shown
+from offbeat.core.recurrences.solar import solar_text
 from offbeat.core.settings import read_cron
-from offbeat.core.solar import solar_text
 from offbeat.core.table import Table, as_json
 from offbeat.errors import ScheduleError
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from offbeat.errors import BrokerError
-from offbeat.ports.broker_address import TIMEOUT, broker_url
 from offbeat.ports.broker_faults import broker_problem
-from offbeat.ports.broker_kombu import BrokerKombu
-from offbeat.ports.broker_promises import promises
+from offbeat.ports.broker_kombu.address import TIMEOUT, broker_url
+from offbeat.ports.broker_kombu.broker import BrokerKombu
+from offbeat.ports.broker_kombu.promises import promises
 
 if TYPE_CHECKING:
     from offbeat.core.model import BrokerSettings

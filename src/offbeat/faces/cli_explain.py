@@ -118,13 +118,13 @@ def _of_text(session: Session, cron: str | None, every: str | None, *, timezone:
     Raises: ScheduleError with what is wrong with them.
     """
     from offbeat.core.model import Entry, TaskCall, Timing
-    from offbeat.core.recurrence import cron_text, every_text, parse_duration
+    from offbeat.core.recurrences.recurrence import cron_text, every_text, parse_duration
 
     zone = _zone_of_tree(session) if timezone is None else timezone
     if cron is not None:
         text = cron_text(cron, zone=zone, seed=seed)
         if text.startswith("cron "):
-            from offbeat.core.cron import cron_warnings
+            from offbeat.core.recurrences.cron import cron_warnings
 
             print_problems(cron_warnings(cron))
     else:

@@ -38,7 +38,7 @@ FIELDS = ("task", "queue", "args", "kwargs", "timezone", "grace", "jitter", "des
 @click.pass_obj
 def init(session: Session, directory: Path, project: str | None, prefix: str, timezone: str) -> None:
     """Lay out cron/ with a commented schedule.toml and the multi-call script."""
-    from offbeat.core.zones import find_zone
+    from offbeat.core.recurrences.zones import find_zone
     from offbeat.ports.treewriter import init_tree
 
     find_zone(timezone)

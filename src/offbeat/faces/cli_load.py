@@ -72,7 +72,7 @@ def load(session: Session, names: tuple[str, ...], days: int, start: str | None,
 
 def _end(after: int, days: int, zone: str) -> int:
     """Return the instant so many days later by the calendar: a day on which the clock changes has 23 or 25 hours."""
-    from offbeat.core.zones import find_zone
+    from offbeat.core.recurrences.zones import find_zone
 
     clock = find_zone(zone)
     return clock.first_instant(after + 1 + clock.offset_at(after + 1) + days * DAY) - 1

@@ -66,7 +66,7 @@ def next_(session: Session, names: tuple[str, ...], count: int, start: str | Non
 def coming(entry: Entry, after: DueTime, count: int) -> Iterator[tuple[DueTime, DueTime]]:
     """Yield (due time, send time) of an entry's first `count` due times > after; none of a disabled one."""
     from offbeat.core.plan import next_usable, send_time
-    from offbeat.core.recurrence import compile_recurrence
+    from offbeat.core.recurrences.recurrence import compile_recurrence
 
     if not entry.timing.enabled:
         return

@@ -159,7 +159,7 @@ def _next_due(entry: Entry, now: float) -> DueTime:
 
 def _named_due(entry: Entry, text: str, now: float) -> DueTime:
     """Return the due time that was named. Raises a usage error, with the nearest ones, when the entry is not due then."""
-    from offbeat.core.recurrence import compile_recurrence
+    from offbeat.core.recurrences.recurrence import compile_recurrence
     from offbeat.faces.words import parse_instant
 
     timing = entry.timing

@@ -159,7 +159,7 @@ def _present(ledger: Ledger) -> Iterator[Step]:
 
 
 def _planned(window: Window, portion: Portion) -> Iterator[Step]:
-    from offbeat.core.recurrence import compile_recurrence
+    from offbeat.core.recurrences.recurrence import compile_recurrence
 
     group, members = next(pair for pair in portion.groups if pair[0].gid == window.gid)
     names = {member.eno: member.name for member in members}
@@ -206,7 +206,7 @@ def _coming(schedule: Schedule, now: float, until: int, pauses: Sequence[Paused]
 
 def _coming_of(entry: Entry, after: int, until: int, pauses: Sequence[Paused]) -> Iterator[Step]:
     from offbeat.core.plan import send_time
-    from offbeat.core.recurrence import compile_recurrence
+    from offbeat.core.recurrences.recurrence import compile_recurrence
 
     timing = entry.timing
     rule = compile_recurrence(timing.recurrence, timing.zone)

@@ -74,8 +74,8 @@ def _is_one_server(site: Site, ledger: Ledger) -> bool:
     store, settings = ledger.enqueuing(), ledger.broker_settings()
     if store is None or settings is None:
         return False
-    from offbeat.ports.broker_address import broker_url
-    from offbeat.ports.broker_kombu import BrokerKombu
+    from offbeat.ports.broker_kombu.address import broker_url
+    from offbeat.ports.broker_kombu.broker import BrokerKombu
 
     try:
         broker = BrokerKombu(broker_url(site.environ, settings, site.root), settings, clock=site.clock, root=site.root)

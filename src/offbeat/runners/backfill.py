@@ -11,7 +11,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from offbeat.core.identity import fingerprint
-from offbeat.core.recurrence import compile_recurrence
+from offbeat.core.recurrences.recurrence import compile_recurrence
 from offbeat.errors import ConfigError, Problem
 from offbeat.ports.ledger_values import unknown_entry
 

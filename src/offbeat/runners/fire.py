@@ -92,7 +92,7 @@ def send_slot(site: Site, directory: str, name: str) -> Fired:
     directory, name: where the link is ("hourly", "search_dates"). Raises ConfigError when that is no entry.
     """
     from offbeat.core.period import due_in_period, period
-    from offbeat.core.recurrence import compile_recurrence
+    from offbeat.core.recurrences.recurrence import compile_recurrence
 
     runner = site.runner("fire")
     site.sync(runner)

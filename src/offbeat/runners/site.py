@@ -140,8 +140,8 @@ class Site:
     def broker(self) -> Broker:
         """Return the broker, its address looked up now. Raises ConfigError when there is no address."""
         if self._broker is None:
-            from offbeat.ports.broker_address import broker_url
-            from offbeat.ports.broker_kombu import BrokerKombu
+            from offbeat.ports.broker_kombu.address import broker_url
+            from offbeat.ports.broker_kombu.broker import BrokerKombu
 
             settings = self.ledger.broker_settings()
             if settings is None:
