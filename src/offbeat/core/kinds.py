@@ -5,6 +5,7 @@ Never reads the clock or a file. What schedule.toml can say, these can; each is 
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -45,7 +46,7 @@ class Recurrence(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
+class _Kind(ABC):
     """What all of them can do. text: resolved, as the ledger keeps it. timezone: IANA name."""
 
     timezone: str = field(default="UTC", kw_only=True)
@@ -56,8 +57,9 @@ class _Kind:
         compile_recurrence(text, self.timezone)
         object.__setattr__(self, "text", text)
 
+    @abstractmethod
     def _resolved(self) -> str:
-        raise NotImplementedError
+        """Return the text of what was given. Raises: ScheduleError for what cannot be said."""
 
     def next_after(self, instant: datetime) -> datetime | None:
         """Return the first due time after `instant`, aware and in UTC; None when there is none.

@@ -189,7 +189,7 @@ def holiday_calendar(text: str) -> Callable[[date], bool]:
             calendar = holidays.financial_holidays(name)
         else:
             calendar = holidays.country_holidays(name, subdiv=region)
-    except NotImplementedError:
+    except NotImplementedError:  # so the holidays package says that it does not know a place
         raise _unknown_holidays(name, region) from None
     return lambda day: day in calendar
 
