@@ -577,3 +577,11 @@ def test_a_clock_that_is_right_is_no_problem(ticked: Shop) -> None:
 
     assert ticked.call("status").exit_code == 0
     assert "L302" not in ticked.call("plan").output
+
+
+@pytest.mark.parametrize("words", [("plan", "--hours", "nan"), ("backfill", "tick", "--from", "1h", "--per-minute", "NaN")])
+def test_nan_is_wrong_usage_wherever_a_number_is_asked_for(ticked: Shop, words: tuple[str, ...]) -> None:
+    result = ticked.call(*words)
+
+    assert result.exit_code == 2
+    assert "nan is not a number" in result.stderr

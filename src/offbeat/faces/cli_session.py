@@ -128,10 +128,12 @@ class Command(click.Command):
         self.examples = tuple(examples)
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Read the arguments; refuse text that is not UTF-8, which is in no schedule. A path may be anything."""
+        """Read the arguments; refuse text that is not UTF-8, which is in no schedule, and nan. A path may be anything."""
         left = super().parse_args(ctx, args)
         for param in () if ctx.resilient_parsing else self.params:
             value = ctx.params.get(param.name or "")
+            if isinstance(value, float) and value != value:  # in no range, and click's ranges let it pass
+                raise click.BadParameter("nan is not a number", ctx, param)
             for text in value if isinstance(value, tuple) else (value,):
                 if isinstance(text, str) and param.name != "path" and not is_utf8(text):
                     raise click.BadParameter(f'"{printable(text)}" is not UTF-8', ctx, param)
