@@ -32,6 +32,7 @@ from offbeat.core.transitions import (
     STEP,
     Belief,
     Changes,
+    Hold,
     Span,
     Tally,
     Turn,
@@ -54,6 +55,7 @@ from offbeat.core.transitions import (
     set_back,
     shares,
     slot_seconds,
+    taken,
     tally,
     usable_after,
 )
@@ -348,7 +350,26 @@ ROW, OTHER, LATER = Key(eno=1, due_at=20), Key(eno=1, due_at=10), Key(eno=1, due
     ],
 )
 def test_whose_turn_it_is(policy: Policy | None, holder: tuple[Key, float] | None, waiting: Key | None, turn: Turn) -> None:
-    assert judge_slot(ROW, policy, holder=holder, waiting=waiting, now=100.0) is turn
+    held = Hold(key=holder[0], until=holder[1]) if holder else None
+    assert judge_slot(ROW, policy, holder=held, waiting=waiting, now=100.0) is turn
+
+
+@pytest.mark.parametrize(("runtime", "ends"), [(100.0, 150.0), (20.0, 150.0), (130.0, 180.0)])
+def test_a_slot_keeps_its_until_and_a_longer_max_runtime_is_added(runtime: float, ends: float) -> None:
+    held = Hold(key=OTHER, until=150.0, seconds=100.0)
+
+    assert held.ends(runtime) == ends
+    assert held.holds(runtime, ends - 1) and not held.holds(runtime, ends)
+    assert not held.holds(runtime, 150.0 - 101 - SET_BACK)  # of a wrong clock
+
+
+def test_a_slot_is_never_made_shorter_by_what_has_it() -> None:
+    held = Hold(key=ROW, until=350.0, seconds=300.0)
+
+    assert taken(ROW, 20.0, held, 100.0) is held
+    assert taken(OTHER, 20.0, held, 100.0) == Hold(key=OTHER, until=120.0, seconds=20.0)
+    assert taken(ROW, 300.0, held, 100.0).until == 400.0
+    assert taken(ROW, 20.0, held, -600.0).until == -580.0  # until was a wrong clock's
 
 
 def test_who_takes_a_slot_and_for_how_long() -> None:

@@ -341,3 +341,77 @@ def test_two_runners_cannot_both_have_the_slot(handles: Callable[[], Ledger], cl
 
     assert pass_once(other, B) == []
     assert states(one)[0] == ("c", NOON + 120, State.SKIPPED, "overlap")
+
+
+def with_runtime(ledger: Ledger, clock: FakeClock, policy: dict[str, Any], seconds: int) -> None:
+    """Deploy the entry of `begin` with another max_runtime."""
+    ledger.activate(schedule(entry(**{**policy, "max_runtime": seconds})), f"runtime {seconds}")
+
+
+@pytest.mark.parametrize("overlap", [Overlap.SKIP, Overlap.WAIT])
+def test_a_slot_keeps_its_until_when_max_runtime_is_shortened(ledger: Ledger, clock: FakeClock, overlap: Overlap) -> None:
+    policy = {"overlap": overlap, "max_runtime": 300}
+    first = begin(ledger, clock, entry(**policy))
+    ledger.settle(A, [outcome(first)])  # until + 360
+    with_runtime(ledger, clock, policy, 20)
+
+    for _ in range(4):
+        assert next_minute(ledger, clock) == []
+        assert ledger.claim(B, 10) == []
+    clock.advance(59)
+    assert ledger.claim(B, 10) == []
+    clock.advance(1)  # + 360
+    (second,) = [*pass_once(ledger, A), *ledger.claim(B, 10)]
+
+    ledger.settle(A, [outcome(second)])
+    clock.advance(61)  # and the next one has it for the 20 s of now
+    assert len([*pass_once(ledger, A), *ledger.claim(B, 10)]) == 1
+
+
+def test_what_waits_for_a_slot_is_not_woken_by_a_shorter_max_runtime(ledger: Ledger, clock: FakeClock) -> None:
+    policy = {"overlap": Overlap.WAIT, "max_runtime": 300}
+    one = entry("e", "every 60 0", ends_at=NOON + 120, **policy)
+    ledger.settle(A, [outcome(begin(ledger, clock, one))])  # until + 360
+    next_minute(ledger, clock)
+    ledger.activate(schedule(replace(one, policy=replace(one.policy, max_runtime=20))), "stamp 2")
+
+    assert not ledger.look(A).due
+    assert ledger.look(A).wake_at == NOON + 360
+    assert ledger.claim(B, 10) == []
+
+
+def test_a_longer_max_runtime_counts_for_what_has_the_slot(ledger: Ledger, clock: FakeClock) -> None:
+    policy = {"overlap": Overlap.WAIT, "max_runtime": 100}
+    one = entry("e", "every 60 0", ends_at=NOON + 120, **policy)
+    ledger.settle(A, [outcome(begin(ledger, clock, one))])  # until + 160
+    next_minute(ledger, clock)
+    ledger.activate(schedule(replace(one, policy=replace(one.policy, max_runtime=300))), "stamp 2")
+
+    clock.advance(60)  # + 180
+    assert ledger.claim(B, 10) == []
+    assert ledger.look(A).wake_at == NOON + 360
+    clock.advance(180)
+    assert [claim.key.due_at for claim in ledger.claim(B, 10)] == [NOON + 120]
+
+
+def test_a_start_that_is_told_after_max_runtime_was_shortened_makes_no_slot_shorter(ledger: Ledger, clock: FakeClock) -> None:
+    policy = {"overlap": Overlap.SKIP, "max_runtime": 300}
+    first = begin(ledger, clock, entry(**policy))
+    ledger.settle(A, [outcome(first)])  # until + 360
+    with_runtime(ledger, clock, policy, 20)
+    clock.advance(10)
+    ledger.report(SUPERVISOR, [report(first, State.STARTED)])
+
+    clock.advance(50)
+    assert pass_once(ledger, A) == []
+    assert ledger.slot(A, "e", NOON + 600).reason is Reason.OVERLAP
+
+
+@pytest.mark.parametrize("seconds", [20, 300])
+def test_a_wrong_clocks_slot_is_let_go_whatever_max_runtime_became(ledger: Ledger, clock: FakeClock, seconds: int) -> None:
+    policy = {"overlap": Overlap.SKIP, "max_runtime": 100}
+    begin(ledger, clock, entry(**policy))
+    clock.advance(-4000)
+    with_runtime(ledger, clock, policy, seconds)
+
+    assert ledger.slot(A, "e", NOON + 600).claim is not None

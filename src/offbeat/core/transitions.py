@@ -109,24 +109,42 @@ def slot_seconds(policy: Policy | None, kind: Kind) -> int:
     return policy.max_runtime or 0
 
 
-def is_held(until: Instant, now: Instant, seconds: int) -> bool:
-    """Return whether a slot taken for `seconds` until `until` still is; a time much further ahead is a wrong clock's."""
-    return seconds > 0 and now < until <= now + seconds + SET_BACK
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hold:
+    """Who took an entry's slot, and until when. seconds: max_runtime as it was then, None where that was not kept yet."""
+
+    key: Key
+    until: Instant
+    seconds: float | None = None
+
+    def ends(self, runtime: float) -> Instant:
+        """Return when it is free again. runtime: max_runtime now; one that is longer counts, a shorter one not."""
+        return self.until + max(0.0, runtime - (runtime if self.seconds is None else self.seconds))
+
+    def holds(self, runtime: float, now: Instant) -> bool:
+        """Return whether it still does; a time further ahead than it was taken for is a wrong clock's."""
+        taken = runtime if self.seconds is None else self.seconds
+        return runtime > 0 and now < self.ends(runtime) and self.until <= now + taken + SET_BACK
 
 
-def judge_slot(
-    key: Key, policy: Policy | None, *, holder: tuple[Key, Instant] | None, waiting: Key | None, now: Instant
-) -> Turn:
-    """Judge whether a row may go now. holder: who took the entry's slot, and until when. waiting: what waits for it already.
+def taken(key: Key, seconds: float, holder: Hold | None, now: Instant) -> Hold:
+    """Return how the slot is held when `key` takes it for `seconds` from now; what it has already is never made shorter."""
+    if holder is not None and holder.key == key and holder.holds(seconds, now) and holder.until > now + seconds:
+        return holder
+    return Hold(key=key, until=now + seconds, seconds=seconds)
+
+
+def judge_slot(key: Key, policy: Policy | None, *, holder: Hold | None, waiting: Key | None, now: Instant) -> Turn:
+    """Judge whether a row may go now. holder: who took the entry's slot, until when. waiting: what waits for it already.
 
     Taking it twice for the same occurrence is fine. Of two that would wait the one that was due later does; and where one
     comes just when the slot is free, before the one that waited was claimed: else that could be so at each tick, for ever.
     """
     seconds = slot_seconds(policy, key.kind)
     is_newest = waiting is None or waiting.due_at <= key.due_at
-    if not seconds or (holder is not None and holder[0] == key):
+    if not seconds or (holder is not None and holder.key == key):
         return Turn.GO
-    if holder is None or not is_held(holder[1], now, seconds):
+    if holder is None or not holder.holds(seconds, now):
         return Turn.OVERTAKE if is_newest and waiting not in (None, key) else Turn.GO
     if policy is None or policy.overlap is Overlap.SKIP or not is_newest:
         return Turn.SKIP

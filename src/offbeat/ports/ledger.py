@@ -17,7 +17,9 @@ before becomes skipped(overlap), so that the newest waits. So it does, too, when
 before the one that waited was claimed (a tick records first): nothing waits for ever. Taking it twice for the same occurrence
 is fine. A settle other than DISPATCHED frees it; DISPATCHED, and the report of the start, hold it until max_runtime from
 then; the report of the end frees it. What waits stays WAITING until it is claimed, at once when the slot is free, but never
-before its send_at. A time further ahead than max_runtime is of a wrong clock, and does not hold.
+before its send_at. The slot keeps the until that it was taken with: a max_runtime that is made shorter frees it no earlier,
+one that is made longer holds it by as much longer. A time further ahead than it was taken for is of a wrong clock, and does
+not hold.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ from offbeat.ports.clock import SystemClock
 from offbeat.ports.worker_values import ANSWER, RANK, REFUSED, WRITTEN, Me, NoAnswer, Said, judge
 
 APPLICATION_ID = 0x0FFBEA70
-SCHEMA = 3  # the ledger's schema that this file was written for
+SCHEMA = 4  # the ledger's schema that this file was written for
 SET_BACK = 60.0  # seconds by which a clock may have been set back: core.transitions
 POLL = 0.002  # seconds between two tries for a turn
 
@@ -44,9 +44,10 @@ WHERE {THIS}"""
 RUNTIME = """
 SELECT max_runtime FROM versions WHERE eno = ? AND valid_until IS NULL AND overlap <> 'allow' AND max_runtime IS NOT NULL"""
 TAKE = """
-INSERT INTO slots (eno, due_at, kind, kind_id, until_at) VALUES (?1, ?2, ?3, ?4, ?5)
-ON CONFLICT (eno) DO UPDATE SET due_at = ?2, kind = ?3, kind_id = ?4, until_at = ?5
-WHERE (due_at = ?2 AND kind = ?3 AND kind_id = ?4) OR until_at <= ?6 OR until_at > ?7"""
+INSERT INTO slots (eno, due_at, kind, kind_id, until_at, seconds) VALUES (?1, ?2, ?3, ?4, ?5 + ?6, ?6)
+ON CONFLICT (eno) DO UPDATE SET due_at = ?2, kind = ?3, kind_id = ?4, until_at = ?5 + ?6, seconds = ?6
+WHERE (due_at = ?2 AND kind = ?3 AND kind_id = ?4 AND until_at <= ?5 + ?6)
+  OR until_at + max(0, ?6 - coalesce(seconds, ?6)) <= ?5 OR until_at > ?5 + ?7 + coalesce(seconds, ?6)"""
 FREE = f"DELETE FROM slots WHERE {THIS}"
 WAIT_ON = "UPDATE outbox SET next_try_at = ? WHERE eno = ? AND state = 'waiting'"
 WAKE = "UPDATE outbox SET next_try_at = max(?, send_at) WHERE eno = ? AND state = 'waiting'"
@@ -193,7 +194,7 @@ def _write(db: sqlite3.Connection, me: Me, said: Said, rank: int, now: float) ->
     found = db.execute(RUNTIME, (said.row.eno,)).fetchone()
     if found and said.row.kind != "manual":
         until = now + found[0]
-        if db.execute(TAKE, (*said.row, until, now, until + SET_BACK)).rowcount:
+        if db.execute(TAKE, (*said.row, now, found[0], SET_BACK)).rowcount:
             db.execute(WAIT_ON, (until, said.row.eno))
 
 

@@ -58,7 +58,7 @@ class MendingMemory(SlotsMemory):
         for row in self.rows.values():
             if row.state in UNSETTLED:
                 row.state, row.reason = State.SKIPPED, Reason.RESTORED
-                self.slots = {eno: held for eno, held in self.slots.items() if held[0] != row.key}
+                self.slots = {eno: held for eno, held in self.slots.items() if held.key != row.key}
         for group in self.groups.values():
             self._forget(group, floor(now), now)
         return True

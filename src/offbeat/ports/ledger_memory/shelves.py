@@ -21,7 +21,7 @@ from offbeat.core.model import (
     State,
     TaskCall,
 )
-from offbeat.core.transitions import Belief, Span, bounds, expiry, is_empty, queue_of, usable_after
+from offbeat.core.transitions import Belief, Hold, Span, bounds, expiry, is_empty, queue_of, usable_after
 from offbeat.ports.clock import Clock
 from offbeat.ports.ledger_values import LEASE, Claim, Origin, Rewound, Runner
 
@@ -167,7 +167,7 @@ class Shelves:
         self.gaps: list[KeptGap] = []
         self.intervals: list[Pause] = []
         self.seen: dict[str, Seen] = {}
-        self.slots: dict[int, tuple[Key, Instant]] = {}  # by entry: who has it, until when
+        self.slots: dict[int, Hold] = {}  # by entry: who has it, until when
         self.busy: dict[str, tuple[str, Instant]] = {}
         self.admitted: dict[str, int] = {}
 

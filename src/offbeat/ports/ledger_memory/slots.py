@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from offbeat.core.model import Instant, Policy, Reason, State
-from offbeat.core.transitions import Turn, is_held, judge_slot, slot_seconds
+from offbeat.core.transitions import Turn, judge_slot, slot_seconds, taken
 from offbeat.ports.ledger_memory.shelves import Row, Shelves
 from offbeat.ports.ledger_values import LEASE, LONGEST_WAIT, Runner
 
@@ -34,7 +34,8 @@ class SlotsMemory(Shelves):
             self._take(row, now)
             return True
         if turn is Turn.WAIT and holder is not None:
-            row.state, row.owner, row.waited, row.next_try_at = State.WAITING, "", True, holder[1]
+            row.state, row.owner, row.waited = State.WAITING, "", True
+            row.next_try_at = holder.ends(slot_seconds(policy, row.key.kind))
         else:
             row.state, row.reason = State.SKIPPED, Reason.OVERLAP
         return False
@@ -50,12 +51,13 @@ class SlotsMemory(Shelves):
 
     def still_waits(self, row: Row, now: Instant) -> bool:
         """Return whether the slot that a WAITING row waits for is not free yet."""
-        return is_held(row.next_try_at, now, slot_seconds(self.policy_of(row.key.eno), row.key.kind))
+        holder, seconds = self.slots.get(row.key.eno), slot_seconds(self.policy_of(row.key.eno), row.key.kind)
+        return row.next_try_at > now and holder is not None and holder.holds(seconds, now)
 
     def _take(self, row: Row, now: Instant) -> None:
         seconds = slot_seconds(self.policy_of(row.key.eno), row.key.kind)
         if seconds:
-            self.slots[row.key.eno] = (row.key, now + seconds)
+            self.slots[row.key.eno] = taken(row.key, seconds, self.slots.get(row.key.eno), now)
 
     def prolong(self, row: Row, now: Instant) -> None:
         """Hold the slot until max_runtime from now, unless another occurrence has it; what waits waits as long."""
@@ -65,12 +67,12 @@ class SlotsMemory(Shelves):
             return
         self._take(row, now)
         if (waiting := self.waiting_of(row.key.eno)) is not None:
-            waiting.next_try_at = now + seconds
+            waiting.next_try_at = self.slots[row.key.eno].until
 
     def free(self, row: Row, now: Instant) -> None:
         """Free the slot if the row has it; what waits for it is to be claimed now."""
         holder = self.slots.get(row.key.eno)
-        if holder is None or holder[0] != row.key:
+        if holder is None or holder.key != row.key:
             return
         del self.slots[row.key.eno]
         waiting = self.waiting_of(row.key.eno)

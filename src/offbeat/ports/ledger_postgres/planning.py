@@ -23,8 +23,9 @@ WHERE one = (SELECT one FROM {s}.belief FOR UPDATE SKIP LOCKED)"""
 
 # A waiting row that nobody holds the slot of any more is to be looked at now.
 STILL_HELD = f"""\
-o.next_try_at > %(now)s AND o.next_try_at <= %(now)s + {SET_BACK} + CASE
-  WHEN v.overlap IS NULL OR v.overlap = 'allow' OR o.kind = 'manual' THEN -1e300 ELSE coalesce(v.max_runtime, -1e300) END"""
+o.next_try_at > %(now)s AND coalesce(v.overlap <> 'allow' AND v.max_runtime > 0, false) AND EXISTS (
+  SELECT 1 FROM {{s}}.slots t WHERE t.eno = o.eno
+    AND t.until_at <= %(now)s + {SET_BACK} + coalesce(t.seconds, v.max_runtime))"""
 WAKE_AT = f"""
 SELECT (SELECT min(instant) FROM (
     SELECT min(next_due)::float8 AS instant FROM {{s}}.groups WHERE next_due IS NOT NULL

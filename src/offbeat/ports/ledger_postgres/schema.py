@@ -165,7 +165,8 @@ _TABLES = (
       due_at bigint,
       kind text,
       kind_id text,
-      until_at float8
+      until_at float8,
+      seconds float8
     )""",
     """
     CREATE TABLE {s}.gaps (

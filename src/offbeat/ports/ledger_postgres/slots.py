@@ -8,20 +8,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from offbeat.core.model import Instant, Key, Kind, Overlap, Policy, Reason, State
-from offbeat.core.transitions import Turn, judge_slot, slot_seconds
+from offbeat.core.model import Key, Kind, Overlap, Policy, Reason, State
+from offbeat.core.transitions import Hold, Turn, judge_slot, slot_seconds, taken
 from offbeat.ports.ledger_postgres.connection import Tx
 from offbeat.ports.ledger_postgres.rows import Row, find, key_of
 
 LOCK = """
-SELECT t.eno, t.due_at, t.kind, t.kind_id, t.until_at, v.overlap, v.max_runtime
+SELECT t.eno, t.due_at, t.kind, t.kind_id, t.until_at, t.seconds, v.overlap, v.max_runtime
 FROM {s}.slots t LEFT JOIN {s}.versions v ON v.eno = t.eno AND v.valid_until IS NULL
 WHERE t.eno = ANY(%(enos)s::bigint[]) ORDER BY t.eno FOR UPDATE OF t"""
 WAITING = "SELECT eno, due_at, kind, kind_id FROM {s}.outbox WHERE state = 'waiting' AND eno = ANY(%(enos)s::bigint[])"
 SAVE = """
-UPDATE {s}.slots t SET due_at = k.due_at, kind = k.kind, kind_id = k.kind_id, until_at = k.until_at
-FROM unnest(%(slots)s::bigint[], %(dues)s::bigint[], %(kinds)s::text[], %(ids)s::text[], %(untils)s::float8[])
-  AS k(eno, due_at, kind, kind_id, until_at)
+UPDATE {s}.slots t SET due_at = k.due_at, kind = k.kind, kind_id = k.kind_id, until_at = k.until_at,
+  seconds = k.seconds
+FROM unnest(%(slots)s::bigint[], %(dues)s::bigint[], %(kinds)s::text[], %(ids)s::text[], %(untils)s::float8[],
+  %(seconds)s::float8[]) AS k(eno, due_at, kind, kind_id, until_at, seconds)
 WHERE t.eno = k.eno"""
 GOES = (Turn.GO, Turn.OVERTAKE)
 
@@ -29,7 +30,7 @@ GOES = (Turn.GO, Turn.OVERTAKE)
 @dataclass(slots=True, kw_only=True)
 class _Slot:
     policy: Policy | None
-    holder: tuple[Key, Instant] | None
+    holder: Hold | None
     waiting: Key | None = None
     is_changed: bool = False
 
@@ -44,10 +45,11 @@ class Slots:
         wanted = sorted(set(enos)) if tx.meta.has_slots else []
         if not wanted:
             return
-        for eno, due_at, kind, kind_id, until_at, overlap, runtime in tx.rows(
+        for eno, due_at, kind, kind_id, until_at, seconds, overlap, runtime in tx.rows(
             LOCK + ("" if wait else " SKIP LOCKED"), enos=wanted
         ):
-            holder = None if due_at is None else (Key(eno=eno, due_at=due_at, kind=Kind(kind), kind_id=kind_id), until_at)
+            key = None if due_at is None else Key(eno=eno, due_at=due_at, kind=Kind(kind), kind_id=kind_id)
+            holder = None if key is None else Hold(key=key, until=until_at, seconds=seconds)
             policy = None if overlap is None else Policy(overlap=Overlap(overlap), max_runtime=runtime)
             self._slots[eno] = _Slot(policy=policy, holder=holder)
 
@@ -80,8 +82,8 @@ class Slots:
         if turn in GOES:
             self._take(slot, row.key)
         elif turn is Turn.WAIT and slot.holder is not None:
-            row.state, row.owner, row.waited, row.next_try_at = State.WAITING, "", True, slot.holder[1]
-            row.is_changed = True
+            row.state, row.owner, row.waited, row.is_changed = State.WAITING, "", True, True
+            row.next_try_at = slot.holder.ends(slot_seconds(slot.policy, row.key.kind))
             slot.waiting = row.key
             self.others[row.key] = row
         else:
@@ -101,12 +103,12 @@ class Slots:
         self._take(slot, row.key)
         if slot.waiting is not None and slot.holder is not None:
             other = self.others[slot.waiting]
-            other.next_try_at, other.is_changed = slot.holder[1], True
+            other.next_try_at, other.is_changed = slot.holder.until, True
 
     def free(self, row: Row) -> None:
         """Free the slot if the row has it; what waits for it is to be claimed now."""
         slot = self._slots.get(row.key.eno)
-        if slot is None or slot.holder is None or slot.holder[0] != row.key:
+        if slot is None or slot.holder is None or slot.holder.key != row.key:
             return
         slot.holder, slot.is_changed = None, True
         if slot.waiting is not None:
@@ -122,17 +124,18 @@ class Slots:
     def _take(self, slot: _Slot, key: Key) -> None:
         seconds = slot_seconds(slot.policy, key.kind)
         if seconds:
-            slot.holder, slot.is_changed = (key, self._tx.now + seconds), True
+            slot.holder, slot.is_changed = taken(key, seconds, slot.holder, self._tx.now), True
 
 
 def _skip(row: Row) -> None:
     row.state, row.reason, row.is_changed = State.SKIPPED, Reason.OVERLAP, True
 
 
-def _columns(holders: Sequence[tuple[Key, Instant] | None]) -> dict[str, object]:
+def _columns(holders: Sequence[Hold | None]) -> dict[str, object]:
     return {
-        "dues": [holder[0].due_at if holder else None for holder in holders],
-        "kinds": [str(holder[0].kind) if holder else None for holder in holders],
-        "ids": [holder[0].kind_id if holder else None for holder in holders],
-        "untils": [holder[1] if holder else None for holder in holders],
+        "dues": [holder.key.due_at if holder else None for holder in holders],
+        "kinds": [str(holder.key.kind) if holder else None for holder in holders],
+        "ids": [holder.key.kind_id if holder else None for holder in holders],
+        "untils": [holder.until if holder else None for holder in holders],
+        "seconds": [holder.seconds if holder else None for holder in holders],
     }

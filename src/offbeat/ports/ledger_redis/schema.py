@@ -23,7 +23,7 @@ from pathlib import Path
 # hours     zset of the hours that have rows                 unsent zset: pending and waiting ids by send time
 # lane:<n>  zset: pending ids by next try                    back   zset: those of them that were handed back
 # leases    zset: claimed ids by lease end                   wait   zset: waiting ids by when their slot is free
-# queued    hash: eno -> the id that waits                   slots  hash: eno -> "until id" (overlap)
+# queued    hash: eno -> the id that waits                   slots  hash: eno -> "until/length id" (overlap)
 # busy      hash: slot of a directory -> "until owner"       live   set: ids of commands under way
 # failed    zset: ids by when they failed                    fired  hash: "<eno>:<token>" -> due time
 # calls     hash: id -> JSON [queue, expires, command, call] of a fire with a call of its own

@@ -60,7 +60,8 @@ SELECT recurrence, zone, first, last FROM versions
 WHERE eno = ? AND gid IS NOT NULL AND (last IS NULL OR (last >= first AND last > ?)) ORDER BY vno"""
 
 IS_FREE = """(o.send_at <= {now} AND (v.max_runtime IS NULL OR v.max_runtime = 0 OR v.overlap = 'allow'
-  OR o.next_try_at <= {now} OR o.next_try_at > {longest} + v.max_runtime))"""  # the slot that a waiting row waits for
+  OR o.next_try_at <= {now} OR NOT EXISTS (SELECT 1 FROM slots t
+    WHERE t.eno = o.eno AND t.until_at <= {longest} + coalesce(t.seconds, v.max_runtime))))"""  # what a waiting row waits for
 
 CLAIMABLE = """
 SELECT o.next_try_at, o.eno, o.due_at, o.kind, o.kind_id

@@ -209,7 +209,9 @@ Migrations: TypeAlias = "tuple[tuple[int, tuple[str, ...]], ...]"
 
 # A step that only adds (tables, indexes, columns with a default) lets those before it go on; one that takes away or changes
 # what is there also says from which schema on the code knows the new form: UPDATE meta SET oldest = ...
-MIGRATIONS: Migrations = ((1, _TABLES), (2, _HANDED_BACK), (3, _SHARED))
+_FIXED = ("ALTER TABLE slots ADD COLUMN seconds REAL",)  # for how long it was taken: max_runtime may be another by now
+
+MIGRATIONS: Migrations = ((1, _TABLES), (2, _HANDED_BACK), (3, _SHARED), (4, _FIXED))
 
 SCHEMA = MIGRATIONS[-1][0]
 

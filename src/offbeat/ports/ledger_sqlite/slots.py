@@ -6,16 +6,16 @@ import sqlite3
 from collections.abc import Iterable
 
 from offbeat.core.model import Instant, Key, Overlap, Policy
-from offbeat.core.transitions import Turn, judge_slot, slot_seconds
+from offbeat.core.transitions import Hold, Turn, judge_slot, slot_seconds, taken
 from offbeat.ports.ledger_sqlite.claims import hold, key_of, key_tuple, move
 from offbeat.ports.ledger_values import Runner
 
 LIMITED = "SELECT overlap, max_runtime FROM versions WHERE eno = ? AND valid_until IS NULL AND overlap <> 'allow'"
-HOLDER = "SELECT eno, due_at, kind, kind_id, until_at FROM slots WHERE eno = ?"
+HOLDER = "SELECT eno, due_at, kind, kind_id, until_at, seconds FROM slots WHERE eno = ?"
 TAKE = """
-INSERT INTO slots (eno, due_at, kind, kind_id, until_at) VALUES (?, ?, ?, ?, ?)
+INSERT INTO slots (eno, due_at, kind, kind_id, until_at, seconds) VALUES (?, ?, ?, ?, ?, ?)
 ON CONFLICT (eno) DO UPDATE SET due_at = excluded.due_at, kind = excluded.kind, kind_id = excluded.kind_id,
-  until_at = excluded.until_at"""
+  until_at = excluded.until_at, seconds = excluded.seconds"""
 FREE = "DELETE FROM slots WHERE eno = ? AND due_at = ? AND kind = ? AND kind_id = ?"
 # The entry may have thousands of rows that do not wait (a backfill), so the index is named.
 WHO_WAITS = "SELECT eno, due_at, kind, kind_id FROM outbox INDEXED BY outbox_waiting WHERE eno = ? AND state = 'waiting'"
@@ -47,9 +47,9 @@ def _policy(db: sqlite3.Connection, key: Key) -> Policy | None:
     return Policy(overlap=Overlap(found[0]), max_runtime=found[1]) if found else None
 
 
-def _holder(db: sqlite3.Connection, key: Key) -> tuple[Key, Instant] | None:
+def _holder(db: sqlite3.Connection, key: Key) -> Hold | None:
     found = db.execute(HOLDER, (key.eno,)).fetchone()
-    return (key_of(found), found[4]) if found else None
+    return Hold(key=key_of(found), until=found[4], seconds=found[5]) if found else None
 
 
 def _may_go(db: sqlite3.Connection, key: Key, now: Instant) -> bool:
@@ -66,13 +66,17 @@ def _may_go(db: sqlite3.Connection, key: Key, now: Instant) -> bool:
     if turn in (Turn.OVERTAKE, Turn.WAIT) and waiting is not None and waiting != key:
         _skip(db, waiting)
     if turn in (Turn.GO, Turn.OVERTAKE):
-        db.execute(TAKE, (*key_tuple(key), now + seconds))
+        _take(db, taken(key, seconds, holder, now))
         return True
     if turn is Turn.WAIT and holder is not None:
-        db.execute(WAIT, (holder[1], *key_tuple(key)))
+        db.execute(WAIT, (holder.ends(seconds), *key_tuple(key)))
     else:
         _skip(db, key)
     return False
+
+
+def _take(db: sqlite3.Connection, held: Hold) -> None:
+    db.execute(TAKE, (*key_tuple(held.key), held.until, held.seconds))
 
 
 def _skip(db: sqlite3.Connection, key: Key) -> None:
@@ -84,9 +88,11 @@ def prolong(db: sqlite3.Connection, key: Key, now: Instant) -> None:
     """Hold the slot until max_runtime from now, unless another occurrence has it; what waits waits as long."""
     policy = _policy(db, key)
     seconds = slot_seconds(policy, key.kind)
-    if seconds and judge_slot(key, policy, holder=_holder(db, key), waiting=None, now=now) is Turn.GO:
-        db.execute(TAKE, (*key_tuple(key), now + seconds))
-        db.execute(WAIT_ON, (now + seconds, key.eno))
+    holder = _holder(db, key)
+    if seconds and judge_slot(key, policy, holder=holder, waiting=None, now=now) is Turn.GO:
+        held = taken(key, seconds, holder, now)
+        _take(db, held)
+        db.execute(WAIT_ON, (held.until, key.eno))
 
 
 def free(db: sqlite3.Connection, key: Key, now: Instant) -> None:

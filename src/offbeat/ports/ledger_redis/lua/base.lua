@@ -170,13 +170,13 @@ local function binding(row)
   return {queue = d[1], expires = null(d[2]), command = d[3], overlap = 'allow', text = d[4]}
 end
 
--- Slots of entries (overlap), as core.transitions.judge_slot decides. A value is "until id".
+-- Slots of entries (overlap), as core.transitions.judge_slot decides. A value is "until/for how long id".
 local SET_BACK = 60000000
 local function slot_of(eno)
   local text = call('HGET', K .. 'slots', eno)
   if not text then return nil end
-  local till, id = string.match(text, '^(%d+) (.*)$')
-  return tonumber(till), id
+  local till, length, id = string.match(text, '^(%d+)/?(%d*) (.*)$')
+  return tonumber(till), id, tonumber(length)
 end
 
 -- For how many microseconds the row takes its entry's slot, 0 when it takes none.
@@ -188,8 +188,27 @@ local function slot_time(row)
   return (d.runs or 0) * SECOND
 end
 
-local function is_held(till, time)
-  return time > 0 and now < till and till <= now + time + SET_BACK
+-- When a slot is free again, taken for `length` (nil: not kept); a longer max_runtime counts for what has it, a shorter one not.
+local function slot_end(till, length, time)
+  return till + math.max(0, time - (length or time))
+end
+
+local function is_held(till, length, time)
+  return time > 0 and now < slot_end(till, length, time) and till <= now + (length or time) + SET_BACK
+end
+
+-- Let the row have the slot for `time` from now; what it has already is never made shorter. Returns until when.
+local function seize_slot(row, time)
+  local till, holder, length = slot_of(row.eno)
+  if holder == row.id and is_held(till, length, time) and till > now + time then return till end
+  call('HSET', K .. 'slots', row.eno, string.format('%.0f/%.0f %s', now + time, time, row.id))
+  return now + time
+end
+
+-- Whether the slot that a waiting row waits for is another's still.
+local function still_waits(row)
+  local till, holder, length = slot_of(row.eno)
+  return holder ~= nil and is_held(till, length, slot_time(row))
 end
 
 local function waiting_of(eno)
@@ -201,11 +220,11 @@ end
 local function keep_slot(row)
   local time = slot_time(row)
   if time == 0 then return end
-  local till, holder = slot_of(row.eno)
-  if holder and holder ~= row.id and is_held(till, time) then return end
-  call('HSET', K .. 'slots', row.eno, string.format('%.0f %s', now + time, row.id))
+  local till, holder, length = slot_of(row.eno)
+  if holder and holder ~= row.id and is_held(till, length, time) then return end
+  local held_until = seize_slot(row, time)
   local waiting = call('HGET', K .. 'queued', row.eno)
-  if waiting then call('ZADD', K .. 'wait', 'XX', now + time, waiting) end
+  if waiting then call('ZADD', K .. 'wait', 'XX', held_until, waiting) end
 end
 
 -- Free the entry's slot if this row has it; what waits is to be claimed now.
@@ -227,10 +246,10 @@ end
 local function take_slot(row)
   local time = slot_time(row)
   if time == 0 then return true end
-  local till, holder = slot_of(row.eno)
+  local till, holder, length = slot_of(row.eno)
   local waiting = holder ~= row.id and waiting_of(row.eno)
-  if not holder or holder == row.id or not is_held(till, time) then
-    call('HSET', K .. 'slots', row.eno, string.format('%.0f %s', now + time, row.id))
+  if not holder or holder == row.id or not is_held(till, length, time) then
+    seize_slot(row, time)
     if waiting and waiting.id ~= row.id and waiting.due <= row.due then overlapped(waiting) end
     return true
   end
@@ -240,7 +259,7 @@ local function take_slot(row)
   end
   if waiting and waiting.id ~= row.id then overlapped(waiting) end
   row.v[STATE], row.v[OWNER], row.v[WAITED] = WAITING, false, 1
-  save(row, till)
+  save(row, slot_end(till, length, time))
   return false
 end
 

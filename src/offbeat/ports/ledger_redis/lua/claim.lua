@@ -51,7 +51,7 @@ if skip == 0 then
   end
   for _, id in ipairs(beyond('wait', 0)) do
     local row = find(id)
-    if row and send_at(row) <= now and not is_held(tonumber(call('ZSCORE', K .. 'wait', id)), slot_time(row)) then
+    if row and send_at(row) <= now and not still_waits(row) then
       offer(row, tonumber(call('ZSCORE', K .. 'wait', id)))
     end
   end

@@ -50,7 +50,7 @@ for name, far in pairs({back = LONGEST_WAIT, leases = 2 * LEASE, wait = 0}) do
   for _, id in ipairs(call('ZRANGEBYSCORE', K .. name, '(' .. string.format('%.0f', now + far), '+inf', 'LIMIT', 0, 500)) do
     local row = find(id)
     local wrong = row and send_at(row) <= now
-    if wrong and name == 'wait' then wrong = not is_held(tonumber(call('ZSCORE', K .. name, id)), slot_time(row)) end
+    if wrong and name == 'wait' then wrong = not still_waits(row) end
     if wrong then
       soonest(now)
       break
