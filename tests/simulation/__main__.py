@@ -52,7 +52,9 @@ def summary(results: list[Result]) -> str:
     failing = sum(1 for result in results if result.violations)
     return (
         f"{len(results)} seeds, {days:,.1f} simulated days, {counts['push']:,} pushed ({counts['repeated push']:,} again), "
-        f"{counts['start']:,} started, {counts['look']:,} looks, {counts['claim']:,} claims; {failing} seeds fail"
+        f"{counts['start']:,} started ({counts['start again']:,} by redelivery or retry, "
+        f"{counts['start repeated in silence']:,} repeated while the ledger was silent), "
+        f"{counts['look']:,} looks, {counts['claim']:,} claims; {failing} seeds fail"
     )
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.book import Book
+from tests.simulation.stores import key_of
 
 from offbeat.core.identity import occurrence_id
 from offbeat.core.message import Message
@@ -19,8 +20,10 @@ from offbeat.ports.ledger_values import LEASE, LONGEST_WAIT, Claim
 
 if TYPE_CHECKING:
     from tests.simulation.scenario import Run
+    from tests.simulation.workers import Delivery
     from tests.simulation.world import Process
 
+ENDED = (State.SUCCEEDED, State.FAILED, State.REVOKED)
 HANDFUL = 3_000  # rows that a runner may have in hand at once
 SMALL = 250  # rows of a ledger that is compared with itself after a repeated message
 
@@ -36,6 +39,15 @@ class Row:
     confirmed: set[int] = field(default_factory=set)  # attempts that the broker took, and said so
     ended: bool = False
     is_undone: bool = False  # a rewind may have removed it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Start:
+    """A task that was started. publication: the number of the message's. is_silent: the ledger had not answered the guard."""
+
+    publication: int
+    attempt: int
+    is_silent: bool
 
 
 @dataclass(slots=True, kw_only=True)
@@ -61,7 +73,7 @@ class Checker:
         self.names: dict[int, str] = {}
         self.pushes: dict[str, list[int]] = {}  # occurrence -> attempts, in order
         self.admitted: dict[str, int] = {}
-        self.starts: dict[str, list[int]] = {}
+        self.starts: dict[str, list[Start]] = {}
         self.decided: list[tuple[float, float]] = []  # (recorded at, looked at)
         self.by_hand: set[Key] = set()
         self.forgotten: set[str] = set()  # occurrences that a restored ledger may not know
@@ -260,7 +272,7 @@ class Checker:
     def _pushed(self, row: Row, message: Message, now: float) -> None:
         claim, at = row.claim, row.claimed_at
         policy, name = claim.policy, claim.name
-        if self.newest < claim.send_at:
+        if self.highest < claim.send_at:
             self.wrong("I4", "pushed before its send time", name, claim.key)
         if claim.call is None or (policy.grace is not None and claim.send_at + policy.grace < at):
             self.wrong("I4", "pushed though removed or out of grace at its claim", name, claim.key)
@@ -358,15 +370,15 @@ class Checker:
         self.run.world.note(process, "resume", name)
         self.book.resume(name, now)
 
-    def _report(self, process: Process, runner: Any, reports: Any, *, now: float, answer: Any) -> None:
-        for report in reports:
-            row = self.memory.rows.get(report.key)
-            if report.key not in answer or row is None:
-                continue
-            if row.claim.attempt != report.attempt:
-                self.wrong("I3", "a report of an old attempt was accepted", report)
-            row.state = report.state
-            row.ended = report.state in (State.SUCCEEDED, State.FAILED)
+    def _tell(self, process: Process, me: Any, said: Any, *, now: float, answer: bool) -> None:
+        self.run.world.note(process, "tell", said.row, said.attempt, said.state, answer)
+        row = self.memory.rows.get(key_of(said))
+        if not answer or row is None:
+            return
+        if row.claim.attempt != said.attempt and not (said.admitted and said.attempt < row.claim.attempt):
+            self.wrong("I3", "a report of another attempt was accepted", said)
+        row.state = State(said.state)
+        row.ended = row.state in ENDED
 
     def _admit(self, process: Process, occurrence: str, attempt: int, *, now: float, answer: bool) -> None:
         self.run.world.note(process, "admit", occurrence[:8], attempt, answer)
@@ -375,15 +387,28 @@ class Checker:
         if self.admitted.setdefault(occurrence, attempt) != attempt and occurrence not in self.forgotten:
             self.wrong("I6", "two attempts were admitted", occurrence, self.admitted[occurrence], attempt)
 
-    def saw_start(self, process: Process, message: Message) -> None:
-        """A worker started a task."""
+    def saw_start(self, process: Process, delivery: Delivery, *, is_silent: bool) -> None:
+        """A worker started a task. Repeated is a start that neither a redelivery nor a retry of one publication caused.
+
+        It may be while the ledger did not answer at one of the two and the guard's policy is to run then; never otherwise.
+        """
+        message, workers = delivery.publication.message, self.run.workers
         attempt = message.headers["offbeat_attempt"]
         assert isinstance(attempt, int)
-        starts = self.starts.setdefault(message.task_id, [])
-        starts.append(attempt)
+        start = Start(publication=delivery.publication.number, attempt=attempt, is_silent=is_silent)
+        before = self.starts.setdefault(message.task_id, [])
+        self.run.world.note(process, "start", message.headers["offbeat_entry"], message.headers["offbeat_due_at"], attempt)
         self.counts["start"] += 1
-        if len(set(starts)) > 1 and message.task_id not in self.forgotten:
-            self.wrong("I6", "a start was repeated that no redelivery caused", message.task_id, starts)
+        self.counts["silent start"] += is_silent
+        self.counts["start again"] += any(other.publication == start.publication for other in before)
+        if is_silent and not workers.runs_anyway:
+            self.wrong("I6", "started though the ledger did not answer, and the guard is to refuse then", message.task_id)
+        others = [other for other in before if other.publication != start.publication]
+        if others and message.task_id not in self.forgotten:
+            if not is_silent and not any(other.is_silent for other in others):
+                self.wrong("I6", "a start was repeated that no redelivery caused", message.task_id, *others, start)
+            self.counts["start repeated in silence"] += 1
+        before.append(start)
 
     def restored(self, memory: Memory) -> None:
         """An older ledger was put back: what came since may be unknown to it."""
@@ -391,5 +416,5 @@ class Checker:
             row, old = self.memory.rows.get(key), memory.rows.get(key)
             if row is not None and (old is None or (old.claim.attempt, old.state) != (row.claim.attempt, row.state)):
                 self.forgotten.add(occurrence)
-        self.forgotten |= self.admitted.keys() - self.run.store.admitted.keys()
+        self.forgotten |= self.admitted.keys() - set(self.run.store.remembered())
         self.memory = memory

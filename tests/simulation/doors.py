@@ -47,7 +47,7 @@ ASKED = frozenset(
     }
 )
 REPEATABLE = frozenset(
-    {"record", "settle", "pause", "resume", "skip", "backfill", "report", "admit", "fire", "slot", "rewind", "restored"}
+    {"record", "settle", "pause", "resume", "skip", "backfill", "tell", "admit", "fire", "slot", "rewind", "restored"}
 )
 SERVER = "one server for ledger and broker"
 COMMIT = SimpleNamespace(commit="c0ffee", author="ann", dirty=False)

@@ -40,6 +40,7 @@ class Faults:
     unconfirmed: float = 0.0  # chance that the broker takes a message and its answer is lost
     longest: float = 130.0
     ledger_down: bool = False
+    workers_cut: bool = False  # the workers do not reach the ledger, and the runners do
     broker_down: bool = False
     broker_slow: float = 0.0  # seconds a message
     no_queue: set[str] = field(default_factory=set)
@@ -69,7 +70,7 @@ class Faults:
         """Let nothing go wrong any more."""
         self.healed = True
         self.crash = self.stall = self.error = self.repeat = self.unconfirmed = self.broker_slow = 0.0
-        self.ledger_down = self.broker_down = False
+        self.ledger_down = self.broker_down = self.workers_cut = False
         self.no_queue.clear()
 
 

@@ -115,6 +115,20 @@ class People:
         for process in [process for process in self.world.processes if process.role == "runner"]:
             process.kill()
 
+    def murders(self) -> None:
+        """A worker is killed with all that it has in hand."""
+        self.run.workers.kill_one()
+
+    def cuts(self) -> None:
+        """The workers do not reach the ledger for a while."""
+        self.run.faults.workers_cut = True
+        self.world.note(None, "workers cut off")
+
+        def back() -> None:
+            self.run.faults.workers_cut = False
+
+        self.world.at(self.world.now + self.draw.choice((5.0, 30.0, 100.0)), back)
+
     def brokers(self) -> None:
         faults, what = self.run.faults, self.draw.choice(("down", "down", "slow", "queue"))
         seconds = self.draw.choice((1.0, 5.0, 40.0, 130.0))

@@ -20,11 +20,11 @@ from tests.simulation.doors import SERVER, Host, SimulatedSite, Tree, Wire, file
 from tests.simulation.faults import Faults
 from tests.simulation.people import People
 from tests.simulation.schedule_maker import ScheduleMaker
-from tests.simulation.workers import Workers
+from tests.simulation.stores import MemoryStore
+from tests.simulation.workers import Workers, guards_of
 from tests.simulation.world import Clock, Process, World
 
 from offbeat.errors import OffbeatError
-from offbeat.ports.ledger_memory import LedgerMemory
 from offbeat.runners.daemon import Daemon, Stop
 from offbeat.runners.tick import tick
 
@@ -80,7 +80,9 @@ KINDS: dict[str, Callable[[Plan, Random], Plan]] = {
         plan, actors=("leaps", "rewinds", "rewinds", "pauses"), faults=Faults(stall=0.003, repeat=0.05), overlap=False
     ),
     "deploy": lambda plan, draw: replace(plan, actors=("deploys", "ships", "ships"), faults=_rough(draw, 0.5)),
-    "guard": lambda plan, draw: replace(plan, guarded=True, actors=("brokers", "outages"), faults=_rough(draw)),
+    "guard": lambda plan, draw: replace(
+        plan, guarded=True, actors=("brokers", "outages", "ledgers", "murders", "murders", "cuts", "cuts"), faults=_rough(draw)
+    ),
     "fused": lambda plan, draw: replace(
         plan, fused=True, guarded=True, actors=("brokers", "outages", "deploys"), faults=_rough(draw)
     ),
@@ -145,7 +147,7 @@ class Run:
         self.faults = replace(plan.faults, no_queue=set())
         self.wire = Wire(self)
         wire = self.wire if plan.fused else None
-        self.store: Any = LedgerMemory(clock=self.clock, project="sim", wire=wire, server_id=SERVER if wire else "")
+        self.store: Any = MemoryStore(clock=self.clock, project="sim", wire=wire, server_id=SERVER if wire else "")
         self.checker = Checker(self)
         self.maker = ScheduleMaker(draw, dense=plan.dense, overlap=plan.overlap, entries=plan.entries)
         first = self.maker.schedule(self.world.now)
@@ -153,11 +155,9 @@ class Run:
         self.shared = plan.hosts > 1
         self.trees = [Tree(name="tree", content=first, newest=self.world.now - 100)]
         self.hosts = {f"host{n}": self._host(f"host{n}") for n in range(plan.hosts)}
-        self.workers = Workers(
-            self, reporting=draw.random() < 0.7, deadly=0.05, again=0.05, slowest=draw.choice((0.5, 30.0, 100.0))
-        )
         self.guarded = plan.guarded
         self.changes = 0
+        self.workers = Workers(self, deadly=0.05, again=0.05, slowest=draw.choice((0.5, 30.0, 100.0)))
         self.restores: list[float] = []
         self.down_until = 0.0
         self.over = False
@@ -170,19 +170,17 @@ class Run:
         """Return the first due time whose row is not old enough to be gone."""
         return floor(self.checker.newest) - self.maker.settings.keep_seconds + 1
 
-    def snapshot(self) -> tuple[dict[str, Any], Memory]:
+    def snapshot(self) -> tuple[Any, Memory]:
         """Return a backup of the ledger, and of what the checker knew of it then."""
-        state = {name: value for name, value in vars(self.store).items() if name not in ("clock", "wire")}
-        return copy.deepcopy(state), copy.deepcopy(self.checker.memory)
+        return self.store.backup(), copy.deepcopy(self.checker.memory)
 
-    def restore(self, kept: tuple[dict[str, Any], Memory]) -> None:
+    def restore(self, kept: tuple[Any, Memory]) -> None:
         """Put a backup back."""
         if self.faults.healed:
             return
-        state, memory = copy.deepcopy(kept)
-        vars(self.store).update(state)
+        self.store.put_back(kept[0])
         self.restores.append(self.world.now)
-        self.checker.restored(memory)
+        self.checker.restored(copy.deepcopy(kept[1]))
         self.world.note(None, "restored")
         self.stir()
 
@@ -258,7 +256,7 @@ class Run:
         log.setLevel(logging.ERROR)
         log.propagate = False
         try:
-            with files_of(self):
+            with files_of(self), guards_of(self):
                 self.world.run_until(ends)
                 self.heal()
                 self.world.run_until(ends + CALM)
