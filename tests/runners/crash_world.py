@@ -45,6 +45,9 @@ every = "1m"
 [entries.slow]
 every = "1m"
 jitter = "3s"
+[entries.tight]
+every = "1m"
+grace = "2s"
 [entries.sweep]
 every = "1m"
 command = "true"

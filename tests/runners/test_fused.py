@@ -46,13 +46,21 @@ class Posts:
     def server_id(self) -> str:
         return str(self.part.server_id())
 
+    def draft(self, portion: Any, windows: Any) -> Any:
+        return self.part.draft(portion, windows)
+
     def enqueue(self, runner: Any, posts: Sequence[Any]) -> Sequence[str]:
+        return self._replied(self.part.enqueue(runner, posts) if self.answer is None else [self.answer] * len(posts))
+
+    def record_and_push(self, runner: Any, windows: Any, revision: int, mail: Any) -> Any:
+        return self._replied(self.part.record_and_push(runner, windows, revision, mail))
+
+    def _replied(self, answer: Any) -> Any:
         self.asked += 1
-        answers: Sequence[str] = self.part.enqueue(runner, posts) if self.answer is None else [self.answer] * len(posts)
         if self.lost:
             self.lost -= 1
             raise LedgerError(Problem(code="L500", what="no reply", why="w", fix="f"))
-        return answers
+        return answer
 
 
 def through(site: MemorySite, posts: Posts) -> None:
@@ -175,9 +183,9 @@ def test_a_script_has_at_most_500_posts(fused: MemorySite, clock: FakeClock, wri
     sizes: list[int] = []
 
     class Counting(Posts):
-        def enqueue(self, runner: Any, posts: Sequence[Any]) -> Sequence[str]:
-            sizes.append(len(posts))
-            return super().enqueue(runner, posts)
+        def record_and_push(self, runner: Any, windows: Any, revision: int, mail: Any) -> Any:
+            sizes.append(len(mail.posts))
+            return super().record_and_push(runner, windows, revision, mail)
 
     through(fused, Counting(fused.memory.enqueuing()))
     clock.advance(3600)

@@ -31,13 +31,16 @@ from offbeat.core.model import BrokerSettings, CommandCall, DueTime, Entry, Inst
 from offbeat.ports.ledger_values import (
     COMPILED,
     Claim,
+    Draft,
     HistoryRow,
     LedgerStatus,
+    Mail,
     Origin,
     Outcome,
     Outlook,
     Paused,
     Post,
+    Recorded,
     Report,
     Revision,
     Runner,
@@ -129,6 +132,25 @@ class Enqueuing(Protocol):
         Pushed only if the row is still claimed under the outcome's attempt and its lease has not ended; else the answer is
         FENCED. Settled so already, by a message that came twice: "", and nothing is pushed again. What the server says
         against a push (its key is no list, say) is the answer, and the row stays claimed.
+        """
+
+    def draft(self, portion: Portion, windows: Sequence[Window]) -> Draft:
+        """Return the rows of these windows that `record` would hand out, as claims of attempt 1. Writes nothing, keeps nothing.
+
+        portion: what the windows were planned from; the rows due by its `now`, by the definitions that the store knows now.
+        """
+
+    def record_and_push(self, runner: Runner, windows: Sequence[Window], revision: int, mail: Mail) -> Recorded:
+        """Do what Planning.record does, and in the same step push and settle the rows for which `mail` has a message.
+
+        At most 500 rows are one transaction; what a window has beyond that is claimed, and left to `enqueue`. Pushed is what
+        would be born claimed and returned, if definitions and pauses still are those of mail.mark (so the decisions that were
+        made upon the draft hold) and it is not later than mail.until; else the row is claimed and returned as by `record`.
+        What the server says against a push (its key is no list, say) is the answer, and the row is claimed and returned, too.
+        FENCED is the answer for all else: the row is among the claims, is skipped or waits for its slot, or is somebody else's.
+
+        A repeat by the same runner pushes nothing, and answers "" again for what was settled, while no other window of the
+        group has been recorded since. No push is of attempt 2.
         """
 
 

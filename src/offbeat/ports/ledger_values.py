@@ -138,6 +138,32 @@ class Post:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """Claims as a `record` would hand them out. mark: of the definitions and pauses that they are by. now: the store's clock."""
+
+    mark: str
+    now: Instant
+    claims: tuple[Claim, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mail:
+    """Messages for claims of a draft. mark: the draft's. until: by the store's clock; later none of them is pushed."""
+
+    mark: str
+    until: Instant
+    posts: tuple[Post, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recorded:
+    """What was recorded with mail. claims: what is left to dispatch. answers: one a post: "" when it was pushed and settled."""
+
+    claims: tuple[Claim, ...]
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
     """What became of a claim.
 

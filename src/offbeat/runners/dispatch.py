@@ -13,23 +13,22 @@ from typing import TYPE_CHECKING
 
 from offbeat.core.events import Event
 from offbeat.core.model import CommandCall, Lane, Reason, State, TaskCall
-from offbeat.core.recheck import decide_at_claim
 from offbeat.errors import ConfigError, LedgerError, Problem
 from offbeat.ports.command import Step, by_slot
-from offbeat.ports.ledger import Ledger
-from offbeat.ports.ledger_values import LEASE, Claim, Outcome, Runner
+from offbeat.ports.ledger import FENCED, Ledger
+from offbeat.ports.ledger_values import LEASE, Claim, Outcome, Recorded, Runner
 from offbeat.runners.backoff import Backoff, delay
-from offbeat.runners.fused import Fused, one_server
-from offbeat.runners.letter import letter
+from offbeat.runners.fused import MARGIN, Ahead, Fused, handfuls, one_server
+from offbeat.runners.letter import letter, reason_of
 
 if TYPE_CHECKING:
     from offbeat.core.message import Message
     from offbeat.core.model import Key
+    from offbeat.core.plan import Portion, Window
     from offbeat.ports.broker import Broker, Delivery
     from offbeat.ports.ledger import Enqueuing
     from offbeat.runners.site import Site
 
-MARGIN = 2.0  # seconds before the end of its lease at which a runner stops publishing (ledger rule 8)
 BATCH = 500
 STEP = 200  # messages sent before they are settled: what a crash may repeat on a broker that does not remember
 COMMANDS = ""  # the queue of commands, for `claim`
@@ -85,12 +84,56 @@ class Dispatcher:
         closed = self.backoff.closed_queues(mono)
         return closed | {COMMANDS} if mono < self._left_until else closed
 
+    def record(self, portion: Portion, windows: Sequence[Window], since: float) -> None:
+        """Record what was planned, and dispatch what is due now: in one step where ledger and queues are on one server.
+
+        since: monotonic time before the portion was asked for. What is not recorded by the deadline stays due.
+        """
+        for some in handfuls(windows) if self.ledger.enqueuing() else (windows,):
+            mono = self.site.clock.monotonic()
+            if mono >= self.deadline:
+                return
+            until = min(since + LEASE - MARGIN, self.deadline)
+            claims = self._record_and_push(portion, some, Turn(now=portion.now, since=since, until=until))
+            if claims is None:
+                claims = self.ledger.record(self.runner, some, portion.revision)
+            self.dispatch(claims, since)
+
+    def _record_and_push(self, portion: Portion, windows: Sequence[Window], turn: Turn) -> Sequence[Claim] | None:
+        """Do it in one step; return what is left to dispatch, None where it must be done in two. turn: of the portion."""
+        clock = self.site.clock
+        mono = clock.monotonic()
+        if self.backoff.is_down() or mono >= turn.until:
+            return None
+        shut = self.backoff.closed_queues(mono) | self.backoff.suspects(mono)
+        ahead = Ahead(site=self.site, runner=self.runner, until=turn.now + turn.until - mono)
+        if not ahead.prepare(portion, windows, shut):
+            return None
+        recorded = ahead.record(windows, portion.revision)
+        self._settle(self._refused(recorded, ahead, turn), turn)
+        done = {claim.key for (claim, _), answer in zip(ahead.letters, recorded.answers, strict=True) if answer != FENCED}
+        return [claim for claim in recorded.claims if claim.key not in done]
+
+    def _refused(self, recorded: Recorded, ahead: Ahead, turn: Turn) -> list[Outcome]:
+        """Count what was pushed; return the outcomes of what the server refused."""
+        from offbeat.ports.broker import Delivery
+
+        outcomes = []
+        now = turn.now + self.site.clock.monotonic() - turn.since
+        for (claim, message), answer in zip(ahead.letters, recorded.answers, strict=True):
+            if answer == FENCED:  # it is left to `dispatch`, or somebody else's
+                continue
+            outcome = self._outcome(claim, message, Delivery(error=answer), now)
+            if answer:
+                outcomes.append(outcome)
+        return outcomes
+
     def dispatch(self, claims: Sequence[Claim], since: float) -> None:
         """Decide again, send, and settle. since: monotonic time before the claims were asked for."""
         if not claims:
             return
         turn = Turn(now=claims[0].lease_until - LEASE, since=since, until=min(since + LEASE - MARGIN, self.deadline))
-        skips = [(claim, reason) for claim in claims if (reason := _reason(claim, turn.now))]
+        skips = [(claim, reason) for claim in claims if (reason := reason_of(claim, turn.now))]
         skipped = {claim.key for claim, _ in skips}
         left = [claim for claim in claims if claim.key not in skipped]
         self._settle_skips(skips, turn)
@@ -306,23 +349,6 @@ def _leave(claim: Claim, now: float) -> Outcome:
 
 def _queue(claim: Claim) -> str:
     return claim.call.queue if isinstance(claim.call, TaskCall) else COMMANDS
-
-
-def _reason(claim: Claim, now: float) -> Reason:
-    if claim.call is None:
-        return Reason.REMOVED
-    return decide_at_claim(
-        kind=claim.key.kind,
-        due_at=claim.key.due_at,
-        send_at=claim.send_at,
-        policy=claim.policy,
-        next_due=claim.next_due,
-        enabled=claim.timing.enabled if claim.timing else None,
-        paused=claim.paused,
-        waited=claim.waited,
-        expires_at=claim.expires_at,
-        now=now,
-    )
 
 
 def _say(level: int, event: Event, claim: Claim, **fields: object) -> None:

@@ -1,25 +1,31 @@
-"""The fused step: where the ledger's server holds the broker's queues too, a claim is pushed and settled at once, or neither.
+"""The fused step: where the ledger's server holds the broker's queues too, a row is pushed and settled at once, or neither.
 
-Decides nothing; a claim that others have taken over is left alone. Its authority is rule 15 of the ledger's design.
+What is due now is even recorded in that step. What others have taken over is left alone. Its authority is ledger rule 15.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from offbeat.core.model import State
-from offbeat.errors import LedgerError
+from offbeat.core.model import State, TaskCall
+from offbeat.errors import ConfigError, LedgerError
 from offbeat.ports.ledger import FENCED
+from offbeat.runners.letter import letter, reason_of
 
 if TYPE_CHECKING:
     from offbeat.core.message import Message
+    from offbeat.core.model import Instant
+    from offbeat.core.plan import Portion, Window
     from offbeat.ports.broker import Broker, Delivery, Push
     from offbeat.ports.clock import Clock
     from offbeat.ports.ledger import Enqueuing, Ledger
-    from offbeat.ports.ledger_values import Claim, Post, Runner
+    from offbeat.ports.ledger_values import Claim, Mail, Post, Recorded, Runner
+    from offbeat.runners.site import Site
 
+T = TypeVar("T")
+MARGIN = 2.0  # seconds before the end of its lease at which a runner stops publishing (ledger rule 8)
 ATOMIC = "offbeat_atomic"  # the header of what is recorded and sent in one step
 SCRIPT = 500  # posts of one script at most: a longer one blocks the server for everybody
 
@@ -88,7 +94,8 @@ class Fused:
     def _push(self, step: Sequence[tuple[int, Post]], sent: Sent) -> None:
         from offbeat.ports.broker import Delivery
 
-        for (n, _), answer in zip(step, _told_twice(self.enqueuing, self.runner, [post for _, post in step]), strict=True):
+        posts = [post for _, post in step]
+        for (n, _), answer in zip(step, _twice(lambda: self.enqueuing.enqueue(self.runner, posts)), strict=True):
             if answer == FENCED:  # its lease ended: whoever has it now sends it
                 sent.fenced += 1
                 sent.settled.add(n)
@@ -98,6 +105,77 @@ class Fused:
                 sent.settled.add(n)
 
 
+@dataclass(slots=True, kw_only=True)
+class Ahead:
+    """Messages made before their rows are there, so that recording and pushing is one step. until: by the ledger's clock.
+
+    letters: the claims of the draft for which there is a message, in the order of the posts.
+    """
+
+    site: Site
+    runner: Runner
+    until: Instant
+    letters: list[tuple[Claim, Message]] = field(default_factory=list)
+    _enqueuing: Enqueuing = field(init=False)
+    _mail: Mail = field(init=False)
+
+    def prepare(self, portion: Portion, windows: Sequence[Window], shut: Collection[str]) -> bool:
+        """Make the messages of what is due now; False where there is none, or ledger and broker are not one server.
+
+        shut: queues that failed lately: what is for them is recorded, and then tried with more care. So is whatever may have to
+        be skipped before `until`, and what one push is not enough for.
+        """
+        from offbeat.ports.broker import Delivery, Push
+        from offbeat.ports.ledger_values import Mail
+
+        part = self.site.ledger.enqueuing()
+        draft = part.draft(portion, windows) if part else None
+        claims = [claim for claim in draft.claims if self._may_go(claim, draft.now, shut)] if draft else []
+        if draft is None or not claims:
+            return False
+        try:
+            broker = self.site.broker()
+        except ConfigError:  # no address: told when it is sent
+            return False
+        enqueuing = one_server(self.site.ledger, broker)
+        if enqueuing is None or isinstance(enqueuing, Delivery):
+            return False
+        project, host = self.site.project, self.runner.host
+        messages = [letter(claim, project=project, host=host, atomic=True, now=draft.now) for claim in claims]
+        posts = []
+        for claim, message, found in zip(claims, messages, broker.prepare(messages), strict=True):
+            if isinstance(found, Push):
+                self.letters.append((claim, message))
+                posts.append(_post(claim, message, found))
+        self._enqueuing, self._mail = enqueuing, Mail(mark=draft.mark, until=self.until, posts=tuple(posts))
+        return bool(posts)
+
+    def _may_go(self, claim: Claim, now: Instant, shut: Collection[str]) -> bool:
+        """Return whether a claim is a task's, and no decision is against it from now to the end of the step's time."""
+        if not isinstance(claim.call, TaskCall) or claim.call.queue in shut:
+            return False
+        return not reason_of(claim, now) and not reason_of(claim, self.until)
+
+    def record(self, windows: Sequence[Window], revision: int) -> Recorded:
+        """Record, push and settle; what is told for the second time pushes nothing. Raises: LedgerError."""
+        return _twice(lambda: self._enqueuing.record_and_push(self.runner, windows, revision, self._mail))
+
+
+def handfuls(windows: Sequence[Window]) -> Iterator[Sequence[Window]]:
+    """Yield the windows in runs of at most SCRIPT rows, each recorded by a script; one alone may have more."""
+    some: list[Window] = []
+    size = 0
+    for window in windows:
+        rows = len(window.rows) + len(window.gaps)
+        if some and (size + rows > SCRIPT or len(some) == SCRIPT):
+            yield some
+            some, size = [], 0
+        some.append(window)
+        size += rows
+    if some:
+        yield some
+
+
 def _post(claim: Claim, message: Message, push: Push) -> Post:
     from offbeat.ports.ledger_values import Outcome, Post
 
@@ -105,12 +183,12 @@ def _post(claim: Claim, message: Message, push: Push) -> Post:
     return Post(outcome=outcome, push=push)
 
 
-def _told_twice(enqueuing: Enqueuing, runner: Runner, posts: Sequence[Post]) -> Sequence[str]:
-    """Enqueue; when the reply is lost ask once more with the same posts, which pushes nothing twice."""
+def _twice(ask: Callable[[], T]) -> T:
+    """Ask the ledger; once more when the reply is lost: what was pushed is not pushed again."""
     try:
-        return enqueuing.enqueue(runner, posts)
+        return ask()
     except LedgerError:
-        return enqueuing.enqueue(runner, posts)
+        return ask()
 
 
 def _plain(message: Message) -> Message:

@@ -1,15 +1,34 @@
-"""A claim as the message that is sent for it. Never sends anything."""
+"""A claim, decided again and as the message that is sent for it. Never sends anything."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from offbeat.core.model import Overlap, TaskCall
+from offbeat.core.model import Overlap, Reason, TaskCall
+from offbeat.core.recheck import decide_at_claim
 
 if TYPE_CHECKING:
     from offbeat.core.message import Message
     from offbeat.core.model import Instant, Key
     from offbeat.ports.ledger_values import Claim
+
+
+def reason_of(claim: Claim, now: Instant) -> Reason:
+    """Return why a claim must not be dispatched at `now` (by the ledger's clock), NONE when it may."""
+    if claim.call is None:
+        return Reason.REMOVED
+    return decide_at_claim(
+        kind=claim.key.kind,
+        due_at=claim.key.due_at,
+        send_at=claim.send_at,
+        policy=claim.policy,
+        next_due=claim.next_due,
+        enabled=claim.timing.enabled if claim.timing else None,
+        paused=claim.paused,
+        waited=claim.waited,
+        expires_at=claim.expires_at,
+        now=now,
+    )
 
 
 def letter(claim: Claim, *, project: str, host: str, atomic: bool, now: Instant) -> Message:

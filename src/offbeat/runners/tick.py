@@ -163,6 +163,7 @@ def work(dispatcher: Dispatcher, deadline: float) -> None:
 def _record_once(dispatcher: Dispatcher, before: object) -> object:
     """Record one portion and dispatch what is due of it; return what was asked, None when there is no more for us."""
     from offbeat.core.plan import plan
+    from offbeat.runners.fused import SCRIPT
 
     site, since = dispatcher.site, dispatcher.site.clock.monotonic()
     if site.rules.problem and not site.rules.hold(site, dispatcher.runner, site.watch.revision):
@@ -173,13 +174,12 @@ def _record_once(dispatcher: Dispatcher, before: object) -> object:
         return None
     if not site.rules.hold(site, dispatcher.runner, portion.revision):
         return None
-    windows = plan(portion)
-    claims = dispatcher.ledger.record(dispatcher.runner, windows, portion.revision)
+    windows = plan(portion, burst=SCRIPT) if dispatcher.ledger.enqueuing() else plan(portion)
+    dispatcher.record(portion, windows, since)
     for problem in (problem for window in windows for problem in window.problems):
         log.error("recurrence_failed", extra={"event": Event.RECURRENCE_FAILED, "fields": {"error": problem.what}})
     fields = {"groups": len(windows), "rows": sum(len(w.rows) for w in windows), "gaps": sum(len(w.gaps) for w in windows)}
     log.debug("recorded", extra={"event": Event.RECORDED, "fields": fields})
-    dispatcher.dispatch(claims, since)
     return asked
 
 

@@ -105,12 +105,25 @@ class PlanningMemory(SlotsMemory):
         now = self.clock.now()
         rows: list[Row] = []
         for window in windows:
-            if revision == self.revision and self.belief.holds(now) and self._moved(window, now):
-                self.seq += 1
-                rows.extend(self._written(runner, window, now))
-            else:
-                rows.extend(self.held_by(runner, (Key(eno=row.eno, due_at=row.due_at) for row in window.rows), now))
+            born = self.recorded(runner, window, revision, now)
+            rows += self.held_in(runner, window, now) if born is None else born
         return self.claims(rows, now)
+
+    def recorded(self, runner: Runner, window: Window, revision: int, now: Instant) -> list[Row] | None:
+        """Write a window and return its rows that are born claimed; None when it does not count (any more)."""
+        if revision != self.revision or not self.belief.holds(now) or not self._moved(window, now):
+            return None
+        self.seq += 1
+        return self._written(runner, window, now)
+
+    def held_in(self, runner: Runner, window: Window, now: Instant) -> list[Row]:
+        """Return the rows of a window that the runner holds."""
+        return list(self.held_by(runner, (Key(eno=row.eno, due_at=row.due_at) for row in window.rows), now))
+
+    def drafted(self, windows: Sequence[Window], runner: Runner, now: Instant) -> Sequence[Claim]:
+        """Return what would be born claimed if nothing is in its way; the rows are thrown away."""
+        rows = (self._row(planned, now) for window in windows for planned in window.rows)
+        return self.claims([self.hold(row, runner, now) for row in rows if _is_due(row, now)], now)
 
     def _moved(self, window: Window, now: Instant) -> bool:
         group = self.groups.get(window.gid)
@@ -133,7 +146,7 @@ class PlanningMemory(SlotsMemory):
             if row.key in self.rows:
                 continue
             self.rows[row.key] = row
-            if row.state is State.PENDING and row.send_at <= now and row.lane is Lane.LIVE:
+            if _is_due(row, now):
                 born.append(row)
         return self.begin(born, runner, now)
 
@@ -149,3 +162,7 @@ class PlanningMemory(SlotsMemory):
             lane=planned.lane,
             next_try_at=float(planned.send_at),
         )
+
+
+def _is_due(row: Row, now: Instant) -> bool:
+    return row.state is State.PENDING and row.send_at <= now and row.lane is Lane.LIVE

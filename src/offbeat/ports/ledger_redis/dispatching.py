@@ -7,10 +7,8 @@ from typing import Any
 
 from offbeat.core.model import Key, LedgerSettings
 from offbeat.core.transitions import KEPT_BEHIND
-from offbeat.errors import LedgerError
 from offbeat.ports.ledger import FENCED, KEEP
-from offbeat.ports.ledger_redis import problems, safety
-from offbeat.ports.ledger_redis.claims import Claims
+from offbeat.ports.ledger_redis.pushing import Pushing
 from offbeat.ports.ledger_redis.store import MOST_ROWS
 from offbeat.ports.ledger_redis.values import decoded, encoded, id_of, micros, short, tag
 from offbeat.ports.ledger_values import SETTLES, Claim, Outcome, Post, Runner
@@ -19,11 +17,8 @@ PAGE = 1000  # rows of a lane that one claim looks at; claim.lua says it too
 ELSEWHERE = "the ledger has moved to another server"
 
 
-class DispatchingRedis(Claims):
-    """claim, settle, prune, enqueue, server_id."""
-
-    _server = ""  # as `server_id` told it last
-    _connections = -1  # of the client, when it did
+class DispatchingRedis(Pushing):
+    """claim, settle, prune, enqueue."""
 
     def claim(self, runner: Runner, limit: int, closed_queues: Collection[str] = ()) -> Sequence[Claim]:
         return self.claimable(tag(runner), limit, closed_queues)
@@ -51,36 +46,17 @@ class DispatchingRedis(Claims):
             accepted += [outcome.key for outcome, answer in zip(some, answers, strict=True) if answer == 1]
         return accepted
 
-    def server_id(self) -> str:
-        self._server = safety.run_id(self.client)
-        self._connections = self.client.connections
-        return self._server
-
     def enqueue(self, runner: Runner, posts: Sequence[Post]) -> Sequence[str]:
         answers: list[str] = []
         for start in range(0, len(posts), MOST_ROWS):
-            some = posts[start : start + MOST_ROWS]
-            answers += self._enqueued(some) if self._is_there() else [ELSEWHERE] * len(some)
+            answers += self._enqueued(posts[start : start + MOST_ROWS])
         return answers
-
-    def _is_there(self) -> bool:
-        """Return whether this is still the server whose name was told: a push elsewhere would reach no worker."""
-        if self._connections == self.client.connections:
-            return True
-        before = self._server
-        return self.server_id() == before or not before
 
     def _enqueued(self, posts: Sequence[Post]) -> list[str]:
         told = [[*_told(post.outcome), post.push.database, post.push.key, number] for number, post in enumerate(posts, start=1)]
-        words: list[bytes | int] = [encoded(told), self.address.database, *(post.push.payload for post in posts)]
-        try:
-            reply = self.ask("settle", *words, again=False)
-        except LedgerError as error:
-            if error.problems[0].code != problems.UNREACHABLE[0]:
-                raise
-            if not self._is_there():
-                return [ELSEWHERE] * len(posts)
-            reply = self.ask("settle", *words, again=False)
+        reply = self.ask_there("settle", encoded(told), self.address.database, *(post.push.payload for post in posts))
+        if reply is None:
+            return [ELSEWHERE] * len(posts)
         return [FENCED if answer == b"FENCED" else decoded(answer) for answer in reply.body]
 
     def prune(self, limit: int, keep: LedgerSettings = KEEP) -> int:

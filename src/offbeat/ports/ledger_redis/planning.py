@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from offbeat.core.model import Reason
 from offbeat.core.transitions import Belief
-from offbeat.ports.ledger_redis.claims import Claims
+from offbeat.ports.ledger_redis.recording import RecordingRedis
 from offbeat.ports.ledger_redis.store import MOST_ROWS, Page, Version
-from offbeat.ports.ledger_redis.values import decoded, details, encoded, instant, perhaps, tag
-from offbeat.ports.ledger_values import Claim, Outlook, Runner
+from offbeat.ports.ledger_redis.values import decoded, details, instant, perhaps, tag
+from offbeat.ports.ledger_values import Outlook, Runner
 
 if TYPE_CHECKING:
-    from offbeat.core.plan import Group, Member, Portion, Window
+    from offbeat.core.plan import Group, Member, Portion
 
 
-class PlanningRedis(Claims):
-    """look, changed, take, record."""
+class PlanningRedis(RecordingRedis):
+    """look, changed, take; and what RecordingRedis has."""
 
     def look(self, runner: Runner) -> Outlook:
         reply = self.ask("look", tag(runner), details(runner))
@@ -102,36 +102,8 @@ class PlanningRedis(Claims):
             heirs=tuple(Heir(recurrence=s.recurrence, zone=s.zone, first=s.first, last=s.last) for s in heirs),
         )
 
-    def record(self, runner: Runner, windows: Sequence[Window], revision: int) -> Sequence[Claim]:
-        claimed: list[Claim] = []
-        for some in _batches(windows):
-            reply = self.ask("record", tag(runner), revision, encoded([_told(window, runner) for window in some]))
-            claimed += self.claims(reply.body, reply)
-        return claimed
-
 
 def _gone(page: Page) -> Reason:
     if page.open is None:
         return Reason.REMOVED
     return Reason.NONE if page.open.entry.timing.enabled else Reason.DISABLED
-
-
-def _told(window: Window, runner: Runner) -> list[Any]:
-    rows = [[row.eno, row.due_at, row.send_at - row.due_at, int(row.lane), row.cause, row.reason] for row in window.rows]
-    gaps = [[gap.eno or 0, gap.after, gap.until, gap.reason, runner.id] for gap in window.gaps]
-    return [window.gid, window.version, window.after, window.until, window.next_due, rows, gaps]
-
-
-def _batches(windows: Sequence[Window]) -> Iterator[list[Window]]:
-    """Yield the windows in runs of at most MOST_ROWS rows; a window is never cut, and may be larger by itself."""
-    batch: list[Window] = []
-    size = 0
-    for window in windows:
-        rows = len(window.rows) + len(window.gaps)
-        if batch and (size + rows > MOST_ROWS or len(batch) >= MOST_ROWS):
-            yield batch
-            batch, size = [], 0
-        batch.append(window)
-        size += rows
-    if batch:
-        yield batch

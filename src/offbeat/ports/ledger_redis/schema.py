@@ -18,6 +18,7 @@ from pathlib import Path
 # spans     hash: eno -> JSON [[gid, first, last]]           last   hash: eno -> last due time that was recorded
 # texts     hash: gid -> JSON [recurrence, zone]             groups hash: gid -> "cursor version"
 # open      hash: gid -> open members                        due    zset: gid by next due time          m:<gid>  set of eno
+# by        hash: gid -> "after until tag": who recorded its newest window that came with messages
 # h:<hour>  hash: "<eno>:<second of the hour><rest of the id>" -> the row, packed        o:<hour>  hash: the same -> output
 # ages      zset of the hours that have rows other than a backfill's                 filled zset: a backfill's ids by record
 # hours     zset of the hours that have rows                 unsent zset: pending and waiting ids by send time
@@ -43,6 +44,7 @@ from pathlib import Path
 # [[now, pver, revision], answer].
 
 SCHEMA = 1
+PUSHES = frozenset({"record", "settle"})  # scripts that push into the broker's queues
 OLDEST = 1  # a program whose SCHEMA is at least this may use a ledger that we have brought to ours
 
 
@@ -50,4 +52,5 @@ OLDEST = 1  # a program whose SCHEMA is at least this may use a ledger that we h
 def script(name: str) -> str:
     """Return the whole text of a script: what all begin with, and its own."""
     folder = Path(__file__).with_name("lua")
-    return (folder / "base.lua").read_text("utf-8") + (folder / f"{name}.lua").read_text("utf-8")
+    parts = ("base", "push", name) if name in PUSHES else ("base", name)
+    return "".join((folder / f"{part}.lua").read_text("utf-8") for part in parts)

@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
-from offbeat.core.model import DueTime, Entry, Instant
-from offbeat.core.transitions import Span, bounds, is_empty
+from offbeat.core.model import CommandCall, DueTime, Entry, Instant, Kind, TaskCall
+from offbeat.core.transitions import Span, bounds, is_empty, slot_seconds
 from offbeat.errors import Problem
 from offbeat.ports.clock import Clock
 from offbeat.ports.ledger_redis import problems, safety, schema
@@ -74,18 +75,37 @@ class Version:
         return self.gid != 0 and not is_empty(span.first, span.last)
 
 
-@dataclass(slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Page:
-    """What the book says of an entry."""
+    """What the book says of an entry. What follows from it is worked out once."""
 
     name: str
     versions: tuple[Version, ...]
 
-    @property
+    @cached_property
     def open(self) -> Version | None:
         """Return the version in force, None when the entry is not in the active revision."""
         newest = self.versions[-1:]
         return newest[0] if newest and newest[0].valid_until is None else None
+
+    @cached_property
+    def entry(self) -> Entry | None:
+        """Return the entry as it is in force."""
+        return self.open.entry if self.open else None
+
+    @cached_property
+    def spans(self) -> tuple[Span, ...]:
+        """Return what it is due by, oldest first."""
+        return tuple(version.span for version in self.versions if version.yields)
+
+    @cached_property
+    def facts(self) -> tuple[int, int, int]:
+        """Return what a claim must know: 1 for a command, seconds to the expiry or -1, seconds for which it has a slot or 0."""
+        if self.entry is None:
+            return 0, -1, 0
+        call, policy = self.entry.call, self.entry.policy
+        expires = call.expires if isinstance(call, TaskCall) else None
+        return int(isinstance(call, CommandCall)), -1 if expires is None else expires, slot_seconds(policy, Kind.SCHEDULE)
 
 
 @dataclass(slots=True, kw_only=True)

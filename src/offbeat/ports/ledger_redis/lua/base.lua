@@ -93,21 +93,26 @@ local function leave(row)
 end
 
 local hours_known, ages_known, new_rows = {}, {}, 0
+-- Count new rows of an hour; those of a backfill are as old as their record, not as their due time.
+local function is_new(hour, count, is_filled)
+  if not hours_known[hour] then
+    call('ZADD', K .. 'hours', hour, hour)
+    hours_known[hour] = true
+  end
+  if not is_filled and not ages_known[hour] then
+    call('ZADD', K .. 'ages', hour, hour)
+    ages_known[hour] = true
+  end
+  new_rows = new_rows + count
+end
+
 -- Write a row and all indexes that follow from its state. at: of next try, lease end, or of what it waits for.
 local function save(row, at)
   local v, state = row.v, row.v[STATE]
   if row.was == 0 then
-    if not hours_known[row.hour] then
-      call('ZADD', K .. 'hours', row.hour, row.hour)
-      hours_known[row.hour] = true
-    end
-    if string.find(row.id, '^%d+:%-?%d+:b:') then
-      call('ZADD', K .. 'filled', now, row.id)
-    elseif not ages_known[row.hour] then
-      call('ZADD', K .. 'ages', row.hour, row.hour)
-      ages_known[row.hour] = true
-    end
-    new_rows = new_rows + 1
+    local is_filled = string.find(row.id, '^%d+:%-?%d+:b:')
+    if is_filled then call('ZADD', K .. 'filled', now, row.id) end
+    is_new(row.hour, 1, is_filled)
   else
     leave(row)
   end
@@ -263,21 +268,35 @@ local function take_slot(row)
   return false
 end
 
--- Give the row to a runner: a new attempt, a new lease; false when its slot is taken.
-local function hold(row, runner)
-  if not take_slot(row) then return false end
+-- Give the row to a runner: a new attempt. It is not saved yet.
+local function give(row, runner)
   local v, d = row.v, binding(row)
-  if row.was == PENDING then
-    local at = tonumber(call('ZSCORE', K .. 'lane:' .. row.lane, row.id))
-    v[TRIED_AT] = at ~= send_at(row) and at
-  end
   v[STATE], v[OWNER], v[ATTEMPT] = CLAIMED, runner, v[ATTEMPT] + 1
   if d then
     v[COMMAND] = d.command
     if not v[EXPIRES_AT] and d.expires then v[EXPIRES_AT] = now + d.expires * SECOND end
   end
+end
+
+-- Give the row to a runner, with a new lease; false when its slot is taken.
+local function hold(row, runner)
+  if not take_slot(row) then return false end
+  if row.was == PENDING then
+    local at = tonumber(call('ZSCORE', K .. 'lane:' .. row.lane, row.id))
+    row.v[TRIED_AT] = at ~= send_at(row) and at
+  end
+  give(row, runner)
   save(row, now + LEASE)
   return true
+end
+
+-- The broker has the row's message.
+local function sent(row, task)
+  local v = row.v
+  v[STATE], v[REASON], v[REV], v[NOTE], v[OWNER], v[TASK] = DISPATCHED, 1, rev, false, false, task ~= '' and task or false
+  stamp(row, DISPATCHED_AT)
+  save(row)
+  keep_slot(row)
 end
 
 local function told(row, lease)

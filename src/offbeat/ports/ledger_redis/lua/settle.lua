@@ -62,36 +62,15 @@ local function settle(row, outcome)
   return verdict ~= 'R'
 end
 
-local own = tonumber(ARGV[3])
-local function said(answer)
-  return (string.gsub(answer.err or 'the server refused it', '%s+', ' '))
-end
-local function in_database(database, ...)
-  if database ~= own then
-    local selected = redis.pcall('SELECT', database)
-    if selected.err then return selected end
-  end
-  local answer = redis.pcall(...)
-  if database ~= own then call('SELECT', own) end
-  return answer
-end
-
-local lists = {}
+own = tonumber(ARGV[3])
 -- Push, then mark. Whatever may fail is asked first, so that a row is marked if and only if its message is in the queue.
 local function push(row, outcome)
   local v = row and row.v
   if not row or v[ATTEMPT] ~= outcome[2] then return 'FENCED' end
   if v[STATE] >= DISPATCHED and v[STATE] ~= SKIPPED then return '' end
   if v[STATE] ~= CLAIMED or tonumber(call('ZSCORE', K .. 'leases', row.id) or '0') <= now then return 'FENCED' end
-  local database, name = outcome[9], outcome[10]
-  if not lists[database .. ':' .. name] then
-    local kind = in_database(database, 'TYPE', name)
-    if kind.err then return said(kind) end
-    if kind.ok ~= 'list' and kind.ok ~= 'none' then return 'the queue\'s key is of the type ' .. kind.ok end
-  end
-  local pushed = in_database(database, 'LPUSH', name, ARGV[3 + outcome[11]])
-  if type(pushed) ~= 'number' then return said(pushed) end
-  lists[database .. ':' .. name] = true
+  local words = pushed(outcome[9], outcome[10], ARGV[3 + outcome[11]])
+  if words ~= '' then return words end
   settle(row, outcome)
   return ''
 end
