@@ -6,7 +6,7 @@ Keeps a row for every occurrence that was handed out, by the words of ports/ledg
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from tests.simulation.book import Book
@@ -72,6 +72,7 @@ class Checker:
         self.keys: dict[str, Key] = {}
         self.names: dict[int, str] = {}
         self.pushes: dict[str, list[int]] = {}  # occurrence -> attempts, in order
+        self.fused: set[str] = set()  # occurrences that were pushed in one step with their settling
         self.admitted: dict[str, int] = {}
         self.starts: dict[str, list[Start]] = {}
         self.decided: list[tuple[float, float]] = []  # (recorded at, looked at)
@@ -109,6 +110,10 @@ class Checker:
         again = getattr(store, op)(*args, **kwargs)
         if store.history(limit=SMALL + 1) != before:
             self.wrong("I12", f"{op}, repeated, changed the ledger", args)
+        if op == "record_and_push":
+            if again.answers != answer.answers:
+                self.wrong("I12", "record_and_push, repeated, answers otherwise", args)
+            again, answer, op = again.claims, answer.claims, "record"
         if op == "record" and [c.key for c in again] != [c.key for c in answer]:
             self.wrong("I12", "record, repeated, answers otherwise", args)
         if op in ("fire", "admit") and again != answer:
@@ -139,6 +144,22 @@ class Checker:
                 self.wrong("I10", "recorded by a plan of another revision", claim.name, claim.key, revision)
             self._handed(process, claim, now)
 
+    def _draft(self, process: Process, portion: Any, windows: Any, *, now: float, answer: Any) -> None:
+        process.hand["drafts"] = {self._id(claim): claim for claim in answer.claims}
+
+    def _record_and_push(
+        self, process: Process, runner: Any, windows: Any, revision: int, mail: Any, *, now: float, answer: Any
+    ) -> None:
+        """What was pushed was seen while it was; the rest is as after a record."""
+        self._record(process, runner, windows, revision, now=now, answer=answer.claims)
+        for post, said in zip(mail.posts, answer.answers, strict=True):
+            row = self.memory.rows.get(post.outcome.key)
+            if not said and row is not None and row.claim.attempt == 1 and row.state is State.CLAIMED:
+                self._settled(row, post.outcome, now)
+
+    def _id(self, claim: Claim) -> str:
+        return occurrence_id("sim", claim.name, claim.key.due_at, claim.key.kind, claim.key.kind_id)
+
     def _claim(self, process: Process, runner: Any, limit: int, closed: Any = (), *, now: float, answer: Any) -> None:
         self.run.world.note(process, "claim", [(c.name, c.key.due_at, c.attempt) for c in answer])
         if len(answer) > limit:
@@ -162,7 +183,7 @@ class Checker:
         if self.newest < claim.send_at:
             self.wrong("I4", "claimed before its send time", claim.name, key, claim.send_at - now)
         self._bound(claim)
-        occurrence = occurrence_id("sim", claim.name, key.due_at, key.kind, key.kind_id)
+        occurrence = self._id(claim)
         self.keys[occurrence], self.names[key.eno] = key, claim.name
         fresh = Row(claim=claim, claimed_at=now, confirmed=row.confirmed if row else set())
         self.memory.rows[key] = process.hand[occurrence] = process.hand[key] = fresh
@@ -216,7 +237,7 @@ class Checker:
     def _settled(self, row: Row, outcome: Any, now: float) -> None:
         claim = row.claim
         row.state, row.next_try_at = outcome.state, max(outcome.next_try_at, claim.send_at)
-        occurrence = occurrence_id("sim", claim.name, claim.key.due_at, claim.key.kind, claim.key.kind_id)
+        occurrence = self._id(claim)
         if outcome.state is State.DISPATCHED:
             if not self.pushes.get(occurrence):
                 self.wrong("LOSS", "settled as dispatched, never pushed", claim.name, claim.key)
@@ -250,24 +271,39 @@ class Checker:
         """Return the key of a message's row."""
         return self.keys[message.task_id]
 
-    def saw_push(self, process: Process, message: Message, now: float) -> None:
-        """The broker took a message."""
+    def saw_push(self, process: Process, message: Message, now: float, *, is_fused: bool = False) -> None:
+        """The broker took a message. is_fused: in the step that settles it, or even records it."""
         occurrence, attempt = message.task_id, message.headers["offbeat_attempt"]
         assert isinstance(attempt, int)
         before = self.pushes.setdefault(occurrence, [])
+        draft = process.hand.get("drafts", {}).pop(occurrence, None) if is_fused else None
+        if draft is not None and occurrence not in process.hand and not before:
+            self._handed(process, replace(draft, lease_until=now + LEASE), now)
         row = process.hand.get(occurrence)
         self.run.world.note(process, "push", message.headers["offbeat_entry"], message.headers["offbeat_due_at"], attempt)
         self.counts["push"] += 1
         self.counts["repeated push"] += bool(before)
+        self.counts["fused push"] += is_fused
         if row is None or row.claim.attempt != attempt:
             self.wrong("I5", "pushed without a claim", message.headers["offbeat_entry"], message.headers["offbeat_due_at"])
-        elif before and self.run.plan.fused and occurrence not in self.forgotten:
+        elif before and self._is_once(occurrence, is_fused=is_fused, holds=now < row.claim.lease_until):
             self.wrong("I5", "enqueued twice, though ledger and broker are one server", row.claim.name, row.claim.key)
         elif attempt in before and occurrence not in self.forgotten:
             self.wrong("I5", "pushed twice under one claim", row.claim.name, row.claim.key)
         else:
             self._pushed(row, message, now)
         before.append(attempt)
+        if is_fused:
+            self.fused.add(occurrence)
+
+    def _is_once(self, occurrence: str, *, is_fused: bool, holds: bool) -> bool:
+        """Return whether a second push is wrong, whatever its claim: all is on one server, or it was settled with the first.
+
+        holds: its lease does. Nobody can fence a plain push of a runner that stands still until after its lease.
+        """
+        if occurrence in self.forgotten or not self.run.plan.fused:
+            return False
+        return not self.run.is_mixed or (occurrence in self.fused and (is_fused or holds))
 
     def _pushed(self, row: Row, message: Message, now: float) -> None:
         claim, at = row.claim, row.claimed_at

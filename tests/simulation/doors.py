@@ -46,12 +46,11 @@ ASKED = frozenset(
         "revisions",
     }
 )
-REPEATABLE = frozenset(
-    {"record", "settle", "pause", "resume", "skip", "backfill", "tell", "admit", "fire", "slot", "rewind", "restored"}
-)
+REPEATABLE = frozenset("record record_and_push settle pause resume skip backfill tell admit fire slot rewind restored".split())
+ENQUEUING = frozenset({"enqueue", "draft", "record_and_push"})  # of the part of a store that holds the queues, too
 SERVER = "one server for ledger and broker"
 COMMIT = SimpleNamespace(commit="c0ffee", author="ann", dirty=False)
-QUIET = frozenset({"look", "take", "admit", "prune"})  # others need not look again after these
+QUIET = frozenset({"look", "take", "draft", "admit", "prune"})  # others need not look again after these
 
 
 class LedgerDoor:
@@ -69,7 +68,7 @@ class LedgerDoor:
         return self if self._run.plan.fused else None
 
     def server_id(self) -> str:
-        return SERVER
+        return self._run.ledger_server
 
     def close(self) -> None:
         self._process.wakes_at = None
@@ -90,7 +89,7 @@ class LedgerDoor:
         run, process = self._run, self._process
         now = run.clock.now()
         try:
-            store = run.store.enqueuing() if op == "enqueue" else run.store
+            store = run.store.enqueuing() if op in ENQUEUING else run.store
             answer = getattr(store, op)(*args, **kwargs)
         except LedgerError as error:
             run.world.note(process, op, "refused", type(error).__name__)
@@ -134,9 +133,9 @@ class Wire:
         if push.key in run.faults.no_queue:
             return "WRONGTYPE the key is no list"
         assert run.world.current is not None
-        run.checker.saw_push(run.world.current, message, run.clock.now())
+        run.checker.saw_push(run.world.current, message, run.clock.now(), is_fused=True)
         run.checker.confirmed(message)
-        run.workers.take(message)
+        run.workers.take(message, run.ledger_server)
         return ""
 
 
@@ -146,14 +145,19 @@ class BrokerDoor:
     def __init__(self, run: Run, process: Process) -> None:
         self._run, self._process = run, process
 
-    def server_id(self) -> str:
-        return SERVER if self._run.plan.fused else ""
+    def server_id(self) -> str | Delivery:
+        if not self._run.plan.fused:
+            return ""
+        self._process.pause(self._run.world.latency())
+        return broker_faults.down("connection refused") if self._run.faults.broker_down else self._run.broker_server
 
     def prepare(self, messages: Sequence[Message]) -> Sequence[Push | Delivery]:
         found: list[Push | Delivery] = []
         for message in messages:
             if message.routing_key in self._run.faults.no_queue:
                 found.append(broker_faults.unroutable(message.exchange, message.routing_key))
+            elif message.routing_key in self._run.faults.fanned:
+                found.append(Delivery(error="not tried: one push is not enough", tried=False))
             else:
                 found.append(self._run.wire.wrap(message))
         return found
@@ -194,7 +198,7 @@ class BrokerDoor:
         if message.routing_key in faults.no_queue:
             return broker_faults.unroutable(message.exchange, message.routing_key)
         run.checker.saw_push(process, message, run.clock.now())
-        run.workers.take(message)
+        run.workers.take(message, run.broker_server)
         self._suffer(faults.draw(run.world))
         if run.world.draw.random() < faults.unconfirmed:
             return broker_faults.down("connection reset before the confirm came")

@@ -44,6 +44,7 @@ class Faults:
     broker_down: bool = False
     broker_slow: float = 0.0  # seconds a message
     no_queue: set[str] = field(default_factory=set)
+    fanned: set[str] = field(default_factory=set)  # routing keys that lead to several queues: no one push is enough
     healed: bool = False
 
     def draw(self, world: World) -> Fault:
@@ -72,6 +73,7 @@ class Faults:
         self.crash = self.stall = self.error = self.repeat = self.unconfirmed = self.broker_slow = 0.0
         self.ledger_down = self.broker_down = self.workers_cut = False
         self.no_queue.clear()
+        self.fanned.clear()
 
 
 def out_of_reach() -> LedgerError:

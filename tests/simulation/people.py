@@ -9,7 +9,7 @@ from collections.abc import Callable
 from math import floor
 from typing import TYPE_CHECKING
 
-from tests.simulation.doors import LedgerDoor, Tree, site_of
+from tests.simulation.doors import SERVER, LedgerDoor, Tree, site_of
 from tests.simulation.schedule_maker import half_of
 from tests.simulation.world import Clock, Process
 
@@ -134,13 +134,29 @@ class People:
         seconds = self.draw.choice((1.0, 5.0, 40.0, 130.0))
         if what == "down":
             faults.broker_down = True
-            faults.ledger_down = self.run.plan.fused  # one server
+            faults.ledger_down = self.run.plan.fused and self.run.broker_server == self.run.ledger_server
         elif what == "slow":
             faults.broker_slow = self.draw.choice((0.5, 3.0, 9.0))
         else:
             faults.no_queue.add(self.draw.choice(("mail", "celery")))
         self.world.note(None, "broker", what, seconds)
         self.world.at(self.world.now + seconds, self._broker_back)
+
+    def switches(self) -> None:
+        """The broker is exchanged behind its address, or one server fails over; or a queue becomes one of several."""
+        run, what = self.run, self.draw.choice(("exchange", "exchange", "failover", "fan"))
+        self.world.note(None, "switch", what)
+        run.is_mixed = True
+        if what == "fan":
+            run.faults.fanned ^= {"mail", "celery"}
+            return
+        if what == "exchange":
+            there = SERVER if run.broker_server != SERVER else "another server"
+            run.listen(there)
+            return
+        run.failovers += 1
+        run.ledger_server = f"{SERVER}, after failover {run.failovers}"
+        self.world.at(self.world.now + self.draw.choice((0.0, 0.3, 5.0)), lambda: run.listen(run.ledger_server))
 
     def _broker_back(self) -> None:
         self.run.faults.broker_down, self.run.faults.broker_slow = False, 0.0

@@ -86,6 +86,13 @@ KINDS: dict[str, Callable[[Plan, Random], Plan]] = {
     "fused": lambda plan, draw: replace(
         plan, fused=True, guarded=True, actors=("brokers", "outages", "deploys"), faults=_rough(draw)
     ),
+    "switch": lambda plan, draw: replace(
+        plan,
+        fused=True,
+        guarded=True,
+        actors=("switches", "switches", "switches", "brokers", "outages", "murders"),
+        faults=_rough(draw),
+    ),
     "restore": lambda plan, draw: replace(
         plan, actors=("restores", "restores", "deploys"), faults=_rough(draw, 0.3), guarded=draw.random() < 0.5
     ),
@@ -156,7 +163,9 @@ class Run:
         self.trees = [Tree(name="tree", content=first, newest=self.world.now - 100)]
         self.hosts = {f"host{n}": self._host(f"host{n}") for n in range(plan.hosts)}
         self.guarded = plan.guarded
-        self.changes = 0
+        self.ledger_server = self.broker_server = SERVER
+        self.is_mixed = False  # not everything could be pushed in one step all the time
+        self.failovers = self.changes = 0
         self.workers = Workers(self, deadly=0.05, again=0.05, slowest=draw.choice((0.5, 30.0, 100.0)))
         self.restores: list[float] = []
         self.down_until = 0.0
@@ -165,6 +174,11 @@ class Run:
     def _host(self, name: str) -> Host:
         clock = Clock(self.world, (self.world.draw.random() - 0.5) * 2 * self.plan.skew)
         return Host(name=name, clock=clock, tree=self.trees[0])
+
+    def listen(self, server: str) -> None:
+        """Let the broker's address lead to this server from now on."""
+        self.broker_server = server
+        self.workers.listen(server)
 
     def pruned_before(self) -> int:
         """Return the first due time whose row is not old enough to be gone."""

@@ -90,4 +90,4 @@ def test_a_seed_is_the_same_run_in_another_process_with_another_order_of_hashes(
 
 
 def test_every_kind_of_run_is_drawn() -> None:
-    assert {plan_of(seed).kind for seed in range(300)} == {*DENSE, "long"}
+    assert {plan_of(seed).kind for seed in range(300)} == {*DENSE, "long", "switch"}

@@ -62,6 +62,7 @@ class Workers:
         self.late_acknowledged = draw.random() < 0.5
         self.lossy = draw.choice((0.0, 0.0, 0.3))  # chance of each fate of a report: lost, told twice
         self.settings = Settings("redis://simulated", "sim", draw.choice((RUN, REFUSE)), draw.choice((2.0, 10.0)), [])
+        self._stranded: dict[str, list[Delivery]] = {}
         self.made = self._published = self._count = 0
         self.here = [Worker(self) for _ in range(WORKERS if run.guarded else 0)]
 
@@ -69,13 +70,25 @@ class Workers:
     def runs_anyway(self) -> bool:
         return self.settings.on_error == RUN
 
-    def take(self, message: Message) -> None:
-        """Queue a message that was published; sometimes it comes out twice, as after a visibility timeout."""
+    def take(self, message: Message, server: str) -> None:
+        """Queue a message that was published; it lies there while the workers listen to another server."""
         if not self.here:
             return
-        draw = self.run.world.draw
         self._published += 1
         delivery = Delivery(publication=Publication(number=self._published, message=message))
+        if server == self.run.broker_server:
+            self._queued(delivery)
+        else:
+            self._stranded.setdefault(server, []).append(delivery)
+
+    def listen(self, server: str) -> None:
+        """Listen to another server from now on."""
+        for delivery in self._stranded.pop(server, ()):
+            self._queued(delivery)
+
+    def _queued(self, delivery: Delivery) -> None:
+        """Hand it out; sometimes it comes out twice, as after a visibility timeout."""
+        draw = self.run.world.draw
         self.deliver(delivery, draw.choice((0.0, 0.01, 0.3, 3.0)))
         if draw.random() < self.again and not self.run.faults.healed:
             self.deliver(delivery, VISIBILITY * draw.random())
