@@ -6,6 +6,7 @@ Never random. Changing anything in here makes every occurrence of every user loo
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import Any, cast
 
 from offbeat.core.model import DueTime
@@ -14,6 +15,7 @@ from offbeat.core.model import DueTime
 NAMESPACE = bytes.fromhex("6dedc7bdec6157b69dff1e515831ed73")
 
 
+@lru_cache(maxsize=1)
 def _sha1() -> Callable[..., Any]:
     """Return sha1 without loading OpenSSL, which an idle tick has no use for."""
     try:
@@ -25,12 +27,15 @@ def _sha1() -> Callable[..., Any]:
 
 def _digest(*parts: str) -> bytes:
     """Hash the parts, each with its length before it, so that ("ab", "c") is not ("a", "bc")."""
-    encoded = [part.encode("utf-8", "surrogateescape") for part in parts]
-    content = b"".join(b"%d:%b" % (len(part), part) for part in encoded)
-    digest: bytes = _sha1()(NAMESPACE + content, usedforsecurity=False).digest()
+    content = NAMESPACE
+    for part in parts:
+        encoded = part.encode("utf-8", "surrogateescape")
+        content += b"%d:%b" % (len(encoded), encoded)
+    digest: bytes = _sha1()(content, usedforsecurity=False).digest()
     return digest
 
 
+@lru_cache(maxsize=256)  # many are due at once
 def format_due_at(due_at: DueTime) -> str:
     """Return the due time as UTC text.
 

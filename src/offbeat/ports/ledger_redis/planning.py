@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any
 
-from offbeat.core.model import Reason
-from offbeat.core.transitions import Belief
+from offbeat.core.transitions import Belief, Span
 from offbeat.ports.ledger_redis.recording import RecordingRedis
-from offbeat.ports.ledger_redis.store import MOST_ROWS, Page, Version
+from offbeat.ports.ledger_redis.store import MOST_ROWS, Page
 from offbeat.ports.ledger_redis.values import decoded, details, instant, perhaps, tag
 from offbeat.ports.ledger_values import Outlook, Runner
 
@@ -80,30 +79,20 @@ class PlanningRedis(RecordingRedis):
 
     def _members(self, eno: int, group: Group) -> Iterator[Member]:
         page = self.book.pages[eno]
-        for place, version in enumerate(page.versions):
-            if version.gid != group.gid or not version.yields:
-                continue
-            last = version.span.last
-            if last is None or last > group.cursor:
-                yield self._member(eno, page, version, page.versions[place + 1 :], group)
+        for place, (gid, span) in enumerate(page.due_by):
+            if gid == group.gid and (span.last is None or span.last > group.cursor):
+                yield self._member(eno, page, span, page.spans[place + 1 :], group)
 
-    def _member(self, eno: int, page: Page, version: Version, later: Sequence[Version], group: Group) -> Member:
+    def _member(self, eno: int, page: Page, span: Span, later: Sequence[Span], group: Group) -> Member:
         from offbeat.core.plan import Heir, Member
 
-        heirs = [heir.span for heir in later if heir.yields]
         return Member(
             eno=eno,
             name=page.name,
-            first=version.span.first,
-            last=version.span.last,
-            policy=(page.open or version).entry.policy,
-            gone=_gone(page),
+            first=span.first,
+            last=span.last,
+            policy=page.policy,
+            gone=page.gone,
             pauses=self.pauses_of(eno, group.cursor),
-            heirs=tuple(Heir(recurrence=s.recurrence, zone=s.zone, first=s.first, last=s.last) for s in heirs),
+            heirs=tuple(Heir(recurrence=s.recurrence, zone=s.zone, first=s.first, last=s.last) for s in later),
         )
-
-
-def _gone(page: Page) -> Reason:
-    if page.open is None:
-        return Reason.REMOVED
-    return Reason.NONE if page.open.entry.timing.enabled else Reason.DISABLED

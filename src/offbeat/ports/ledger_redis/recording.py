@@ -13,7 +13,7 @@ from offbeat.core.model import DueTime, Instant, Key, Lane
 from offbeat.ports.ledger import FENCED
 from offbeat.ports.ledger_redis.pushing import Pushing
 from offbeat.ports.ledger_redis.store import MOST_ROWS, Reply
-from offbeat.ports.ledger_redis.values import CAUSES, REASONS, decoded, encoded, instant, micros, perhaps, short, tag
+from offbeat.ports.ledger_redis.values import CAUSES, REASONS, decoded, encoded, instant, micros, perhaps, short_bytes, tag
 from offbeat.ports.ledger_values import LEASE, Claim, Draft, Mail, Post, Recorded, Runner
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def _is_due(row: PlannedRow, now: Instant) -> bool:
 
 
 def _task(post: Post) -> bytes:
-    return short(post.outcome.task_id).encode("utf-8", "surrogateescape")
+    return short_bytes(post.outcome.task_id)
 
 
 def _answers(told: Told, reply: Reply, held: set[tuple[int, DueTime]]) -> dict[tuple[int, DueTime], str]:

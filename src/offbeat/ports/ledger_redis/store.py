@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from offbeat.core.model import CommandCall, DueTime, Entry, Instant, Kind, TaskCall
+from offbeat.core.model import CommandCall, DueTime, Entry, Instant, Kind, Policy, Reason, TaskCall
 from offbeat.core.transitions import Span, bounds, is_empty, slot_seconds
 from offbeat.errors import Problem
 from offbeat.ports.clock import Clock
@@ -94,9 +94,26 @@ class Page:
         return self.open.entry if self.open else None
 
     @cached_property
+    def due_by(self) -> tuple[tuple[int, Span], ...]:
+        """Return the group and the span of each version that something can be due in, oldest first."""
+        return tuple((version.gid, version.span) for version in self.versions if version.yields)
+
+    @cached_property
     def spans(self) -> tuple[Span, ...]:
         """Return what it is due by, oldest first."""
-        return tuple(version.span for version in self.versions if version.yields)
+        return tuple(span for _, span in self.due_by)
+
+    @cached_property
+    def policy(self) -> Policy:
+        """Return the policy in force, or the last that was."""
+        return (self.open or self.versions[-1]).entry.policy
+
+    @cached_property
+    def gone(self) -> Reason:
+        """Return why nothing of it is due any more: REMOVED, DISABLED; NONE while something is."""
+        if self.entry is None:
+            return Reason.REMOVED
+        return Reason.NONE if self.entry.timing.enabled else Reason.DISABLED
 
     @cached_property
     def facts(self) -> tuple[int, int, int]:
@@ -203,6 +220,8 @@ class Store:
 
     def pauses_of(self, eno: int, after: Instant) -> tuple[tuple[Instant, Instant | None], ...]:
         """Return the pauses of the entry, and of all, that reach beyond `after`, in the order in which they were made."""
+        if not self.book.pauses:
+            return ()
         mine = (pause for pause in self.book.pauses if pause.eno in (0, eno))
         return tuple((p.from_at, p.until_at) for p in mine if p.until_at is None or p.until_at > after)
 

@@ -89,11 +89,16 @@ def runner_of(text: bytes) -> Runner:
 
 
 def short(task_id: str) -> str:
+    """Return a task id as it is kept, as the text that JSON carries it in."""
+    return decoded(short_bytes(task_id))
+
+
+def short_bytes(task_id: str) -> bytes:
     """Return a task id as it is kept: a UUID as its 16 bytes, anything else after "="."""
-    if not _UUID.fullmatch(task_id):
-        mark = "==" if len(task_id.encode("utf-8", "surrogateescape")) == 15 else "="
-        return mark + task_id if task_id else ""
-    return decoded(bytes.fromhex(task_id.replace("-", "")))
+    if _UUID.fullmatch(task_id):
+        return bytes.fromhex(task_id.replace("-", ""))
+    text = task_id.encode("utf-8", "surrogateescape")
+    return (b"==" if len(text) == 15 else b"=") + text if text else b""
 
 
 def task_of(kept: bytes) -> str:
