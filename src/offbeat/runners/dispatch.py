@@ -263,7 +263,10 @@ class Dispatcher:
         """Give the claims to the broker and settle them, in one step where ledger and queues are on one server."""
         clock, project, host = self.site.clock, self.site.project, self.runner.host
         now, is_atomic = turn.now + clock.monotonic() - turn.since, enqueuing is not None
-        messages = [letter(claim, project=project, host=host, atomic=is_atomic, now=now) for claim in claims]
+        # An earlier attempt may have been published plainly, when the broker was another server: the guard must be asked then.
+        messages = [
+            letter(claim, project=project, host=host, atomic=is_atomic and claim.attempt == 1, now=now) for claim in claims
+        ]
         if enqueuing is None:
             deliveries: Sequence[Delivery] = broker.publish(messages, turn.until - clock.monotonic())
             settled: set[int] = set()
