@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from offbeat.core.backlog import BACKLOG
 from offbeat.core.model import Reason, State
 from offbeat.core.plan import plan
 from offbeat.ports.clock import FakeClock
@@ -346,3 +348,28 @@ def test_a_clock_that_went_back_from_a_believed_future_is_told_once(site: Memory
     assert [problem.code for problem in first.problems] == ["L302"]
     assert "8736 h ahead" in first.problems[0].what
     assert second.problems == ()
+
+
+def test_a_backlog_is_sent_whole_by_one_tick_and_few_of_it_wait_at_once(
+    site: MemorySite, clock: FakeClock, write: Write
+) -> None:
+    write('[entries.ping]\nevery = "1m"\ncatch_up = "all"\n')
+    clock.advance(1)
+    tick(site)
+    clock.advance(10 * 3600)
+    site.memory.look(site.runner("tick"))
+    clock.advance(6)
+    most, record = 0, site.memory.record
+
+    def watched(*args: Any) -> Any:
+        nonlocal most
+        claims = record(*args)
+        most = max(most, site.memory.status().pending)
+        return claims
+
+    site.memory.record = watched
+    assert tick(site).dispatched == 600
+
+    assert most == BACKLOG
+    assert not site.memory.look(site.runner("tick")).due
+    assert len({message.task_id for message in site.wire.sent}) == 600

@@ -13,6 +13,7 @@ from itertools import islice
 from math import ceil, floor
 from typing import TypeAlias
 
+from offbeat.core.backlog import is_all, room
 from offbeat.core.identity import spread
 from offbeat.core.model import PUNCTUAL, CatchUp, Cause, DueTime, Instant, Lane, Policy, Reason
 from offbeat.core.recurrences.recurrence import Recurrence, compile_recurrence
@@ -52,7 +53,8 @@ class Member:
     first, last: its due times count in [first, last], both ends closed (its validity and starts_at, ends_at taken together;
     last None: open). gone: REMOVED or DISABLED when the entry has no open version that is enabled, NONE else; then all of its
     due times are skipped with that reason. pauses: (from, until) instants, half open [from, until), until None: still paused.
-    heirs: its later versions, oldest first.
+    heirs: its later versions, oldest first. waiting: with catch_up "all", how many of its late rows wait to be sent,
+    counted up to BACKLOG at least; 0 is right where nothing is late.
     """
 
     eno: int
@@ -63,6 +65,7 @@ class Member:
     gone: Reason = Reason.NONE
     pauses: tuple[tuple[Instant, Instant | None], ...] = ()
     heirs: tuple[Heir, ...] = ()
+    waiting: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +103,8 @@ class Gap:
 class Window:
     """What is decided of one group: everything in (after, until]. after, version: as they were read, for compare and set.
 
+    rows: where a backlog holds `until` back, also those due later that are not to wait for it (live, or of entries with another
+    policy). The cursor comes to them later, and finds them there.
     next_due: the first due time after `until` that counts for some member, None when there is none. problems: of a recurrence
     that cannot be worked out here; then nothing is decided, and next_due is when to try again.
     """
@@ -117,8 +122,8 @@ class Window:
 def plan(portion: Portion, *, burst: int = BURST) -> tuple[Window, ...]:
     """Return one window for each group: every due time in (cursor, until] of every member, in exactly one row or gap.
 
-    until is the last whole second <= now, or earlier where a window would grow beyond `burst` rows: the rest is for the next
-    pass. Pure: equal portions give equal windows.
+    until is the last whole second <= now, or earlier where a window would grow beyond `burst` rows, or an entry with catch_up
+    "all" has BACKLOG late ones waiting: the rest is for a later pass. Pure: equal portions give equal windows.
     """
     return tuple(_guarded(group, members, portion.now, burst) for group, members in portion.groups)
 
@@ -146,10 +151,11 @@ def plan_group(group: Group, members: Sequence[Member], now: Instant, *, burst: 
     rule = compile_recurrence(group.recurrence, group.zone)
     alike: dict[tuple[object, ...], list[Member]] = {}
     for member in members:
-        likeness = (member.first, member.last, member.policy, member.gone, member.pauses, member.heirs)
+        likeness = (member.first, member.last, member.policy, member.gone, member.pauses, member.heirs, member.waiting)
         alike.setdefault(likeness, []).append(member)
     classes = [(same, _spans(rule, same[0], group.cursor, now)) for same in alike.values()]
-    until = _cut(rule, classes, floor(now), burst)
+    until = min(_cut(rule, classes, floor(now), burst), roomy := _roomy(rule, classes, now))
+    is_full, whole = until == roomy < floor(now), classes
     classes = [(same, [span.upto(until) for span in spans if span.after < until]) for same, spans in classes]
     rows: list[PlannedRow] = []
     gaps: list[Gap] = []
@@ -174,7 +180,7 @@ def plan_group(group: Group, members: Sequence[Member], now: Instant, *, burst: 
         after=group.cursor,
         until=until,
         next_due=next_due,
-        rows=tuple(rows),
+        rows=tuple(rows + (_ahead(rule, whole, until, now, burst=max(burst - len(rows), 1)) if is_full else [])),
         gaps=tuple(gaps),
     )
 
@@ -223,6 +229,9 @@ class _Span:
 
     def upto(self, until: DueTime) -> _Span:
         return self if self.until <= until else _Span(self.after, until, self.reason)
+
+    def since(self, after: DueTime) -> _Span:
+        return self if self.after >= after else _Span(after, self.until, self.reason)
 
 
 def _spans(rule: Recurrence, member: Member, cursor: DueTime, now: Instant) -> list[_Span]:
@@ -315,6 +324,33 @@ def _cut(rule: Recurrence, classes: Sequence[tuple[list[Member], list[_Span]]], 
             return newest
         total, newest = total + size, at
     return horizon
+
+
+def _roomy(rule: Recurrence, classes: Sequence[tuple[list[Member], list[_Span]]], now: Instant) -> DueTime:
+    """Return up to which due time no entry with catch_up "all" gets more than BACKLOG late rows that wait."""
+    until, late = floor(now), ceil(now - PUNCTUAL) - 1
+    for same, spans in classes:
+        if is_all(same[0]):
+            due_times = (at for span in spans if not span.reason for at in rule.due_times(span.after, min(span.until, late)))
+            beyond = next(islice(due_times, room(same[0]), None), None)
+            until = until if beyond is None else min(until, beyond - 1)
+    return until
+
+
+def _ahead(
+    rule: Recurrence, classes: Sequence[tuple[list[Member], list[_Span]]], until: DueTime, now: Instant, *, burst: int
+) -> list[PlannedRow]:
+    """Return what is due after `until` and does not wait for the backlog behind it: what is due now, what others catch up."""
+    late = ceil(now - PUNCTUAL) - 1
+    beyond: list[tuple[list[Member], list[_Span]]] = []
+    for same, spans in classes:
+        start = max(until, late) if is_all(same[0]) else until
+        beyond.append((same, [span.since(start) for span in spans if not span.reason and span.until > start]))
+    end = _cut(rule, beyond, floor(now), burst)
+    rows = (
+        row for same, spans in beyond for span in spans if span.after < end for row in _sends(rule, same, span.upto(end), now)
+    )
+    return [row for row in rows if not row.reason]
 
 
 def _sends(rule: Recurrence, same: Sequence[Member], span: _Span, now: Instant) -> Iterator[PlannedRow]:

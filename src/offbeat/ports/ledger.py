@@ -70,6 +70,8 @@ class Planning(Protocol):
     def take(self, limit: int) -> Portion:
         """Return due groups (next_due <= now) with their members, oldest next_due first, one or more while members < `limit`.
 
+        Of members that may have a backlog (core/backlog.py) it says how many of their rows are pending in lane CATCH_UP.
+
         Changes nothing. Empty when nothing is due, when the clock is not believed, or before the first revision.
         """
 
@@ -81,7 +83,8 @@ class Planning(Protocol):
         be asked again). A row whose key exists already, in whatever state, is left as it is. Rows with send_at <= now and
         lane 0 are born claimed, attempt 1, and returned; the rest become pending with next_try_at = send_at. Skips go
         straight into history, gaps into gaps. A repeat by the same runner returns the claims that it still holds of these
-        windows.
+        windows. A window that ends where it begins (a backlog has no room) may be recorded any number of times: it returns
+        only what is new, since a later pass cannot be told from a repeat, and what is held may be on its way.
         """
 
 

@@ -147,21 +147,38 @@ def work(dispatcher: Dispatcher, deadline: float) -> None:
     """
     dispatcher.deadline = deadline
     dispatcher.site.rules.forget()
-    portions, before = 0, None
-    while not dispatcher.site.watch.is_skewed and dispatcher.site.clock.monotonic() < deadline:
-        before = _record_once(dispatcher, before)
-        if before is None:
+    while True:  # of a backlog more is recorded as it is sent
+        is_more = _record(dispatcher)
+        if not _claim(dispatcher) or not is_more or dispatcher.site.clock.monotonic() >= deadline:
+            return
+
+
+def _record(dispatcher: Dispatcher) -> bool:
+    """Record all that is due, as far as there is room for it; return whether there is more."""
+    portions, before, asked = 0, None, None
+    while not dispatcher.site.watch.is_skewed and dispatcher.site.clock.monotonic() < dispatcher.deadline:
+        asked = _record_once(dispatcher, before)
+        if asked is None or asked is before:
             break
-        portions += 1
+        before, portions = asked, portions + 1
         if portions % OTHERS == 0:  # what waits is not to starve while more and more comes due
             _claim_once(dispatcher, max(1, dispatcher.batch // 2))
-    while dispatcher.site.clock.monotonic() < deadline:
-        if not _claim_once(dispatcher, dispatcher.batch):
-            break
+    return asked is not None
+
+
+def _claim(dispatcher: Dispatcher) -> bool:
+    """Dispatch all that can be claimed; return whether there was anything."""
+    any_claimed = False
+    while dispatcher.site.clock.monotonic() < dispatcher.deadline and _claim_once(dispatcher, dispatcher.batch):
+        any_claimed = True
+    return any_claimed
 
 
 def _record_once(dispatcher: Dispatcher, before: object) -> object:
-    """Record one portion and dispatch what is due of it; return what was asked, None when there is no more for us."""
+    """Record one portion and dispatch what is due of it; return what was asked, None when there is no more for us.
+
+    `before` itself is returned when the same is asked again: others record it, or refuse it, or there is no room for more.
+    """
     from offbeat.core.plan import plan
     from offbeat.runners.fused import SCRIPT
 
@@ -170,8 +187,10 @@ def _record_once(dispatcher: Dispatcher, before: object) -> object:
         return None
     portion = dispatcher.ledger.take(dispatcher.batch)
     asked = (portion.revision, portion.groups)
-    if not portion.groups or asked == before:  # the same again: somebody else records, or refuses, this one
+    if not portion.groups:
         return None
+    if asked == before:
+        return before
     if not site.rules.hold(site, dispatcher.runner, portion.revision):
         return None
     windows = plan(portion, burst=SCRIPT) if dispatcher.ledger.enqueuing() else plan(portion)

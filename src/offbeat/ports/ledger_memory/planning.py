@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from math import inf
 
-from offbeat.core.model import Instant, Key, Lane, Reason, State
+from offbeat.core.backlog import may_be_late, with_waiting
+from offbeat.core.model import Instant, Key, Kind, Lane, Reason, State
 from offbeat.core.plan import Group, Heir, Member, PlannedRow, Portion, Window
 from offbeat.core.transitions import HEARTBEAT, look_at_clock
 from offbeat.ports.ledger_memory.shelves import UNSETTLED, KeptGap, Row, Shard, Version
@@ -70,7 +71,16 @@ class PlanningMemory(SlotsMemory):
             size += len(found[-1][1])
             if size >= limit:
                 break
-        return Portion(now=now, revision=self.revision, groups=tuple(found))
+        waiting = {eno: self._waiting(eno) for eno in may_be_late(found, now)}
+        return Portion(now=now, revision=self.revision, groups=with_waiting(found, waiting))
+
+    def _waiting(self, eno: int) -> int:
+        waits = (
+            row.key.eno == eno and row.key.kind is Kind.SCHEDULE and row.lane is Lane.CATCH_UP
+            for row in self.rows.values()
+            if row.state is State.PENDING
+        )
+        return sum(waits)
 
     def _group(self, shard: Shard) -> Group:
         return Group(gid=shard.gid, recurrence=shard.recurrence, zone=shard.zone, cursor=shard.cursor, version=shard.version)

@@ -54,6 +54,10 @@ SELECT v.gid, v.vno, v.eno, e.name, v.first, v.last, v.valid_until IS NULL, p.en
 FROM unnest(%(gids)s::bigint[], %(cursors)s::bigint[]) AS g(gid, cursor) JOIN {s}.versions v ON v.gid = g.gid
 JOIN {s}.entries e ON e.eno = v.eno LEFT JOIN {s}.versions p ON p.eno = v.eno AND p.valid_until IS NULL
 WHERE v.last IS NULL OR (v.last >= v.first AND v.last > g.cursor) ORDER BY v.gid, v.eno, v.vno"""
+LATE = """
+SELECT k.eno, c.n FROM unnest(%(enos)s::bigint[]) AS k(eno)
+CROSS JOIN LATERAL (SELECT count(*) AS n FROM (SELECT 1 FROM {s}.outbox o
+  WHERE o.eno = k.eno AND o.kind = 'schedule' AND o.state = 'pending' AND o.lane = 1 LIMIT %(most)s) AS few) c"""
 HEIRS = """
 SELECT eno, vno, recurrence, zone, first, last FROM {s}.versions
 WHERE eno = ANY(%(enos)s::bigint[]) AND gid IS NOT NULL AND (last IS NULL OR last >= first) ORDER BY vno"""
@@ -109,6 +113,7 @@ class PlanningPostgres(Inbox):
 
 def portion(tx: Tx, limit: int) -> Portion:
     """Return what is due, in a view that the caller has open."""
+    from offbeat.core.backlog import BACKLOG, may_be_late, with_waiting
     from offbeat.core.plan import Group, Portion
 
     due = tx.rows(DUE, now=tx.now, limit=limit) if tx.believed else []
@@ -130,7 +135,9 @@ def portion(tx: Tx, limit: int) -> Portion:
             break
         answer.append((group, tuple(found[group.gid])))
         size += len(found[group.gid])
-    return Portion(now=tx.now, revision=tx.meta.revision, groups=tuple(answer))
+    late = may_be_late(answer, tx.now)
+    waiting: dict[int, int] = dict(tx.rows(LATE, enos=late, most=BACKLOG)) if late else {}
+    return Portion(now=tx.now, revision=tx.meta.revision, groups=with_waiting(answer, waiting))
 
 
 def _members(tx: Tx, groups: Sequence[Group]) -> dict[int, list[Member]]:

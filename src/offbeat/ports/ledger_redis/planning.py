@@ -50,6 +50,7 @@ class PlanningRedis(RecordingRedis):
 
     def _taken(self, limit: int) -> Portion | None:
         """Return due groups, read MOST_ROWS at a time; None when the program changed in between."""
+        from offbeat.core.backlog import may_be_late, with_waiting
         from offbeat.core.plan import Portion
 
         found: dict[int, tuple[Group, tuple[Member, ...]]] = {}
@@ -66,7 +67,13 @@ class PlanningRedis(RecordingRedis):
                     size += len(found[int(row[0])][1])
             looked_at, pver = looked_at + len(due), reply.pver
             if not more or size >= limit or looked_at >= limit:
-                return Portion(now=reply.now, revision=reply.revision, groups=tuple(found.values()))
+                groups = with_waiting(found.values(), self._waiting(may_be_late(found.values(), reply.now)))
+                return Portion(now=reply.now, revision=reply.revision, groups=groups)
+
+    def _waiting(self, enos: Sequence[int]) -> dict[int, int]:
+        """Return how many late rows of each entry wait to be sent."""
+        counts = self.ask("late", *enos).body if enos else ()
+        return dict(zip(enos, counts, strict=True))
 
     def _group(self, row: Any) -> tuple[Group, tuple[Member, ...]]:
         from offbeat.core.plan import Group

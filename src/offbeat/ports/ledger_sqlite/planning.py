@@ -66,6 +66,11 @@ HEIRS = """
 SELECT recurrence, zone, first, last FROM versions
 WHERE eno = ? AND vno > ? AND gid IS NOT NULL AND (last IS NULL OR last >= first) ORDER BY vno"""
 
+# The + keeps SQLite from going through all that waits of other entries.
+LATE = """
+SELECT count(*) FROM (
+  SELECT 1 FROM outbox WHERE eno = ? AND kind = 'schedule' AND +state = 'pending' AND +lane = 1 LIMIT ?)"""
+
 MOVE_CURSOR = "UPDATE groups SET cursor = ?, next_due = ? WHERE gid = ? AND cursor = ? AND version = ?"
 
 ADD_GAP = "INSERT INTO gaps (gid, eno, after_at, until_at, reason, who, recorded_at) VALUES (?, ?, ?, ?, ?, ?, ?)"
@@ -128,6 +133,7 @@ class PlanningSqlite(Store):
 
     def portion(self, db: sqlite3.Connection, limit: int) -> Portion:
         """Return what is due, in a view that the caller has open."""
+        from offbeat.core.backlog import BACKLOG, may_be_late, with_waiting
         from offbeat.core.plan import Group, Portion
 
         now = self.clock.now()
@@ -142,7 +148,8 @@ class PlanningSqlite(Store):
             size += len(found[-1][1])
             if size >= limit:
                 break
-        return Portion(now=now, revision=meta[0], groups=tuple(found))
+        waiting = {eno: db.execute(LATE, (eno, BACKLOG)).fetchone()[0] for eno in may_be_late(found, now)}
+        return Portion(now=now, revision=meta[0], groups=with_waiting(found, waiting))
 
     def record(self, runner: Runner, windows: Sequence[Window], revision: int) -> Sequence[Claim]:
         claimed: list[Claim] = []
