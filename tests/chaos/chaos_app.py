@@ -21,7 +21,7 @@ app.conf.update(
     task_reject_on_worker_lost=True,
     worker_prefetch_multiplier=1,
     worker_enable_remote_control=False,
-    offbeat_on_error="refuse",  # while the ledger does not answer nothing is started
+    offbeat_on_error=os.environ["CHAOS_ON_ERROR"],  # whether anything is started while the ledger does not answer
     task_ignore_result=True,
     offbeat_ledger=os.environ["OFFBEAT_LEDGER"],
 )

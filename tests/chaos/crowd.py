@@ -76,4 +76,7 @@ def worker(number: int, *, environ: Mapping[str, str], folder: Path) -> Actor:
     """Return one Celery worker with the guard."""
     flags = ("--concurrency=2", "--loglevel=WARNING", "--without-gossip", "--without-mingle", "-Ofair")
     argv = (sys.executable, "-m", "celery", "-A", "chaos_app", "worker", f"--hostname=w{number}@%h", *flags)
-    return Actor(name=f"worker{number}", argv=argv, environ={**environ, "C_FORCE_ROOT": "1"}, folder=folder)
+    runtime = folder / f"runtime{number}"  # apart, as on two hosts
+    runtime.mkdir(mode=0o700, exist_ok=True)
+    own = {**environ, "C_FORCE_ROOT": "1", "XDG_RUNTIME_DIR": str(runtime)}
+    return Actor(name=f"worker{number}", argv=argv, environ=own, folder=folder)

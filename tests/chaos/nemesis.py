@@ -25,6 +25,7 @@ class Nemesis:
     proxies: Sequence[Proxy]
     seed: int
     log: list[tuple[float, str]] = field(default_factory=list)
+    only_plants: bool = False  # are harmed, each again and again
     _draw: random.Random = field(init=False)
     _began: float = field(default=0.0, init=False)
     _mend_at: list[tuple[float, Callable[[], None]]] = field(default_factory=list, init=False)
@@ -59,7 +60,7 @@ class Nemesis:
             worker.start()
 
     def _faults(self) -> list[Callable[[], None]]:
-        faults: list[Callable[[], None]] = [self._kill_runner, self._stop_runner]
+        faults: list[Callable[[], None]] = [] if self.only_plants else [self._kill_runner, self._stop_runner]
         faults += [lambda plant=plant: self._restart(plant) for plant in self.plants]  # type: ignore[misc]
         if self.proxies:
             faults += [self._stall, self._freeze, self._drop, self._half_close, self._cut]

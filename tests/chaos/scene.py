@@ -29,6 +29,7 @@ SETTLE = 60.0  # seconds that what was due before the end may take at most: a le
 AOF = ("--appendonly", "yes", "--appendfsync", "always", "--auto-aof-rewrite-percentage", "0")
 STORES = ("redis", "postgres", "sqlite")
 BROKERS = ("redis", "rabbitmq")
+HARMS = ("all", "ledger")
 
 
 @dataclass(slots=True, kw_only=True)
@@ -50,8 +51,8 @@ class Scene:
 
 
 @contextmanager
-def set_up(folder: Path, store: str, broker: str) -> Iterator[Scene]:
-    """Start everything; end it at the end of the block. store, broker: of STORES and BROKERS."""
+def set_up(folder: Path, store: str, broker: str, *, on_error: str = "refuse") -> Iterator[Scene]:
+    """Start everything; end it at the end of the block. store, broker: of STORES and BROKERS. on_error: the guard's policy."""
     folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         plants = {name: _plant(name, folder / name) for name in sorted({store, broker} - {"sqlite"})}
@@ -67,6 +68,7 @@ def set_up(folder: Path, store: str, broker: str) -> Iterator[Scene]:
             **environ,
             "OFFBEAT_LEDGER": ledgers[1],
             "CHAOS_BROKER": plants[broker].address,
+            "CHAOS_ON_ERROR": on_error,
             "CHAOS_ENTRIES": str(len(PERIODS)),
             "CHAOS_RECORDS": str(folder / "records.jsonl"),
         }
@@ -86,9 +88,12 @@ def set_up(folder: Path, store: str, broker: str) -> Iterator[Scene]:
         yield scene
 
 
-def play(scene: Scene, *, seconds: float, seed: int, say: Callable[[str], None]) -> tuple[Verdict, Nemesis]:
-    """Wait until all is running, do harm, wait until all is settled; return the verdict and what was done."""
-    nemesis = Nemesis(runners=scene.runners, workers=scene.workers, plants=scene.plants, proxies=scene.proxies, seed=seed)
+def play(scene: Scene, *, seconds: float, seed: int, say: Callable[[str], None], harm: str = "all") -> tuple[Verdict, Nemesis]:
+    """Wait until all is running, do harm, wait until all is settled; return the verdict and what was done. harm: of HARMS."""
+    plants = [plant for plant in scene.plants if harm == "all" or scene.ledger.startswith(plant.address)]
+    proxies = scene.proxies if harm == "all" else []
+    nemesis = Nemesis(runners=scene.runners, workers=scene.workers, plants=plants, proxies=proxies, seed=seed)
+    nemesis.only_plants = harm != "all"
     _wait_for_first(scene)
     after = int(time.time()) + 1
     nemesis.rage(seconds)

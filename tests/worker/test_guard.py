@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
@@ -13,13 +14,14 @@ from hypothesis import strategies as st
 
 from offbeat.ports.clock import FakeClock
 from offbeat.ports.worker_store import open_store, shown
-from offbeat.ports.worker_values import Me, NoAnswer, Row, Said
+from offbeat.ports.worker_values import PASSED, REFUSED_ATTEMPT, Ask, Me, NoAnswer, Row, Said
 from offbeat.worker import guard
 from offbeat.worker.life import MOST_LINKS, Life
 from offbeat.worker.link import Link
 from offbeat.worker.message import occurrence_of, of_request, row_of
 from offbeat.worker.settings import read_settings
 
+A = Ask("a", 1, 60)
 OURS = {"offbeat_occurrence": "a", "offbeat_attempt": 2}
 
 
@@ -30,10 +32,22 @@ class Store:
         self.silent = silent
         self.is_closed = False
         self.heard: list[Said] = []
+        self.told: list[Ask] = []
 
-    def admit(self, occurrence: str, attempt: int, keep: int) -> bool:
+    def admit(self, ask: Ask) -> str:
         self._answer()
-        return attempt == 1
+        return PASSED if ask.attempt == 1 else REFUSED_ATTEMPT
+
+    def admit_late(self, asks: Sequence[Ask]) -> list[bool]:
+        self._answer()
+        self.told.extend(asks)
+        return [True for _ in asks]
+
+    def running(self, asks: Sequence[Ask]) -> None:
+        self._answer()
+
+    def ended(self, ask: Ask, done: bool) -> None:
+        self._answer()
 
     def report(self, me: Me, said: Said) -> bool:
         self._answer()
@@ -49,6 +63,10 @@ class Store:
     def _answer(self) -> None:
         if self.silent:
             raise NoAnswer("it is down")
+
+
+def nobody(is_over: Callable[[], bool]) -> None:
+    """Try nothing aside."""
 
 
 @pytest.mark.parametrize(
@@ -124,7 +142,7 @@ def test_no_header_takes_a_message_past_the_guard(monkeypatch: pytest.MonkeyPatc
     task = app.task(name="forged")(forged)
     monkeypatch.setattr(guard, "life", Life(FakeClock()))
     monkeypatch.setattr(guard.life, "is_on", lambda app: True)
-    monkeypatch.setattr(guard.life, "admit", lambda found: False)
+    monkeypatch.setattr(guard.life, "admit", lambda ask, project: REFUSED_ATTEMPT)
     task.push_request(id="a", **OURS, **{guard.MARK: True, "offbeat_guarded": None})
 
     with pytest.raises(Ignore):
@@ -172,7 +190,7 @@ def test_no_address_is_shown_with_what_is_secret_in_it() -> None:
 def test_an_address_with_an_odd_password_shows_none_of_it(scheme: str, password: str) -> None:
     address = f"{scheme}://u:{password}@127.0.0.1:1/0"
     with pytest.raises(NoAnswer) as told:
-        Link(lambda: open_store(address, "difio"), FakeClock()).ask(lambda store: store.admit("a", 1, 60))
+        Link(lambda: open_store(address, "difio"), FakeClock(), nobody).ask(lambda store: store.admit(A))
 
     assert not [part for part in ("hun", "ter2") if part in shown(address) + str(told.value)]
 
@@ -183,39 +201,58 @@ def test_an_address_whose_host_was_forgotten_shows_no_password() -> None:
 
 def test_a_connection_is_used_again_and_one_that_broke_is_replaced_at_once() -> None:
     stores: list[Store] = []
-    link = Link(lambda: stores.append(Store()) or stores[-1], FakeClock())  # type: ignore[func-returns-value]
+    link = Link(lambda: stores.append(Store()) or stores[-1], FakeClock(), nobody)  # type: ignore[func-returns-value]
 
-    assert [link.ask(lambda store: store.admit("a", 1, 9)) for _ in range(3)] == [True] * 3
+    assert [link.ask(lambda store: store.admit(A)) for _ in range(3)] == [PASSED] * 3
     assert len(stores) == 1
     stores[0].silent = True
 
-    assert link.ask(lambda store: store.admit("a", 1, 9))
+    assert link.ask(lambda store: store.admit(A))
     assert [store.is_closed for store in stores] == [True, False]
 
 
-def test_a_host_that_is_gone_is_not_waited_for_by_every_task() -> None:
-    clock, tries = FakeClock(), []
+def test_a_host_that_is_gone_is_waited_for_by_one_task_and_then_probed_aside_until_it_answers() -> None:
+    clock, tries, store = FakeClock(), [], Store(silent=True)
+    probes: list[Callable[[], bool]] = []
 
     def connect() -> Store:
         tries.append(clock.monotonic())
-        clock.advance(2)
-        raise NoAnswer("timed out")
+        if store.silent:
+            clock.advance(2)
+            raise NoAnswer("timed out")
+        return store
 
-    link = Link(connect, clock)
+    link = Link(connect, clock, probes.append)
     for _ in range(5):
         with pytest.raises(NoAnswer, match="timed out"):
-            link.ask(lambda store: store.admit("a", 1, 9))
-    assert len(tries) == 1
-    clock.advance(10)
-    with pytest.raises(NoAnswer):
-        link.ask(lambda store: store.admit("a", 1, 9))
+            link.ask(lambda store: store.admit(A))
+    assert (len(tries), len(probes)) == (1, 1)
+    (is_over,) = probes
+    assert not is_over()
+    store.silent = False
+    assert is_over()
 
-    assert len(tries) == 2
+    assert (link.ask(lambda store: store.admit(A)), len(tries)) == (PASSED, 3)
+
+
+def test_a_ledger_that_says_no_at_once_is_asked_by_everybody() -> None:
+    tries: list[str] = []
+
+    def connect() -> Store:
+        tries.append("refused")
+        raise NoAnswer("refused")
+
+    link = Link(connect, FakeClock(), nobody)
+    for _ in range(3):
+        with pytest.raises(NoAnswer):
+            link.ask(lambda store: store.admit(A))
+
+    assert len(tries) == 3
 
 
 def test_whatever_stops_a_question_in_the_middle_closes_its_connection() -> None:
     store = Store()
-    link = Link(lambda: store, FakeClock())
+    link = Link(lambda: store, FakeClock(), nobody)
 
     def stopped(_: object) -> None:
         raise KeyboardInterrupt
@@ -228,7 +265,7 @@ def test_whatever_stops_a_question_in_the_middle_closes_its_connection() -> None
 
 def test_a_report_that_is_not_taken_comes_with_the_next_one(monkeypatch: pytest.MonkeyPatch) -> None:
     store, life = Store(silent=True), Life(FakeClock())
-    link = Link(lambda: store, FakeClock())
+    link = Link(lambda: store, FakeClock(), nobody)
     monkeypatch.setattr(life, "link", lambda project: link)
     said = [Said(Row(1, 60, "schedule", ""), 1, state) for state in ("started", "succeeded")]
 
@@ -241,7 +278,7 @@ def test_a_report_that_is_not_taken_comes_with_the_next_one(monkeypatch: pytest.
 
 def test_no_projects_reports_wait_for_another_projects_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
     stores, life = {"away": Store(silent=True), "here": Store()}, Life(FakeClock())
-    links = {name: Link(lambda store=store: store, FakeClock()) for name, store in stores.items()}  # type: ignore[misc]
+    links = {name: Link(lambda store=store: store, FakeClock(), nobody) for name, store in stores.items()}  # type: ignore[misc]
     monkeypatch.setattr(life, "link", links.__getitem__)
     said = [Said(Row(1, 60, "schedule", ""), 1, state) for state in ("started", "succeeded")]
 
@@ -256,7 +293,7 @@ def test_what_a_library_cannot_make_out_is_no_answer() -> None:
         return bool("\ud800".encode())
 
     with pytest.raises(NoAnswer, match="UnicodeEncodeError"):
-        Link(Store, FakeClock()).ask(asked)
+        Link(Store, FakeClock(), nobody).ask(asked)
 
 
 def test_messages_of_many_projects_leave_no_heap_of_connections() -> None:

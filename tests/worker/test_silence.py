@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 import pytest
 from tests.ports.ledger_world import runner
 from tests.worker.conftest import PROJECT, Sides
-from tests.worker.test_stores import KEEP, ME
+from tests.worker.test_stores import ME, is_admitted
 
 from offbeat.ports.clock import SystemClock
 from offbeat.ports.ledger_open import open_ledger
@@ -47,7 +47,7 @@ def deaf_port() -> Iterator[int]:
 @only("scheme", ["redis", "postgresql"])
 def test_a_server_that_says_nothing_is_not_waited_for(deaf_port: int, scheme: str) -> None:
     with pytest.raises(NoAnswer) as told:
-        open_store(f"{scheme}://u:hunter2@127.0.0.1:{deaf_port}/0", PROJECT).admit("a", 1, KEEP)
+        is_admitted(open_store(f"{scheme}://u:hunter2@127.0.0.1:{deaf_port}/0", PROJECT), "a", 1)
 
     assert "hunter2" not in str(told.value)
 
@@ -80,11 +80,11 @@ def test_an_answer_that_somebody_else_holds_up_is_not_waited_for(sides: Sides) -
     with psycopg.connect(address) as other:
         other.execute(f"INSERT INTO {schema}.admitted (occurrence, attempt) VALUES ('a', 1)".encode())  # and no COMMIT yet
         with pytest.raises(NoAnswer, match="no answer within 2 s"):
-            sides.worker.admit("a", 2, KEEP)
+            is_admitted(sides.worker, "a", 2)
         other.commit()
 
     with closing(open_store(sides.address, PROJECT)) as again:
-        assert [again.admit("a", attempt, KEEP) for attempt in (2, 1)] == [False, True]
+        assert [is_admitted(again, "a", attempt) for attempt in (2, 1)] == [False, True]
 
 
 @only("sides", ["postgres"], indirect=True)
@@ -108,7 +108,7 @@ def test_a_role_with_the_rights_that_the_page_names_is_enough(sides: Sides) -> N
             parts = urlsplit(sides.address)
             mine = parts._replace(netloc=f"{role}:x@{parts.netloc.rpartition('@')[2]}").geturl()
             with closing(open_store(mine, PROJECT)) as worker:
-                assert worker.admit("a", 1, KEEP)
+                assert is_admitted(worker, "a", 1)
                 worker.report(ME, Said(Row(1, 60, "schedule", ""), 1, "started"))
                 worker.beat(ME)
         finally:
@@ -135,11 +135,11 @@ def test_a_user_with_the_rights_that_the_page_names_is_enough_in_any_database(mo
             parts = urlsplit(address)
             mine = parts._replace(netloc=f"{user}:x@{parts.netloc.rpartition('@')[2]}").geturl()
             with closing(open_store(mine, PROJECT)) as worker:
-                assert worker.admit("a", 1, KEEP)
+                assert is_admitted(worker, "a", 1)
                 worker.report(ME, Said(Row(1, 60, "schedule", ""), 1, "started"))
                 worker.beat(ME)
             with pytest.raises(NoAnswer), closing(open_store(mine, "another")) as worker:
-                worker.admit("a", 1, KEEP)
+                is_admitted(worker, "a", 1)
         finally:
             admin.execute_command("ACL", "DELUSER", user)
         assert ME.id in {seen.runner.id for seen in ledger.status().runners}
@@ -147,10 +147,10 @@ def test_a_user_with_the_rights_that_the_page_names_is_enough_in_any_database(mo
 
 @only("sides", ["sqlite"], indirect=True)
 def test_another_file_at_the_ledgers_place_is_noticed_and_opened_next_time(sides: Sides, tmp_path: Path) -> None:
-    assert sides.worker.admit("a", 1, KEEP)
+    assert is_admitted(sides.worker, "a", 1)
     os.replace(tmp_path / "ledger.sqlite3", tmp_path / "old")
 
     with pytest.raises(NoAnswer, match="another file"):
-        sides.worker.admit("a", 1, KEEP)
+        is_admitted(sides.worker, "a", 1)
     with pytest.raises(NoAnswer, match="no ledger at"):
         open_store(sides.address, PROJECT)

@@ -5,21 +5,60 @@ Python 3.8 and psycopg 3. Leaves what a report means to the runners: it goes int
 
 from __future__ import annotations
 
+import json
 import re
 import selectors
-from typing import Any
+from typing import Any, Sequence
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
 from zlib import crc32
 
 from offbeat.ports.clock import SystemClock
-from offbeat.ports.worker_values import ANSWER, CONNECT, Me, NoAnswer, Said
+from offbeat.ports.worker_values import (
+    ALIVE,
+    ANSWER,
+    CONNECT,
+    PASSED,
+    REFUSED_ATTEMPT,
+    Ask,
+    Me,
+    NoAnswer,
+    Said,
+    held_of,
+    judge_again,
+    owner_text,
+)
 
 KNOWN = 1  # the ledger's schema that this file was written for
 
 META = "SELECT oldest, project FROM {s}.meta"
-ADMIT = """
-INSERT INTO {s}.admitted AS a (occurrence, attempt) VALUES ($1, $2::integer)
-ON CONFLICT (occurrence) DO UPDATE SET attempt = a.attempt RETURNING attempt"""
+NOW = "extract(epoch FROM clock_timestamp())::float8"
+TURN = "coalesce(nullif(split_part(a.owner, ':', 1), '')::integer, 0)"
+ADMIT = f"""
+INSERT INTO {{s}}.admitted AS a (occurrence, attempt, owner) VALUES ($1, $2::integer, $3)
+ON CONFLICT (occurrence) DO UPDATE SET attempt = a.attempt
+RETURNING attempt, xmax = 0, owner, alive_at, {NOW} - alive_at, finished"""
+TAKE_OVER = f"""
+UPDATE {{s}}.admitted SET owner = $3, alive_at = {NOW}, finished = false
+WHERE occurrence = $1 AND attempt = $2::integer AND owner = $4 AND alive_at = $5::float8 RETURNING 1"""
+ADMIT_LATE = """
+INSERT INTO {s}.admitted AS a (occurrence, attempt, owner)
+SELECT occurrence, attempt, owner FROM json_to_recordset($1::json) AS told (occurrence text, attempt integer, owner text)
+ORDER BY occurrence
+ON CONFLICT (occurrence) DO UPDATE SET attempt = a.attempt
+RETURNING occurrence, attempt"""
+RUNNING = f"""
+INSERT INTO {{s}}.admitted AS a (occurrence, attempt, owner)
+SELECT occurrence, attempt, owner FROM json_to_recordset($1::json) AS told (occurrence text, attempt integer, owner text)
+ORDER BY occurrence
+ON CONFLICT (occurrence) DO UPDATE SET owner = excluded.owner, alive_at = {NOW}
+WHERE a.attempt = excluded.attempt AND NOT a.finished AND a.owner IN ('', excluded.owner)"""
+# Not waited for the disk: what a crash forgets is that a copy is one, so that it starts as it would without us.
+ENDED = f"""
+INSERT INTO {{s}}.admitted AS a (occurrence, attempt, owner, finished)
+SELECT $1, $2::integer, $3, $4::boolean FROM (SELECT set_config('synchronous_commit', 'off', true) AS waits) q
+WHERE waits = 'off'
+ON CONFLICT (occurrence) DO UPDATE SET owner = excluded.owner, finished = excluded.finished
+WHERE a.attempt = excluded.attempt AND CASE WHEN excluded.finished THEN {TURN} <= $5::integer ELSE a.owner IN ('', $6) END"""
 REPORT = """
 INSERT INTO {s}.reports (eno, due_at, kind, kind_id, attempt, admitted, state, reason, note, runner, host, pid)
 VALUES ($1::bigint, $2::bigint, $3, $4, $5::integer, $6::boolean, $7, $8, $9, $10, $11, $12::integer)"""
@@ -54,8 +93,29 @@ class WorkerPostgres:
             raise NoAnswer(_first_line(error)) from error
         self._refuse_strangers(project)
 
-    def admit(self, occurrence: str, attempt: int, keep: int) -> bool:
-        return int(self._ask(ADMIT, occurrence, attempt)[0]) == attempt
+    def admit(self, ask: Ask) -> str:
+        mine = owner_text(ask)
+        winner, is_new, owner, alive_at, silent, ended = self._ask(ADMIT, ask.occurrence, ask.attempt, mine)[0]
+        if int(winner) != ask.attempt:
+            return REFUSED_ATTEMPT
+        if is_new == b"t":
+            return PASSED
+        verdict = judge_again(ask, held_of(owner.decode(), float(silent), ended == b"t"))
+        if verdict == PASSED and mine:
+            taken = self._ask(TAKE_OVER, ask.occurrence, ask.attempt, mine, owner.decode(), alive_at.decode())
+            return PASSED if taken else ALIVE  # another copy was quicker
+        return verdict
+
+    def admit_late(self, asks: Sequence[Ask]) -> list[bool]:
+        found = {name.decode(): int(winner) for name, winner in self._ask(ADMIT_LATE, _as_json(asks))}
+        return [found.get(ask.occurrence) == ask.attempt for ask in asks]
+
+    def running(self, asks: Sequence[Ask]) -> None:
+        self._ask(RUNNING, _as_json(asks))
+
+    def ended(self, ask: Ask, done: bool) -> None:
+        mine = owner_text(ask)
+        self._ask(ENDED, ask.occurrence, ask.attempt, mine if done else "", "true" if done else "false", ask.turn, mine)
 
     def report(self, me: Me, said: Said) -> bool:
         told = (said.attempt, "true" if said.admitted else "false", said.state, said.reason, said.note)
@@ -74,14 +134,14 @@ class WorkerPostgres:
             db.pgconn.finish()
 
     def _refuse_strangers(self, project: str) -> None:
-        oldest, found = self._ask(META)
+        oldest, found = self._ask(META)[0]
         if int(oldest) > KNOWN:
             raise self._closed("the ledger is newer than the offbeat of this worker: pip install --upgrade offbeat")
         if project not in ("default", found.decode()):
             raise self._closed(f'the ledger is of project "{found.decode()}", not of "{project}"')
 
-    def _ask(self, statement: str, *values: str | int) -> tuple[bytes, ...]:
-        """Return the first row of the answer, () when it has none."""
+    def _ask(self, statement: str, *values: str | int) -> list[tuple[bytes, ...]]:
+        """Return the rows of the answer."""
         if self._db is None:
             raise NoAnswer("the connection is closed")
         try:
@@ -93,9 +153,8 @@ class WorkerPostgres:
             raise
         if result.status not in (self._pq.ExecStatus.TUPLES_OK, self._pq.ExecStatus.COMMAND_OK):
             raise self._closed(_words(result.error_message))
-        if result.ntuples == 0:
-            return ()
-        return tuple(result.get_value(0, column) or b"" for column in range(result.nfields))
+        columns = range(result.nfields)
+        return [tuple(result.get_value(row, column) or b"" for column in columns) for row in range(result.ntuples)]
 
     def _exchange(self, statement: str, values: list[bytes]) -> Any:
         """Send one statement and read its answer, for ANSWER seconds in all."""
@@ -147,6 +206,11 @@ def schema_of(project: str) -> str:
     if plain == project and len(plain) <= 55:
         return f"offbeat_{plain}" if plain else "offbeat"
     return f"offbeat_{plain[:40]}_{crc32(project.encode('utf-8', 'surrogateescape')):08x}"
+
+
+def _as_json(asks: Sequence[Ask]) -> str:
+    rows = [{"occurrence": ask.occurrence, "attempt": ask.attempt, "owner": owner_text(ask)} for ask in asks]
+    return json.dumps(rows)
 
 
 def _first_line(error: BaseException) -> str:

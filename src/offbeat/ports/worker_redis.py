@@ -1,4 +1,4 @@
-"""A worker's side of the Redis ledger: one command to be admitted, one script to report. Python 3.8 and redis-py 3.5.
+"""A worker's side of the Redis ledger: one command or script to be admitted, one script to report. Python 3.8 and redis-py 3.5.
 
 Authority: ports/ledger_redis/ for the names of keys, the form of addresses, and the script itself.
 """
@@ -8,16 +8,54 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Sequence
 from urllib.parse import parse_qsl, unquote, urlsplit
 
-from offbeat.ports.worker_values import ANSWER, CONNECT, Me, NoAnswer, Row, Said
+from offbeat.ports.worker_values import ANSWER, CONNECT, PASSED, REFUSED_ATTEMPT, Ask, Me, NoAnswer, Row, Said
 
 SCHEMA = 1  # the ledger's form that this file was written for
 LETTERS = {"manual": "m", "backfill": "b"}
 TLS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs")
 YES = ("1", "true", "yes")
 NO = ("0", "false", "no")
+
+
+WATCHED = 2 * 86_400  # seconds after the last sign of life for which it is known who ran it
+# Who runs the admitted attempt, w:<occurrence>: JSON [attempt, turn, again, owner, alive at, ended]; the rules are those of
+# worker_values.judge_again, and a test compares them. ARGV: what, attempt, keep, turn, again, owner, patience, watched.
+WATCH = """
+local what, attempt, turn, again, owner = ARGV[1], ARGV[2], tonumber(ARGV[4]), tonumber(ARGV[5]), ARGV[6]
+local time = redis.call('TIME')
+local now = tonumber(time[1]) + tonumber(time[2]) / 1000000
+local function write(by, ended)
+  local told = cjson.encode({attempt, turn, again, by, string.format('%.6f', now), ended})
+  redis.call('SET', KEYS[2], told, 'EX', ARGV[8])
+end
+local first = redis.call('SET', KEYS[1], attempt, 'NX', 'EX', ARGV[3])
+if not first and redis.call('GET', KEYS[1]) ~= attempt then return 'refused' end
+local held, text = nil, redis.call('GET', KEYS[2])
+if text then
+  local told = cjson.decode(text)
+  if told[1] == attempt then
+    held = {turn = told[2], again = told[3], owner = told[4], at = tonumber(told[5]), ended = told[6]}
+  end
+end
+local mine = held and held.owner == owner and held.turn == turn and held.again == again
+if what == 'running' then
+  if not held or (not held.ended and (held.owner == '' or mine)) then write(owner, false) end
+elseif what == 'done' then
+  if not held or held.turn <= turn then write(owner, true) end
+elseif what == 'released' then
+  if mine then write('', false) end
+else
+  if held and (again == 1 or held.again == 1) and turn <= held.turn then
+    if turn < held.turn or held.ended then return 'ended' end
+    if held.owner ~= '' and math.abs(now - held.at) < tonumber(ARGV[7]) then return 'alive' end
+  end
+  if owner ~= '' then write(owner, false) end
+end
+return 'passed'
+"""
 
 
 class WorkerRedis:
@@ -38,16 +76,46 @@ class WorkerRedis:
             raise NoAnswer(_words(error)) from error
         self._keys = f"{{{prefix}:{project}}}:"
         self._script: Any = None
+        self._watch: Any = None
         form = self._asked(lambda: self._client.hget(self._keys + "meta", "oldest"))
         if int(form or SCHEMA) > SCHEMA:
             self.close()
             raise NoAnswer("the ledger is newer than the offbeat of this worker: pip install --upgrade offbeat")
 
-    def admit(self, occurrence: str, attempt: int, keep: int) -> bool:
-        key = f"{self._keys}a:{occurrence}"
-        if self._asked(lambda: self._client.set(key, attempt, nx=True, ex=keep)):
-            return True
-        return bool(self._asked(lambda: self._client.get(key)) == b"%d" % attempt)
+    def admit(self, ask: Ask) -> str:
+        if ask.owner or ask.again:
+            return str(self._looked("admit", ask).decode())
+        key = f"{self._keys}a:{ask.occurrence}"  # nobody watches it, so one plain command does
+        if self._asked(lambda: self._client.set(key, ask.attempt, nx=True, ex=ask.keep)):
+            return PASSED
+        if self._asked(lambda: self._client.get(key)) != b"%d" % ask.attempt:
+            return REFUSED_ATTEMPT
+        return str(self._looked("admit", ask).decode())
+
+    def admit_late(self, asks: Sequence[Ask]) -> list[bool]:
+        def ask_all() -> Any:
+            pipe = self._client.pipeline(transaction=False)
+            for ask in asks:
+                key = f"{self._keys}a:{ask.occurrence}"
+                pipe.set(key, ask.attempt, nx=True, ex=ask.keep).get(key)
+            return pipe.execute()
+
+        return [winner == b"%d" % ask.attempt for ask, winner in zip(asks, self._asked(ask_all)[1::2])]
+
+    def running(self, asks: Sequence[Ask]) -> None:
+        for ask in asks:
+            self._looked("running", ask)
+
+    def ended(self, ask: Ask, done: bool) -> None:
+        self._looked("done" if done else "released", ask)
+
+    def _looked(self, what: str, ask: Ask) -> Any:
+        """Run the script WATCH. A newer redis-py loads it where the server has forgotten it; so does an older one."""
+        if self._watch is None:
+            self._watch = self._client.register_script(WATCH)
+        keys = [f"{self._keys}a:{ask.occurrence}", f"{self._keys}w:{ask.occurrence}"]
+        words = [what, ask.attempt, ask.keep, ask.turn, int(ask.again), ask.owner, repr(ask.patience)]
+        return self._asked(lambda: self._watch(keys=keys, args=[*words, min(ask.keep, WATCHED)]))
 
     def report(self, me: Me, said: Said) -> bool:
         row = [id_of(said.row), said.attempt, said.state, said.reason, said.note, None, 0, 1 if said.admitted else 0]

@@ -10,19 +10,36 @@ import os
 import select
 import sqlite3
 from contextlib import contextmanager
-from typing import Iterator
+from typing import Iterator, Sequence
 from urllib.parse import quote
 
 from offbeat.ports.clock import SystemClock
-from offbeat.ports.worker_values import ANSWER, RANK, REFUSED, WRITTEN, Me, NoAnswer, Said, judge
+from offbeat.ports.worker_values import (
+    ANSWER,
+    PASSED,
+    RANK,
+    REFUSED,
+    REFUSED_ATTEMPT,
+    WRITTEN,
+    Ask,
+    Held,
+    Me,
+    NoAnswer,
+    Said,
+    held_of,
+    judge,
+    judge_again,
+    owner_text,
+)
 
 APPLICATION_ID = 0x0FFBEA70
-SCHEMA = 4  # the ledger's schema that this file was written for
+SCHEMA = 5  # the ledger's schema that this file was written for
 SET_BACK = 60.0  # seconds by which a clock may have been set back: core.transitions
 POLL = 0.002  # seconds between two tries for a turn
 
-ADMIT = "INSERT OR IGNORE INTO admitted (occurrence, attempt, admitted_at) VALUES (?, ?, ?)"
-ADMITTED = "SELECT attempt FROM admitted WHERE occurrence = ?"
+ADMIT = "INSERT OR IGNORE INTO admitted (occurrence, attempt, admitted_at, owner, alive_at) VALUES (?, ?, ?, ?, ?)"
+ADMITTED = "SELECT attempt, owner, alive_at, finished FROM admitted WHERE occurrence = ?"
+WATCH = "UPDATE admitted SET owner = ?, alive_at = ?, finished = ? WHERE occurrence = ?"
 SEEN = "UPDATE runners SET seen_at = ? WHERE id = ?"
 NEW = "INSERT INTO runners (id, host, pid, version, role, seen_at) VALUES (?, ?, ?, ?, 'worker', ?)"
 
@@ -87,11 +104,43 @@ class WorkerSqlite:
         if db.execute("SELECT oldest FROM meta").fetchone()[0] > SCHEMA:
             raise NoAnswer(f"{self.path} is newer than the offbeat of this worker: pip install --upgrade offbeat")
 
-    def admit(self, occurrence: str, attempt: int, keep: int) -> bool:
+    def admit(self, ask: Ask) -> str:
         with self._writing() as db:
-            if db.execute(ADMIT, (occurrence, attempt, self._clock.now())).rowcount == 1:
-                return True
-            return bool(db.execute(ADMITTED, (occurrence,)).fetchone()[0] == attempt)
+            now = self._clock.now()
+            if _admitted(db, ask, now):
+                return PASSED
+            winner, held = _held(db, ask, now)
+            if winner != ask.attempt:
+                return REFUSED_ATTEMPT
+            verdict = judge_again(ask, held)
+            if verdict == PASSED and ask.owner:
+                db.execute(WATCH, (owner_text(ask), now, 0, ask.occurrence))
+            return verdict
+
+    def admit_late(self, asks: Sequence[Ask]) -> list[bool]:
+        with self._writing() as db:
+            now = self._clock.now()
+            return [_admitted(db, ask, now) or _held(db, ask, now)[0] == ask.attempt for ask in asks]
+
+    def running(self, asks: Sequence[Ask]) -> None:
+        with self._writing() as db:
+            now = self._clock.now()
+            for ask in asks:
+                if _admitted(db, ask, now):
+                    continue
+                winner, held = _held(db, ask, now)
+                if winner == ask.attempt and not held.ended and _is_mine(ask, held, or_nobodys=True):
+                    db.execute(WATCH, (owner_text(ask), now, 0, ask.occurrence))
+
+    def ended(self, ask: Ask, done: bool) -> None:
+        with self._writing() as db:
+            now = self._clock.now()
+            _admitted(db, ask, now)
+            winner, held = _held(db, ask, now)
+            if winner != ask.attempt:
+                return
+            if held.turn <= ask.turn if done else _is_mine(ask, held, or_nobodys=True):
+                db.execute(WATCH, (owner_text(ask) if done else "", now, int(done), ask.occurrence))
 
     def report(self, me: Me, said: Said) -> bool:
         with self._writing() as db:
@@ -172,6 +221,23 @@ class WorkerSqlite:
             lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             os.fchmod(lock, found.st_mode & 0o660)
             return lock
+
+
+def _admitted(db: sqlite3.Connection, ask: Ask, now: float) -> bool:
+    """Let the attempt in if nobody has asked for its occurrence yet; return whether that was so."""
+    return db.execute(ADMIT, (ask.occurrence, ask.attempt, now, owner_text(ask), now)).rowcount == 1
+
+
+def _held(db: sqlite3.Connection, ask: Ask, now: float) -> tuple[int, Held]:
+    """Return the attempt that was let in, and who runs it."""
+    winner, owner, alive_at, finished = db.execute(ADMITTED, (ask.occurrence,)).fetchone()
+    return winner, held_of(owner, now - alive_at, bool(finished))
+
+
+def _is_mine(ask: Ask, held: Held, or_nobodys: bool) -> bool:
+    if not held.owner:
+        return or_nobodys
+    return (held.turn, held.again, held.owner) == (ask.turn, ask.again, ask.owner)
 
 
 def _beat(db: sqlite3.Connection, me: Me, now: float) -> None:

@@ -5,10 +5,10 @@ Imports nothing of offbeat's but the worker's side of the stores.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, Sequence
 from urllib.parse import urlsplit
 
-from offbeat.ports.worker_values import Me, NoAnswer, Said
+from offbeat.ports.worker_values import Ask, Me, NoAnswer, Said
 
 POSTGRES = ("postgresql", "postgres")
 REDIS = ("redis", "rediss", "unix", "redis+unix", "redis+sentinel", "valkey", "valkeys")
@@ -17,11 +17,21 @@ REDIS = ("redis", "rediss", "unix", "redis+unix", "redis+sentinel", "valkey", "v
 class WorkerStore(Protocol):
     """A connection to a ledger, for one thread at a time. Everything raises NoAnswer, after which it is closed."""
 
-    def admit(self, occurrence: str, attempt: int, keep: int) -> bool:
-        """Let one attempt of an occurrence start: the first to ask wins, and passes again whenever it asks.
+    def admit(self, ask: Ask) -> str:
+        """Let one attempt of an occurrence start: the first to ask wins, another one is REFUSED_ATTEMPT.
 
-        keep: seconds to remember it, where the store does not keep it longer by itself.
+        Returns: PASSED, also whenever the winner asks again; but ENDED or ALIVE where `judge_again` finds that it is a copy
+        of a delivery that has ended or still runs. Of several copies that ask at once one passes.
         """
+
+    def admit_late(self, asks: Sequence[Ask]) -> list[bool]:
+        """Write down what was started unasked, each occurrence once; return for each whether no other attempt had won."""
+
+    def running(self, asks: Sequence[Ask]) -> None:
+        """Give a sign of life of what this owner runs. What another owner runs by now, or what has ended, stays as it is."""
+
+    def ended(self, ask: Ask, done: bool) -> None:
+        """Write down that a delivery runs no more. done: its message is settled; else it may come again, and pass."""
 
     def report(self, me: Me, said: Said) -> bool:
         """Write what became of an occurrence, by the rules of the ledger's own `report`; return whether it was accepted."""

@@ -6,6 +6,7 @@ Never changes a message that is not offbeat's. Authority: celery/app/trace.py (b
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from typing import Any, NamedTuple, NoReturn
 
 from celery import signals
@@ -13,23 +14,35 @@ from celery.app.task import Task
 from celery.exceptions import Ignore
 from kombu.exceptions import OperationalError
 
-from offbeat.ports.worker_values import NoAnswer, Said
+from offbeat.ports.worker_values import ALIVE, ENDED, PASSED, REFUSED_ATTEMPT, Ask, NoAnswer, Said
 from offbeat.worker.life import Life
-from offbeat.worker.message import Occurrence, of_request
+from offbeat.worker.message import COPY, Delivery, Occurrence, delivery_of, of_request
 from offbeat.worker.settings import REFUSE
 
 log = logging.getLogger("offbeat.worker")
 
+WAITED = "offbeat_waited"  # a header: how often a later attempt was put back because the ledger was silent
+WAIT, MOST_WAITS = 2.0, 15  # seconds, times
 MARK = "_guarded_by_offbeat"  # on a task's request, once it was looked at: a Passage
+IGNORED = {
+    REFUSED_ATTEMPT: "ignored attempt %d of %s: another one has started",
+    ENDED: "ignored attempt %d of %s: its first delivery has ended",
+    ALIVE: "ignored attempt %d of %s: its first delivery runs",
+}
 ENDS = {"SUCCESS": "succeeded", "FAILURE": "failed", "RETRY": "retrying", "REVOKED": "revoked"}
 
 life = Life()
 
 
 class Passage(NamedTuple):
-    """What was let through: an occurrence, or (None) what is none. No header of a message can be one."""
+    """What was let through: an occurrence, or (None) what is none. No header of a message can be one.
+
+    at: when, by the monotonic clock.
+    """
 
     found: Occurrence | None
+    ask: Ask = Ask("", 0, 0)
+    at: float = 0.0
 
 
 def install() -> None:
@@ -82,41 +95,82 @@ def check(task: Any) -> None:
         return
     if request.headers is None:  # Celery 5.2 would lose them in a retry
         request.headers = found.headers
-    if not found.atomic and not admitted(task, request, found):
-        log.info("ignored attempt %d of %s: another one has started", found.attempt, found.id, extra={"event": "not_admitted"})
-        raise Ignore("another attempt of this occurrence has started")
-    setattr(request, MARK, Passage(found))
+    delivery = delivery_of(found.headers, request.delivery_info, request.retries)
+    ask = life.ask(found, delivery, task.acks_late)
+    if not found.atomic or life.may_be_out_twice(found, delivery):  # what was queued once, and delivered once, need not ask
+        stop_unless_passed(task, request, found, ask)
+    if COPY in request.headers or WAITED in request.headers:
+        request.headers = {name: value for name, value in request.headers.items() if name not in (COPY, WAITED)}
+    setattr(request, MARK, Passage(found, ask, life.clock.monotonic()))
     if found.row is not None:
         life.say(Said(found.row, found.attempt, "started", admitted=True), found.project)
 
 
-def admitted(task: Any, request: Any, found: Occurrence) -> bool:
-    """Return whether this attempt may start. When the ledger does not answer: True, or Ignore, as the settings say."""
+def stop_unless_passed(task: Any, request: Any, found: Occurrence, ask: Ask) -> None:
+    """Return when the ledger lets this delivery start. Raises: Ignore."""
+    verdict = answer_for(task, request, found, ask)
+    if verdict == ALIVE and task.acks_late:
+        log.info("attempt %d of %s waits: its first delivery runs", found.attempt, found.id, extra={"event": "waits"})
+        wait_for_first(task, request)
+        return
+    if verdict != PASSED:
+        log.info(IGNORED[verdict], found.attempt, found.id, extra={"event": "not_admitted"})
+        raise Ignore(IGNORED[verdict] % (found.attempt, found.id))
+
+
+def answer_for(task: Any, request: Any, found: Occurrence, ask: Ask) -> str:
+    """Return the verdict of WorkerStore.admit. When the ledger does not answer: this host's, or Ignore, as the settings say."""
     while True:
         try:
-            return life.admit(found)
+            return life.admit(ask, found.project)
         except NoAnswer as error:
             if life.settings.on_error != REFUSE:
                 life.complain("W102", "the ledger does not answer, so tasks run without asking it", str(error))
-                return True
+                return unasked(task, request, found, ask)
             life.complain("W103", "the ledger does not answer, so tasks are put back", str(error))
         try:
-            put_back(task, request)
+            put_back(task, request, life.settings.pause, copy=ask.again)
         except (OperationalError, OSError) as error:  # no broker either: nothing is lost as long as we have it
             life.complain("W104", "a task could not be put back, so its process waits", type(error).__name__)
             life.wait()
 
 
-def put_back(task: Any, request: Any) -> NoReturn:
+def unasked(task: Any, request: Any, found: Occurrence, ask: Ask) -> str:
+    """Return whether a delivery starts while the ledger is silent. A first attempt does, unless another one did on this host.
+
+    A later one may be a repeat of what another host has started, and the ledger answered when it was sent. So it waits for
+    that, but not for long: it may be the only one that has arrived. Raises: Ignore, when it waits.
+    """
+    waited = found.headers.get(WAITED)
+    waited = waited if isinstance(waited, int) else 0
+    if found.attempt > 1 and waited < MOST_WAITS and not life.has_started(ask, found.project):
+        request.headers = {**request.headers, WAITED: waited + 1}
+        with suppress(OperationalError, OSError):
+            put_back(task, request, WAIT, copy=ask.again)
+    return PASSED if life.start_unasked(ask, found.project) else REFUSED_ATTEMPT
+
+
+def wait_for_first(task: Any, request: Any) -> None:
+    """Put a copy back while the first delivery runs: acknowledged, the first one would be lost if its worker died now.
+
+    Redis knows both by one delivery tag. When the broker is silent the copy runs: in doubt nothing is dropped.
+    """
+    with suppress(OperationalError, OSError):
+        put_back(task, request, life.watch.beat, copy=True)
+
+
+def put_back(task: Any, request: Any, pause: float, *, copy: bool) -> NoReturn:
     """Send the same message again, to come after the pause, and end this one. Not a retry: the count stays.
 
-    A rejection would not do: most tasks are acknowledged before they run, and it knows no pause.
+    A rejection would not do: most tasks are acknowledged before they run, and it knows no pause. copy: it was delivered before.
     """
+    if copy:
+        request.headers = {**request.headers, COPY: True}
     again = task.signature_from_request(
-        request, countdown=life.settings.pause, retries=request.retries, ignore_result=bool(task.ignore_result)
+        request, countdown=life.watch.pause(pause), retries=request.retries, ignore_result=bool(task.ignore_result)
     )
     again.apply_async()
-    raise Ignore("put back until the ledger answers")
+    raise Ignore("put back until the ledger answers, or the first delivery has ended")
 
 
 def on_worker_init(sender: Any = None, **_: Any) -> None:
@@ -136,7 +190,7 @@ def on_worker_shutdown(**_: Any) -> None:
 
 def on_received(request: Any = None, **_: Any) -> None:
     """In the worker's first process: remember what is reported here if the task's own process cannot."""
-    if "offbeat_row" in request.request_dict:
+    if "offbeat_occurrence" in request.request_dict:
         life.received[request.id] = request
 
 
@@ -144,7 +198,10 @@ def on_postrun(task: Any = None, state: str | None = None, retval: Any = None, *
     """In the task's own process: it has ended, or will be tried again."""
     passage = vars(task.request).get(MARK)
     found = passage.found if isinstance(passage, Passage) else None
-    if found is None or found.row is None or state is None:  # without a state this process is being killed: on_failure tells
+    if found is None or state is None:  # without a state this process is being killed: on_failure tells
+        return
+    tell_end(task, passage, state)
+    if found.row is None:
         return
     said, note = ENDS.get(state, "failed"), ""
     if state == "IGNORED":  # by the task itself
@@ -156,12 +213,35 @@ def on_postrun(task: Any = None, state: str | None = None, retval: Any = None, *
     life.say(Said(found.row, found.attempt, said, note=note, admitted=True), found.project)
 
 
+def tell_end(task: Any, passage: Passage, state: str) -> None:
+    """Let the ledger know how a delivery ended, if there may be a copy of it."""
+    found, ask = passage.found, passage.ask
+    assert found is not None
+    done = state in ("SUCCESS", "RETRY") or (state == "FAILURE" and is_acknowledged(task))
+    if life.watch.visibility:
+        ran = life.clock.monotonic() - passage.at
+        may_be = life.may_be_out_twice(found, Delivery(ask.turn, ask.again))
+        if may_be or ran >= life.watch.beat or (ask.owner and not done):
+            life.end(ask, found.project, done)
+    elif task.acks_late and done:  # its acknowledgement may be lost with the connection
+        life.end(ask, found.project, done)
+
+
+def is_acknowledged(task: Any) -> bool:
+    """Return whether Celery acknowledges the message of a task that has failed."""
+    words = [getattr(task, name, None) for name in ("acks_on_failure", "acks_on_failure_or_timeout")]
+    return not task.acks_late or bool(next((word for word in words if word is not None), True))
+
+
 def on_failure(sender: Any = None, task_id: str = "", exception: Any = None, **_: Any) -> None:
     """In the worker's first process: the task's own was killed, by a time limit or by somebody else."""
     if sender.request.id == task_id:
         return  # told after the task
     found = life.of_received(task_id)
-    if found is not None and found.row is not None:
+    if found is None:
+        return
+    life.let_go(task_id)
+    if found.row is not None:
         note = type(exception).__name__
         reason = "timed_out" if note == "TimeLimitExceeded" else ""
         life.say_later(Said(found.row, found.attempt, "failed", reason, note, admitted=True), found.project)

@@ -12,20 +12,26 @@ import socket
 import threading
 from collections import deque
 from contextlib import suppress
-from typing import Any
+from typing import TYPE_CHECKING, Any, Callable
 from weakref import WeakValueDictionary
 
 from offbeat import __version__
 from offbeat.ports.clock import Clock, SystemClock
 from offbeat.ports.worker_store import WorkerStore, open_store, shown
-from offbeat.ports.worker_values import Me, NoAnswer, Said
+from offbeat.ports.worker_values import PASSED, REFUSED_ATTEMPT, Ask, Me, NoAnswer, Said
 from offbeat.worker.link import Link
-from offbeat.worker.message import Occurrence, occurrence_of
-from offbeat.worker.settings import read_settings
+from offbeat.worker.message import Delivery, Occurrence, delivery_of, occurrence_of
+from offbeat.worker.settings import RUN, read_settings, visibility_of
+from offbeat.worker.watch import Watch, active, ask_of
+
+if TYPE_CHECKING:
+    from offbeat.worker.unasked import Unasked
 
 log = logging.getLogger("offbeat.worker")
 
 BEAT = 30.0  # seconds between two signs of life
+LOOK, SOON = 1.0, 0.25  # seconds between two looks whether the ledger is to be told something; and while it is
+PROBE = 0.25  # seconds between two tries to reach a ledger that is silent
 QUIET = 60.0  # seconds between two complaints about the same thing
 KEEP = 8 * 86_400  # seconds after a message's expiry, or from now, for which it is remembered who has won
 LONGEST_KEPT = 400 * 86_400.0
@@ -45,7 +51,11 @@ class Life:
         self._links: dict[str, Link] = {}
         self._told: dict[str, tuple[float, int]] = {}
         self._owed: deque[tuple[Said, str]] = deque(maxlen=OWED)
-        self._later: queue.Queue[tuple[Said, str] | None] = queue.Queue()
+        self._later: queue.Queue[Callable[[], None] | None] = queue.Queue()
+        self.watch = Watch()
+        self._unasked: Unasked | None = None
+        self._running: set[str] = set()  # what ran at the last sign of life
+        self._due = {"beat": 0.0, "watch": 0.0, "tell": 0.0}  # when the thread does what, by the monotonic clock
         self._thread: threading.Thread | None = None
         self._busy = threading.Lock()  # held while the thread talks, so that no process is forked in the middle of it
 
@@ -66,6 +76,9 @@ class Life:
         host = socket.gethostname()
         # Containers share names and process ids: neither tells two workers apart.
         self._me = Me(f"{host}:{os.getpid()}:worker:{os.urandom(4).hex()}", host, os.getpid(), __version__)
+        self.watch = Watch(visibility_of(app))
+        if self.settings.ledger and self.settings.on_error == RUN:
+            self._unasked = _unasked(self.settings.ledger, self.clock)
         self._is_open = True
 
     def is_on(self, app: Any) -> bool:
@@ -81,13 +94,66 @@ class Life:
             if len(self._links) >= MOST_LINKS:
                 self._links.pop(next(iter(self._links))).close()
             address = self.settings.ledger
-            self._links[name] = Link(lambda: open_store(address, name), self.clock)
+            self._links[name] = Link(lambda: open_store(address, name), self.clock, self._aside)
         return self._links[name]
 
-    def admit(self, found: Occurrence) -> bool:
-        """Return whether this attempt of the occurrence may start. Raises: NoAnswer."""
+    def _aside(self, is_over: Callable[[], bool]) -> None:
+        def probe() -> None:
+            over = False
+            while not over:
+                self.clock.sleep_until(self.clock.now() + PROBE)
+                with self._busy:
+                    over = is_over()
+
+        threading.Thread(target=probe, name="offbeat-probe", daemon=True).start()
+
+    def ask(self, found: Occurrence, delivery: Delivery, late: bool) -> Ask:
+        """Return what to ask the ledger about a delivery. late: it is acknowledged when the task has ended.
+
+        It is watched if there is another one of the same message, or may be soon.
+        """
         keep = KEEP + int(min(max(found.expires_at - self.clock.now(), 0.0), LONGEST_KEPT))
-        return self.link(found.project).ask(lambda store: store.admit(found.id, found.attempt, keep))
+        ask = ask_of(found, delivery, keep)
+        if self.watch.visibility and (late or self.may_be_out_twice(found, delivery)):
+            return self._mine(ask)
+        return ask
+
+    def _mine(self, ask: Ask) -> Ask:
+        return ask._replace(owner=self._me.id, patience=self.watch.patience)
+
+    def may_be_out_twice(self, found: Occurrence, delivery: Delivery) -> bool:
+        """Return whether there may be a copy of this message."""
+        return self.watch.may_be_out_twice(found, delivery, self.clock.now())
+
+    def admit(self, ask: Ask, project: str) -> str:
+        """Return whether this delivery may start, as WorkerStore.admit says it. Raises: NoAnswer."""
+        if self._unasked is not None and self._unasked.has_another(self._named(project), ask):
+            return REFUSED_ATTEMPT
+        verdict = self.link(project).ask(lambda store: store.admit(ask))
+        if self._unasked is not None and verdict == PASSED:
+            self._unasked.admitted(self._named(project), ask)
+        return verdict
+
+    def has_started(self, ask: Ask, project: str) -> bool:
+        """Return whether this host has started the occurrence, by whatever attempt."""
+        return self._unasked is not None and self._unasked.has_any(self._named(project), ask)
+
+    def start_unasked(self, ask: Ask, project: str) -> bool:
+        """Return whether this attempt may start though the ledger is silent; it is told afterwards."""
+        if self._unasked is None:
+            return True
+        may = self._unasked.start(self._named(project), ask)
+        if self._unasked.record.why:
+            self.complain("W108", "what is started unasked cannot be written down on this host", self._unasked.record.why)
+        return may
+
+    def _named(self, project: str) -> str:
+        return project or self.settings.project
+
+    def end(self, ask: Ask, project: str, done: bool) -> None:
+        """Let the ledger know that a delivery runs no more; done: its message is settled. Nothing is lost if it never hears."""
+        with suppress(NoAnswer):
+            self.link(project).ask(lambda store: store.ended(self._mine(ask), done))
 
     def say(self, said: Said, project: str) -> None:
         """Report now; what the ledger does not take is kept, and told with the next report. No project waits for another's."""
@@ -107,16 +173,28 @@ class Life:
                     self._owed.remove(owed)
 
     def say_later(self, said: Said, project: str) -> None:
-        """Report from the thread: the worker's first process must not wait."""
+        """Report from the thread."""
+        self.later(lambda: self.say(said, project))
+
+    def later(self, work: Callable[[], None]) -> None:
+        """Do it in the thread: the worker's first process must not wait."""
         if self._thread is None:
-            self.say(said, project)
+            work()
         else:
-            self._later.put((said, project))
+            self._later.put(work)
 
     def of_received(self, task_id: str) -> Occurrence | None:
         """Return the occurrence of a message that this worker has received and still knows."""
         request = self.received.get(task_id)
         return None if request is None or not self.settings.ledger else occurrence_of(request.request_dict, request.id)
+
+    def let_go(self, task_id: str) -> None:
+        """Say, in the worker's first process, that a task's own process is gone: if its message comes again, it may run."""
+        request = self.received.get(task_id)
+        found = self.of_received(task_id)
+        if request is not None and found is not None and self.watch.visibility:
+            delivery = delivery_of(request.request_dict, request.delivery_info, request.request_dict.get("retries"))
+            self.later(lambda: self.end(ask_of(found, delivery, KEEP), found.project, done=False))
 
     def complain(self, code: str, what: str, why: str) -> None:
         """Log a warning, once a minute for each code, with how often it was since."""
@@ -162,20 +240,68 @@ class Life:
     def _live(self) -> None:
         while True:
             with self._busy:
-                self._beat()
+                wait = self._do_what_is_due()
             try:
-                word = self._later.get(timeout=BEAT)
+                work = self._later.get(timeout=wait)
             except queue.Empty:
                 continue
-            while word is not None:
+            while work is not None:
                 with self._busy:
-                    self.say(*word)
+                    work()
                 try:
-                    word = self._later.get_nowait()
+                    work = self._later.get_nowait()
                 except queue.Empty:
                     break
             else:
+                self._let_go()
                 return
+
+    def _do_what_is_due(self) -> float:
+        """Return in how many seconds to come again."""
+        pauses = {
+            "beat": BEAT,
+            "watch": self.watch.beat if self.watch.visibility else BEAT,
+            "tell": BEAT if self._unasked is None else LOOK,
+        }
+        for name, work in (("beat", self._beat), ("watch", self._give_signs), ("tell", self._tell_unasked)):
+            if self.clock.monotonic() >= self._due[name]:
+                work()
+                self._due[name] = self.clock.monotonic() + pauses[name]
+        if self._unasked is not None and self._unasked.is_owing:
+            self._due["tell"] = self.clock.monotonic() + SOON
+        return max(min(self._due.values()) - self.clock.monotonic(), 0.0)
+
+    def _give_signs(self) -> None:
+        """Say what still runs, of what ran the last time too: most tasks end before, and nothing need be said of them."""
+        if not self.watch.visibility:
+            return
+        running = active()
+        asks: dict[str, list[Ask]] = {}
+        for name in self._running.intersection(running):
+            found, delivery = running[name]
+            asks.setdefault(found.project, []).append(self._mine(ask_of(found, delivery, KEEP)))
+        self._running = set(running)
+        for project, some in asks.items():
+            with suppress(NoAnswer):
+                self.link(project).ask(lambda store, some=some: store.running(some))  # type: ignore[misc]
+
+    def _let_go(self) -> None:
+        """What a worker that is stopped had not ended comes again, and shall not be taken for running."""
+        if self.watch.visibility:
+            for found, delivery in active().values():
+                self.end(ask_of(found, delivery, KEEP), found.project, done=False)
+
+    def _tell_unasked(self) -> None:
+        if self._unasked is None:
+            return
+
+        def admit_late(project: str, asks: list[Ask]) -> list[bool]:
+            return self.link(project).ask(lambda store: store.admit_late(asks))
+
+        with suppress(NoAnswer):  # who was not asked complained already
+            twice = self._unasked.tell(admit_late)
+            if twice:
+                self.complain("W109", "started unasked here, and by another attempt elsewhere", f"{twice} occurrences")
 
     def _beat(self) -> None:
         def beat(store: WorkerStore) -> None:
@@ -185,3 +311,12 @@ class Life:
             self.link("").ask(beat)
         except NoAnswer as error:
             self.complain("W107", "no sign of life could be given, so `offbeat status` may miss this guard", str(error))
+
+
+def _unasked(ledger: str, clock: Clock) -> Unasked | None:
+    """Return the host's record of a ledger, None where Python came without SQLite."""
+    try:
+        from offbeat.worker.unasked import Unasked
+    except ImportError:
+        return None
+    return Unasked(ledger, clock)

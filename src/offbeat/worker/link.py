@@ -14,38 +14,66 @@ from offbeat.ports.worker_store import WorkerStore
 from offbeat.ports.worker_values import NoAnswer
 
 T = TypeVar("T")
-SPARED = 5.0  # times as long as the failure took, nobody else tries: else every task waits for a host that is gone
-LONGEST_SPARED = 10.0  # seconds
+QUICK = 0.05  # seconds: who is told "no" so soon may ask for himself, the next time
 
 _inherited: list[WorkerStore] = []  # of the process that we were forked from: not ours to use, nor to close
 
 
 class Link:
-    """As many connections as there are tasks at the same time, and no more."""
+    """As many connections as there are tasks at the same time, and no more.
 
-    def __init__(self, connect: Callable[[], WorkerStore], clock: Clock) -> None:
+    aside: somebody else, who calls what he is given again and again until it returns True: he tries to reach a silent ledger,
+    so that no task waits for it.
+    """
+
+    def __init__(self, connect: Callable[[], WorkerStore], clock: Clock, aside: Callable[[Callable[[], bool]], None]) -> None:
         self._connect = connect
         self._clock = clock
+        self._aside = aside
         self._owner = os.getpid()
         self._lock = threading.Lock()
         self._idle: list[WorkerStore] = []
-        self._silent_until = 0.0
-        self._why = ""
+        self._why = ""  # what the ledger is silent about, while somebody probes it: nobody else asks
+        self._is_probed = False
+        self._is_closed = False
 
     def ask(self, question: Callable[[WorkerStore], T]) -> T:
         """Return what the ledger answers. The question may be asked twice. Raises: NoAnswer."""
         if self._owner != os.getpid():
             self._start_anew()
-        if self._clock.monotonic() < self._silent_until:
+        if self._is_probed:
             raise NoAnswer(self._why)
         began = self._clock.monotonic()
         try:
             return self._answered(question)
         except NoAnswer as error:
-            now = self._clock.monotonic()
-            self._silent_until = now + min(SPARED * (now - began), LONGEST_SPARED)
-            self._why = str(error)
+            if self._clock.monotonic() - began > QUICK:
+                self._begin_to_probe(str(error))
             raise
+
+    def _begin_to_probe(self, why: str) -> None:
+        """Let one try again and again until it is answered: else every task would wait for a host that is gone."""
+        with self._lock:
+            self._why = why
+            if self._is_probed or self._is_closed:
+                return
+            self._is_probed = True
+        try:
+            self._aside(self.is_over)
+        except RuntimeError:  # no thread can be started: this process is ending, perhaps
+            self._is_probed = False
+
+    def is_over(self) -> bool:
+        """Try to reach a silent ledger, once; return whether it need not be tried again. Then everybody may ask."""
+        if self._is_closed or self._owner != os.getpid():
+            return True
+        try:
+            self._answered(lambda store: store.running(()))  # as far as a question goes, and asks nothing
+        except NoAnswer as error:
+            self._why = str(error)
+            return False
+        self._is_probed = False
+        return True
 
     def _answered(self, question: Callable[[WorkerStore], T]) -> T:
         """Return the answer. Raises NoAnswer, also where a library could not make out an address, a question or an answer."""
@@ -79,10 +107,11 @@ class Link:
 
     def _start_anew(self) -> None:
         _inherited.extend(self._idle)
-        self._owner, self._lock, self._idle, self._silent_until = os.getpid(), threading.Lock(), [], 0.0
+        self._owner, self._lock, self._idle, self._is_probed = os.getpid(), threading.Lock(), [], False
 
     def close(self) -> None:
-        """Close what is idle."""
+        """Close what is idle, and probe no more."""
+        self._is_closed = True
         with self._lock:
             idle, self._idle = self._idle, []
         for store in idle:

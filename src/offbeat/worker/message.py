@@ -17,12 +17,22 @@ LONGEST = 1000  # characters of a name
 ROW = re.compile(r"([0-9]{1,15}):(-?[0-9]{1,15}):([a-z]+):(.*)", re.DOTALL)
 
 
+COPY = "offbeat_copy"  # a header: the message stands in for one that was delivered before
+
+
+class Delivery(NamedTuple):
+    """turn: how often Celery has retried the task. again: the broker says that it delivered the message before."""
+
+    turn: int
+    again: bool
+
+
 class Occurrence(NamedTuple):
     """An occurrence that a message is about.
 
     atomic: its message is in the queue exactly once, so nobody need be asked. row: where to report to, if somebody waits
     for the end. project: "" when the message does not say. headers: those of the message that begin with offbeat_.
-    expires_at: seconds since the epoch, 0 when it never does.
+    expires_at, due_at: seconds since the epoch; 0 when it never expires, or the message does not say.
     """
 
     id: str
@@ -32,6 +42,7 @@ class Occurrence(NamedTuple):
     project: str
     headers: dict[str, Any]
     expires_at: float
+    due_at: float
 
 
 def occurrence_of(headers: Mapping[str, Any], task_id: str | None) -> Occurrence | None:
@@ -55,13 +66,14 @@ def occurrence_of(headers: Mapping[str, Any], task_id: str | None) -> Occurrence
         project=project if isinstance(project, str) else "",
         headers={key: value for key, value in headers.items() if key.startswith("offbeat_")},
         expires_at=_instant(headers.get("expires")),
+        due_at=_instant(headers.get("offbeat_due_at")),
     )
 
 
 def _instant(text: Any) -> float:
     try:
-        return datetime.fromisoformat(text).timestamp()
-    except (TypeError, ValueError, OverflowError):
+        return datetime.fromisoformat(text[:-1] + "+00:00" if text.endswith("Z") else text).timestamp()
+    except (TypeError, AttributeError, ValueError, OverflowError):
         return 0.0
 
 
@@ -74,6 +86,13 @@ def of_request(request: Any) -> Occurrence | None:
         return None
     found = vars(request)
     return occurrence_of(found if "offbeat_occurrence" in found else found.get("headers") or {}, found.get("id"))
+
+
+def delivery_of(headers: Mapping[str, Any], info: Any, retries: Any) -> Delivery:
+    """Return which delivery of a message this is. info: its `delivery_info`, as Celery hands it to a task."""
+    again = bool(info.get("redelivered")) if isinstance(info, Mapping) else False
+    turn = retries if isinstance(retries, int) and 0 <= retries <= MOST_ATTEMPTS else 0
+    return Delivery(turn=turn, again=again or headers.get(COPY) is True)
 
 
 def row_of(text: Any) -> Row | None:

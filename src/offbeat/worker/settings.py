@@ -9,6 +9,7 @@ import os
 from typing import Any, NamedTuple
 
 RUN, REFUSE = "run", "refuse"
+VISIBILITY = 3600.0  # seconds: kombu.transport.redis
 PAUSE = 10.0  # seconds before a refused message comes again
 
 
@@ -42,6 +43,21 @@ def read_settings(conf: Any) -> Settings:
         pause=pause,
         wrong=wrong,
     )
+
+
+def visibility_of(app: Any) -> float:
+    """Return after how many seconds the app's broker delivers again what nobody has acknowledged, and says so; 0 if never.
+
+    Only Redis does both: RabbitMQ waits for the connection to end, and SQS does not say that it was delivered before.
+    """
+    try:
+        connection = app.connection_for_read()
+        if connection.get_transport_cls().driver_type != "redis":
+            return 0.0
+        options = {**(connection.transport_options or {}), **(app.conf.broker_transport_options or {})}
+        return max(float(options.get("visibility_timeout") or VISIBILITY), 0.0)
+    except (ImportError, AttributeError, KeyError, TypeError, ValueError):
+        return 0.0
 
 
 def _word(conf: Any, name: str, variable: str) -> str:

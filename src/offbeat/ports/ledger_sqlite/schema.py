@@ -203,6 +203,7 @@ _SHARED = (
       until_at REAL NOT NULL
     )""",
     "CREATE INDEX history_backfilled ON history (recorded_at) WHERE kind = 'backfill'",
+    "CREATE INDEX history_trouble ON history (due_at) WHERE state IN ('failed', 'revoked', 'undelivered')",
 )
 
 Migrations: TypeAlias = "tuple[tuple[int, tuple[str, ...]], ...]"
@@ -211,7 +212,13 @@ Migrations: TypeAlias = "tuple[tuple[int, tuple[str, ...]], ...]"
 # what is there also says from which schema on the code knows the new form: UPDATE meta SET oldest = ...
 _FIXED = ("ALTER TABLE slots ADD COLUMN seconds REAL",)  # for how long it was taken: max_runtime may be another by now
 
-MIGRATIONS: Migrations = ((1, _TABLES), (2, _HANDED_BACK), (3, _SHARED), (4, _FIXED))
+_WATCHED = (  # who runs what was admitted, so that a copy of a delivery that still runs, or has ended, is told from it
+    "ALTER TABLE admitted ADD COLUMN owner TEXT NOT NULL DEFAULT ''",
+    "ALTER TABLE admitted ADD COLUMN alive_at REAL NOT NULL DEFAULT 0",
+    "ALTER TABLE admitted ADD COLUMN finished INTEGER NOT NULL DEFAULT 0",
+)
+
+MIGRATIONS: Migrations = ((1, _TABLES), (2, _HANDED_BACK), (3, _SHARED), (4, _FIXED), (5, _WATCHED))
 
 SCHEMA = MIGRATIONS[-1][0]
 
