@@ -68,6 +68,9 @@ RANK: Mapping[State, int] = {
 }
 
 
+TROUBLE = frozenset({State.FAILED, State.REVOKED, State.UNDELIVERED})  # what a person must see; ledgers index it
+
+
 class Reason(StrEnum):
     """Why an occurrence was not dispatched, or a command failed. A closed list; docs/reference/reasons.md has them."""
 

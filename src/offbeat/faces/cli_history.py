@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from offbeat.core.model import Reason, State
+from offbeat.core.model import TROUBLE, Reason, State
 from offbeat.faces.cli_session import Command, Session, complete_entries, json_option, print_json, print_table
 from offbeat.faces.words import (
     conceal,
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from offbeat.ports.ledger_values import HistoryRow
     from offbeat.runners.site import Site
 
-BAD = frozenset({State.FAILED, State.UNDELIVERED, State.REVOKED})
 MOST = 1_000_000
 
 
@@ -54,7 +53,8 @@ def history(session: Session, name: str, limit: int, since: str | None, failed: 
     site = session.open_site()
     start = _instant(session, since)
     ledger = open_existing(site)
-    rows = sorted(_rows(ledger, name, limit, start, failed), key=_oldest_first) if ledger else []
+    found = ledger.history(name, limit, start, states=TROUBLE if failed else ()) if ledger else []
+    rows = sorted(found, key=_oldest_first)
     if not rows and name:
         _require_entry(site, name)
     if as_json:
@@ -91,18 +91,6 @@ def _instant(session: Session, since: str | None) -> int | None:
             f'"{since}" is no instant and no span; write it like 2026-03-01T02:30:00Z or 2h', param_hint="--since"
         )
     return instant
-
-
-def _rows(ledger: Ledger, name: str, limit: int, since: int | None, failed: bool) -> Sequence[HistoryRow]:
-    if not failed:
-        return ledger.history(name, limit, since)
-    asked = limit
-    while True:
-        rows = ledger.history(name, asked, since)
-        bad = [row for row in rows if row.state in BAD]
-        if len(bad) >= limit or len(rows) < asked or asked >= MOST:
-            return bad[:limit]
-        asked *= 10
 
 
 def _oldest_first(row: HistoryRow) -> tuple[int, float, str, str, int]:

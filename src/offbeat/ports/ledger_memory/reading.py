@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
-from offbeat.core.model import BrokerSettings, Cause, DueTime, Entry, Instant, Key, Kind, LedgerSettings, Schedule, State
+from offbeat.core.model import BrokerSettings, DueTime, Entry, Instant, Key, Kind, LedgerSettings, Schedule, State
 from offbeat.core.plan import Portion
 from offbeat.core.transitions import Tally, tally
+from offbeat.ports.ledger_lines import gap_line
 from offbeat.ports.ledger_memory.dispatching import DispatchingMemory
 from offbeat.ports.ledger_memory.planning import PlanningMemory
 from offbeat.ports.ledger_memory.shelves import UNSETTLED, KeptGap, Row
@@ -89,11 +91,13 @@ class ReadingMemory(PlanningMemory, DispatchingMemory):
         versions = sorted(present, key=lambda version: version.entry.name)
         return [(version.entry, self.last_due.get(version.eno)) for version in versions]
 
-    def history(self, name: str = "", limit: int = 100, since: DueTime | None = None) -> Sequence[HistoryRow]:
+    def history(
+        self, name: str = "", limit: int = 100, since: DueTime | None = None, *, states: Collection[State] = ()
+    ) -> Sequence[HistoryRow]:
         rows = [self._line(row) for row in self.rows.values()]
         for gap in self.gaps:
             rows.extend(self._lines(gap))
-        mine = [row for row in rows if name in ("", row.entry)]
+        mine = [row for row in rows if name in ("", row.entry) and (not states or row.state in states)]
         recent = [row for row in mine if since is None or (row.due_at if row.until is None else row.until) >= since]
         return sorted(recent, key=newest_first)[:limit]
 
@@ -128,18 +132,7 @@ class ReadingMemory(PlanningMemory, DispatchingMemory):
                 continue
             counted = tally(version.span, gap.after, gap.until)
             if counted is not None and (count := counted.count - self._rows_between(version.eno, counted)):
-                yield HistoryRow(
-                    entry=self.names[version.eno],
-                    due_at=counted.first,
-                    kind=Kind.SCHEDULE,
-                    state=State.SKIPPED,
-                    reason=gap.reason,
-                    cause=Cause.SCHEDULE,
-                    attempt=0,
-                    recorded_at=gap.recorded_at,
-                    until=counted.last,
-                    count=count,
-                )
+                yield replace(gap_line(self.names[version.eno], counted, gap.reason, gap.recorded_at), count=count)
 
     def _rows_between(self, eno: int, counted: Tally) -> int:
         """Return how many of a gap's due times have rows of their own, from a slot that was sent by hand."""

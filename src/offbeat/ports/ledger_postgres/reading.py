@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from offbeat.core.model import (
-    BrokerSettings,
-    Cause,
-    DueTime,
-    Entry,
-    Instant,
-    Key,
-    Kind,
-    LedgerSettings,
-    Reason,
-    Schedule,
-    State,
-)
-from offbeat.core.transitions import Span, tally
+from offbeat.core.model import TROUBLE, BrokerSettings, DueTime, Entry, Instant, Key, LedgerSettings, Reason, Schedule, State
+from offbeat.core.transitions import Span
+from offbeat.ports.ledger_lines import NEVER, StoredGap, Stretch, has_gaps, line_of, newest_lines
 from offbeat.ports.ledger_postgres.claims import claims, entry_of
 from offbeat.ports.ledger_postgres.connection import Tx
 from offbeat.ports.ledger_postgres.dispatching import DispatchingPostgres, claimable
 from offbeat.ports.ledger_postgres.planning import portion
 from offbeat.ports.ledger_postgres.problems import read_back
-from offbeat.ports.ledger_postgres.rows import clean
+from offbeat.ports.ledger_postgres.rows import UNSETTLED, clean
 from offbeat.ports.ledger_values import (
     COMPILED,
     SEEN_LATELY,
@@ -36,7 +27,6 @@ from offbeat.ports.ledger_values import (
     Rewound,
     Runner,
     SeenRunner,
-    newest_first,
 )
 
 if TYPE_CHECKING:
@@ -70,17 +60,19 @@ _SETTLED = """\
 e.name, h.due_at, h.kind, h.state, h.reason, h.cause, h.attempt, h.task_id, h.recorded_at, h.dispatched_at,
     h.started_at, h.finished_at, h.note, h.exit_status, NULL::float8, h.send_at, h.eno, h.kind_id
   FROM {history} h JOIN {s}.entries e ON e.eno = h.eno"""
-ROWS = f"""
-SELECT e.name, o.due_at, o.kind, o.state, '', o.cause, o.attempt, '', o.recorded_at, NULL::float8, NULL::float8, NULL::float8,
-  o.last_error, NULL::integer, CASE o.state WHEN 'pending' THEN o.next_try_at END, o.send_at, o.eno, o.kind_id
-FROM {{s}}.outbox o JOIN {{s}}.entries e ON e.eno = o.eno WHERE o.due_at >= %(after)s {{whose_o}}
-UNION ALL
-SELECT * FROM (
-  SELECT {_SETTLED.replace("{history}", "{s}.history")} WHERE h.due_at >= %(after)s {{whose_h}}
-  ORDER BY h.due_at DESC, h.recorded_at DESC, e.name COLLATE "C", h.kind, h.kind_id LIMIT %(limit)s) AS settled"""
 _OF_TROUBLE = """
     SELECT * FROM {s}.history y
     WHERE y.eno = t.eno AND y.due_at = t.due_at AND y.kind = t.kind AND y.kind_id = t.kind_id LIMIT 1"""
+_NEWEST = "ORDER BY {0}.due_at DESC FETCH FIRST (%(limit)s::bigint) ROWS WITH TIES"  # the order of ties is worked out here
+UNSETTLED_ROWS = f"""
+SELECT e.name, o.due_at, o.kind, o.state, '', o.cause, o.attempt, '', o.recorded_at, NULL::float8, NULL::float8, NULL::float8,
+  o.last_error, NULL::integer, CASE o.state WHEN 'pending' THEN o.next_try_at END, o.send_at, o.eno, o.kind_id
+FROM (SELECT * FROM {{s}}.outbox r WHERE {{which}} {_NEWEST.format("r")}) o JOIN {{s}}.entries e ON e.eno = o.eno"""
+SETTLED_ROWS = "SELECT " + _SETTLED.replace(
+    "{history}", f"(SELECT * FROM {{s}}.history r WHERE {{which}} {_NEWEST.format('r')})"
+)
+_NEWEST_TROUBLE = f"(SELECT * FROM {{s}}.trouble r WHERE {{which}} {_NEWEST.format('r')})"
+TROUBLE_ROWS = "SELECT " + _SETTLED.replace("{history}", f"{_NEWEST_TROUBLE} t CROSS JOIN LATERAL ({_OF_TROUBLE})")
 FAILED = f"""
 SELECT {_SETTLED.replace("{history}", "{s}.trouble t CROSS JOIN LATERAL (" + _OF_TROUBLE + ")")}
 WHERE t.state = 'failed' AND t.at > %(since)s ORDER BY t.at, h.eno, h.due_at, h.kind, h.kind_id LIMIT %(limit)s"""
@@ -90,8 +82,10 @@ FROM {s}.gaps g JOIN {s}.versions v ON v.gid = g.gid AND (g.eno IS NULL OR g.eno
 WHERE g.until_at >= %(after)s {whose_v} AND v.first <= g.until_at AND (v.last IS NULL OR v.last > g.after_at)
 ORDER BY g.until_at DESC, e.name COLLATE "C" """
 ROWS_BETWEEN = """
-SELECT (SELECT count(*) FROM {s}.outbox WHERE eno = %(eno)s AND due_at BETWEEN %(low)s AND %(high)s AND kind = 'schedule')
-  + (SELECT count(*) FROM {s}.history WHERE eno = %(eno)s AND due_at BETWEEN %(low)s AND %(high)s AND kind = 'schedule')"""
+SELECT (SELECT count(*) FROM {s}.outbox r WHERE r.eno = k.eno AND r.due_at BETWEEN k.low AND k.high AND r.kind = 'schedule')
+  + (SELECT count(*) FROM {s}.history r WHERE r.eno = k.eno AND r.due_at BETWEEN k.low AND k.high AND r.kind = 'schedule')
+FROM unnest(%(enos)s::bigint[], %(lows)s::bigint[], %(highs)s::bigint[]) WITH ORDINALITY AS k(eno, low, high, place)
+ORDER BY k.place"""
 OUTPUT = """
 SELECT output FROM {s}.history WHERE eno = %(eno)s AND due_at = %(due)s AND kind = %(kind)s AND kind_id = %(id)s"""
 
@@ -173,11 +167,14 @@ class ReadingPostgres(DispatchingPostgres):
     def entries(self) -> Sequence[tuple[Entry, DueTime | None]]:
         return self.read(lambda tx: [(entry_of(definition), last_due) for definition, last_due in tx.rows(ENTRIES)])
 
-    def history(self, name: str = "", limit: int = 100, since: DueTime | None = None) -> Sequence[HistoryRow]:
-        return self.read(lambda tx: _history(tx, clean(name), limit, -(2**62) if since is None else since))
+    def history(
+        self, name: str = "", limit: int = 100, since: DueTime | None = None, *, states: Collection[State] = ()
+    ) -> Sequence[HistoryRow]:
+        asked = _Asked(name=clean(name), limit=limit, after=NEVER if since is None else since, states=frozenset(states))
+        return self.read(lambda tx: _history(tx, asked)) if limit > 0 else []
 
     def failures(self, since: Instant, limit: int) -> Sequence[HistoryRow]:
-        return self.read(lambda tx: [_line(row) for row in tx.rows(FAILED, since=since, limit=limit)])
+        return self.read(lambda tx: [line_of(row) for row in tx.rows(FAILED, since=since, limit=limit)])
 
     def peek(self, limit: int) -> tuple[Portion, Sequence[Claim]]:
         def work(tx: Tx) -> tuple[Portion, Sequence[Claim]]:
@@ -216,74 +213,57 @@ def _revision(row: tuple[Any, ...], active: int) -> Revision:
     )
 
 
-def _history(tx: Tx, name: str, limit: int, after: DueTime) -> list[HistoryRow]:
-    whose: dict[str, int] = {}
-    if name:
-        found = tx.row("SELECT eno FROM {s}.entries WHERE name = %(name)s", name=name)
-        if found is None:
-            return []
-        whose["eno"] = found[0]
-    text = _of_whom(ROWS, "whose_o", "o", whose)
-    text = _of_whom(text, "whose_h", "h", whose)
-    rows = [_line(row) for row in tx.rows(text, after=after, limit=limit, **whose)]
-    rows.extend(_gaps(tx, whose, after, limit))
-    return sorted(rows, key=newest_first)[:limit]
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    name: str
+    limit: int
+    after: DueTime
+    states: frozenset[State]
 
 
-def _of_whom(text: str, mark: str, table: str, whose: dict[str, int]) -> str:
-    return text.replace("{" + mark + "}", f"AND {table}.eno = %(eno)s" if whose else "")
+def _history(tx: Tx, asked: _Asked) -> list[HistoryRow]:
+    found = tx.row("SELECT eno FROM {s}.entries WHERE name = %(name)s", name=asked.name) if asked.name else (None,)
+    if found is None:
+        return []
+    eno: int | None = found[0]
+    gaps = _gaps(tx, eno, asked.after) if has_gaps(asked.states) else ()
+    return newest_lines(_rows(tx, asked, eno), gaps, partial(_rows_between, tx), limit=asked.limit, since=asked.after)
 
 
-def _line(row: Sequence[Any]) -> HistoryRow:
-    name, due_at, kind, state, reason, cause, attempt, task_id, recorded_at, dispatched_at = row[:10]
-    started_at, finished_at, note, exit_status, next_try_at, send_at, eno, kind_id = row[10:]
-    return HistoryRow(
-        entry=name,
-        due_at=due_at,
-        kind=Kind(kind),
-        state=State(state),
-        reason=Reason(reason),
-        cause=Cause(cause),
-        attempt=attempt,
-        task_id=task_id,
-        recorded_at=recorded_at,
-        dispatched_at=dispatched_at,
-        started_at=started_at,
-        finished_at=finished_at,
-        note=note,
-        exit_status=exit_status,
-        next_try_at=next_try_at,
-        send_at=send_at,
-        key=Key(eno=eno, due_at=due_at, kind=Kind(kind), kind_id=kind_id),
-    )
+def _rows(tx: Tx, asked: _Asked, eno: int | None) -> Iterator[HistoryRow]:
+    """Yield the newest rows of each table that can have any, and all that are due with the last of them."""
+    which = "r.due_at >= %(after)s"
+    if eno is not None:
+        which += " AND r.eno = %(eno)s"
+    if asked.states:
+        which += " AND r.state = ANY(%(states)s::text[])"
+    settled = asked.states.difference(UNSETTLED)
+    tables = [UNSETTLED_ROWS] if not asked.states or settled != asked.states else []
+    if settled or not asked.states:
+        tables.append(TROUBLE_ROWS if settled and settled <= TROUBLE else SETTLED_ROWS)
+    for table in tables:
+        text = table.replace("{which}", which)
+        yield from map(line_of, tx.rows(text, after=asked.after, limit=asked.limit, eno=eno, states=sorted(asked.states)))
 
 
-def _gaps(tx: Tx, whose: dict[str, int], after: DueTime, limit: int) -> Iterator[HistoryRow]:
-    """Yield the gaps, one line for each entry in them, as their due times are worked out now; `limit` newest ones at least."""
-    newest: list[DueTime] = []
-    before = None
-    for until_at, after_at, eno, name, *span, reason, recorded_at in tx.rows(
-        _of_whom(GAPS, "whose_v", "v", whose), after=after, **whose
+def _gaps(tx: Tx, eno: int | None, after: DueTime) -> Iterator[StoredGap]:
+    """Yield the gaps for each entry in them, newest end first."""
+    text = GAPS.replace("{whose_v}", "" if eno is None else "AND v.eno = %(eno)s")
+    whose = {} if eno is None else {"eno": eno}
+    for until_at, after_at, number, name, recurrence, zone, first, last, reason, recorded_at in tx.rows(
+        text, after=after, **whose
     ):
-        if until_at != before and 0 < limit <= len(newest) and sorted(newest)[-limit] > until_at:
-            return  # all that follow are older than enough of those before
-        before = until_at
-        recurrence, zone, first, last = span
-        counted = tally(Span(recurrence=recurrence, zone=zone, first=first, last=last), after_at, until_at)
-        if counted is None or counted.last < after:
-            continue
-        newest.append(counted.last)
-        rows = tx.row(ROWS_BETWEEN, eno=eno, low=counted.first, high=counted.last)
-        if count := counted.count - (rows[0] if rows else 0):
-            yield HistoryRow(
-                entry=name,
-                due_at=counted.first,
-                kind=Kind.SCHEDULE,
-                state=State.SKIPPED,
-                reason=Reason(reason),
-                cause=Cause.SCHEDULE,
-                attempt=0,
-                recorded_at=recorded_at,
-                until=counted.last,
-                count=count,
-            )
+        yield StoredGap(
+            eno=number,
+            name=name,
+            after=after_at,
+            until=until_at,
+            span=Span(recurrence=recurrence, zone=zone, first=first, last=last),
+            reason=Reason(reason),
+            recorded_at=recorded_at,
+        )
+
+
+def _rows_between(tx: Tx, stretches: Sequence[Stretch]) -> list[int]:
+    enos, lows, highs = map(list, zip(*stretches, strict=True))
+    return [count for (count,) in tx.rows(ROWS_BETWEEN, enos=enos, lows=lows, highs=highs)]

@@ -9,14 +9,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from offbeat.core.model import DueTime, Instant, Key, Kind, Reason, State
+from offbeat.core.model import TROUBLE, DueTime, Instant, Key, Kind, Reason, State
 from offbeat.ports.ledger_postgres.connection import Tx
 
 T = TypeVar("T")
 
 UNSETTLED = (State.PENDING, State.WAITING, State.CLAIMED)
 RUNNING = (State.DISPATCHED, State.STARTED, State.RETRYING)
-TROUBLE = (State.FAILED, State.UNDELIVERED)
 
 KEYS = "unnest(%(enos)s::bigint[], %(dues)s::bigint[], %(kinds)s::text[], %(ids)s::text[])"
 ON_KEY = "{0}.eno = k.eno AND {0}.due_at = k.due_at AND {0}.kind = k.kind AND {0}.kind_id = k.kind_id"

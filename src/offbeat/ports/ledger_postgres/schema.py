@@ -152,7 +152,7 @@ _TABLES = (
     "CREATE INDEX history_backfilled ON {s}.history (recorded_at) WHERE kind = 'backfill'",
     # The safety net: days that nobody made a partition for, because they are long past or the role may not.
     "CREATE TABLE {s}.history_rest PARTITION OF {s}.history DEFAULT",
-    # Rows of history that failed or were not delivered: an index of `state` there would make each report touch all indexes.
+    # Rows of history that failed, were revoked or not delivered: an index of `state` would make each report touch all others.
     f"CREATE TABLE {{s}}.trouble ({KEY}, state text NOT NULL, at float8 NOT NULL, PRIMARY KEY (eno, due_at, kind, kind_id))",
     "CREATE INDEX trouble_state ON {s}.trouble (state, at)",
     "CREATE INDEX trouble_due ON {s}.trouble (due_at)",

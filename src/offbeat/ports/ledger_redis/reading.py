@@ -3,23 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from heapq import nlargest
 from typing import TYPE_CHECKING, Any
 
-from offbeat.core.model import (
-    BrokerSettings,
-    Cause,
-    DueTime,
-    Entry,
-    Instant,
-    Key,
-    Kind,
-    LedgerSettings,
-    Reason,
-    Schedule,
-    State,
-)
-from offbeat.core.transitions import Belief, tally
+from offbeat.core.model import TROUBLE, BrokerSettings, DueTime, Entry, Instant, Key, LedgerSettings, Reason, Schedule, State
+from offbeat.core.transitions import Belief, Span
+from offbeat.ports.ledger_lines import NEVER, StoredGap, Stretch, has_gaps, line_of, newest_lines
 from offbeat.ports.ledger_redis.dispatching import DispatchingRedis
 from offbeat.ports.ledger_redis.planning import PlanningRedis
 from offbeat.ports.ledger_redis.values import (
@@ -44,13 +34,12 @@ from offbeat.ports.ledger_values import (
     Revision,
     Rewound,
     SeenRunner,
-    newest_first,
 )
 
 if TYPE_CHECKING:
     from offbeat.core.plan import Portion
 
-EVER = 10**7  # an hour after every hour that a due time can be in
+LAST_HOUR = 10**7  # an hour after every hour that a due time can be in
 PAGE = 500  # rows that are read at once
 
 
@@ -144,90 +133,113 @@ class ReadingRedis(PlanningRedis, DispatchingRedis):
         found = [(page.open.entry, last.get(eno)) for eno, page in book.pages.items() if page.open]
         return sorted(found, key=lambda one: one[0].name)
 
-    def history(self, name: str = "", limit: int = 100, since: DueTime | None = None) -> Sequence[HistoryRow]:
-        eno = ""
+    def history(
+        self, name: str = "", limit: int = 100, since: DueTime | None = None, *, states: Collection[State] = ()
+    ) -> Sequence[HistoryRow]:
+        eno, after = "", NEVER if since is None else since
         if name:
             found = self.client.say("HGET", self.keys + "names", name.encode("utf-8", "surrogateescape"))
             if found is None:
                 return []
             eno = decoded(found)
-        rows = self._rows(eno, limit, since)
-        rows += self._gaps(eno, limit, since)
-        return sorted(rows, key=newest_first)[:limit]
+        if limit < 1:
+            return []
+        if states and TROUBLE.issuperset(states):
+            kept = self._troubled(eno, limit, after, states)
+        else:
+            kept = self._newest(eno, limit, after, states)
+        gaps = self._gaps(eno, after) if has_gaps(states) else ()
+        return newest_lines(self._lines(kept), gaps, self._rows_between, limit=limit, since=after)
 
-    def _rows(self, eno: str, limit: int, since: DueTime | None) -> list[HistoryRow]:
-        """Return the newest rows: whole hours until there are `limit`."""
-        found: dict[Key, HistoryRow] = {}
-        hour, place, oldest = str(EVER), "0", str(-EVER if since is None else since // 3600)
+    def _newest(self, eno: str, limit: int, since: DueTime, states: Collection[State]) -> list[Any]:
+        """Return the newest rows, `limit` and those that are due with the last of them, or more."""
+        found: dict[bytes, tuple[DueTime, Any]] = {}
+        codes = "".join(f",{STATES.index(state) + 1}" for state in states) + "," if states else ""
+        hour, place, lowest = str(LAST_HOUR), "0", max(since, -LAST_HOUR * 3600)
         while hour:
-            reply = self.ask("rows", hour, oldest, eno, place, PAGE)
-            rows, following, place = reply.body
-            for line in self._lines(rows, reply.pver):
-                if line.key and (since is None or line.due_at >= since):
-                    found[line.key] = line
-            hour, place, before = decoded(following), decoded(place), hour
-            if len(found) >= limit and (hour != before and place == "0"):
+            rows, following, place = self.ask("rows", hour, lowest, eno, place, PAGE, codes).body
+            found.update((row[0], (key_of(row[0]).due_at, row)) for row in rows)
+            if len(found) >= max(2 * limit, PAGE):  # older ones need not come any more
+                lowest = nlargest(limit, (due for due, _ in found.values()))[-1]
+                found = {name: line for name, line in found.items() if line[0] >= lowest}
+            hour, before = decoded(following), hour
+            place = decoded(place)
+            if len(found) >= limit and hour != before and place == "0":
                 break
-        return list(found.values())
+        return [row for _, row in found.values()]
 
-    def _lines(self, rows: Sequence[Any], pver: int) -> Iterator[HistoryRow]:
+    def _troubled(self, eno: str, limit: int, since: DueTime, states: Collection[State]) -> list[Any]:
+        """Return as `_newest`, of those that failed, were revoked or not delivered: no other row is looked at."""
+        found: dict[bytes, Any] = {}
+        codes = {STATES.index(state) + 1 for state in states}
+        at, lowest = 0, since
+        while True:
+            page = self.client.say("ZREVRANGE", self.keys + "trouble", at, at + PAGE - 1)
+            keys = [key_of(name) for name in page]
+            mine = [key for key in keys if key.due_at >= lowest and eno in ("", str(key.eno))]
+            if mine:
+                found |= {row[0]: row for row in self.ask("named", *map(id_of, mine)).body if row[1] in codes}
+            if len(found) >= limit and lowest == since:
+                lowest = nlargest(limit, (key_of(name).due_at for name in found))[-1]
+            if len(page) < PAGE or keys[-1].due_at < lowest:
+                return list(found.values())
+            at += PAGE
+
+    def _lines(self, rows: Sequence[Any]) -> Iterator[HistoryRow]:
         keys = [key_of(row[0]) for row in rows]
-        book = self.read((key.eno for key in keys), pver)
+        book = self.read((key.eno for key in keys), self.book.pver)
         for key, row in zip(keys, rows, strict=True):
             yield _line(book.pages[key.eno].name, key, row)
 
-    def _gaps(self, eno: str, limit: int, since: DueTime | None) -> list[HistoryRow]:
-        """Return the newest gaps, one line for each entry in them, as their due times are worked out now."""
-        found: list[HistoryRow] = []
-        at, lowest = 0, "-inf" if since is None else str(since)
+    def _gaps(self, eno: str, since: DueTime) -> Iterator[StoredGap]:
+        """Yield the gaps for each entry in them, newest end first."""
+        at, lowest = 0, str(max(since, -LAST_HOUR * 3600))
+        self.read((), self.ask("book").pver)
         while True:
             gaps = self.client.say("ZREVRANGEBYSCORE", self.keys + "gaps", "+inf", lowest, "LIMIT", at, PAGE)
             for gap in gaps:
                 gid, whose, after, until, recorded_at, reason = decoded(gap).split(" ")[:6]
-                newest = sorted((line.until or 0 for line in found), reverse=True)[:limit]
-                if len(newest) == limit > 0 and newest[-1] > int(until):
-                    return found
                 enos = [int(whose)] if whose != "0" else [int(e) for e in self.client.say("SMEMBERS", f"{self.keys}m:{gid}")]
-                mine = [one for one in enos if not eno or one == int(eno)]
-                lines = self._lines_of(int(gid), mine, (int(after), int(until)), (Reason(reason), instant(recorded_at)))
-                found += [line for line in lines if since is None or (line.until or 0) >= since]
+                for one, name, span in self._spans(int(gid), [each for each in enos if eno in ("", str(each))]):
+                    yield StoredGap(
+                        eno=one,
+                        name=name,
+                        after=int(after),
+                        until=int(until),
+                        span=span,
+                        reason=Reason(reason),
+                        recorded_at=instant(recorded_at),
+                    )
             at += PAGE
             if len(gaps) < PAGE:
-                return found
+                return
 
-    def _lines_of(
-        self, gid: int, enos: Iterable[int], span: tuple[DueTime, DueTime], told: tuple[Reason, Instant]
-    ) -> Iterator[HistoryRow]:
-        enos = sorted(enos)
+    def _spans(self, gid: int, enos: Sequence[int]) -> Iterator[tuple[int, str, Span]]:
+        """Yield what each of the entries is due by as a member of the group, with its number and name."""
         book = self.read(enos, self.book.pver)
         for eno in enos:
-            page = book.pages[eno]
-            for version in page.versions:
-                counted = tally(version.span, *span) if version.gid == gid else None
-                if counted is None:
-                    continue
-                rows = self.ask("between", eno, counted.first, counted.last).body
-                if count := counted.count - rows:
-                    yield HistoryRow(
-                        entry=page.name,
-                        due_at=counted.first,
-                        kind=Kind.SCHEDULE,
-                        state=State.SKIPPED,
-                        reason=told[0],
-                        cause=Cause.SCHEDULE,
-                        attempt=0,
-                        recorded_at=told[1],
-                        until=counted.last,
-                        count=count,
-                    )
+            for version in book.pages[eno].versions:
+                if version.gid == gid:
+                    yield eno, book.pages[eno].name, version.span
+
+    def _rows_between(self, stretches: Sequence[Stretch]) -> list[int]:
+        counts: list[int] = []
+        for at in range(0, len(stretches), PAGE):
+            some = [number for stretch in stretches[at : at + PAGE] for number in stretch]
+            hour, place, mine = "", "0", [0] * (len(some) // 3)
+            while place:
+                page, hour, place = self.ask("between", hour, place, *some).body
+                mine = [count + more for count, more in zip(mine, page, strict=True)]
+                place = place if hour else ""
+            counts += mine
+        return counts
 
     def failures(self, since: Instant, limit: int) -> Sequence[HistoryRow]:
         ids = self.client.say(
             "ZRANGEBYSCORE", self.keys + "failed", f"({micros(since)}", "+inf", "LIMIT", 0, limit, "WITHSCORES"
         )
         some = [key for _, key in sorted((int(at), key_of(name)) for name, at in zip(ids[::2], ids[1::2], strict=True))]
-        reply = self.ask("named", *map(id_of, some))
-        return list(self._lines(reply.body, reply.pver))
+        return list(self._lines(self.ask("named", *map(id_of, some)).body))
 
     def peek(self, limit: int) -> tuple[Portion, Sequence[Claim]]:
         return self.take(limit), self.claimable(0, limit, ())
@@ -250,23 +262,7 @@ def _origin(told: Sequence[Any]) -> Origin:
 
 def _line(name: str, key: Key, row: Any) -> HistoryRow:
     _, state, reason, cause, attempt, offset, task, note, exit_status = row[:9]
-    recorded_at, dispatched_at, started_at, finished_at, next_try_at = map(perhaps, row[9:])
-    return HistoryRow(
-        entry=name,
-        due_at=key.due_at,
-        kind=key.kind,
-        state=STATES[state - 1],
-        reason=REASONS[reason - 1],
-        cause=CAUSES[cause - 1],
-        attempt=attempt,
-        task_id=task_of(task) if task else "",
-        recorded_at=recorded_at,
-        dispatched_at=dispatched_at,
-        started_at=started_at,
-        finished_at=finished_at,
-        note=decoded(note),
-        exit_status=None if exit_status == b"" else exit_status,
-        next_try_at=next_try_at,
-        send_at=key.due_at + offset,
-        key=key,
-    )
+    *instants, next_try_at = map(perhaps, row[9:])
+    words = (key.kind, STATES[state - 1], REASONS[reason - 1], CAUSES[cause - 1], attempt, task_of(task) if task else "")
+    rest = (decoded(note), None if exit_status == b"" else exit_status, next_try_at, key.due_at + offset, key.eno, key.kind_id)
+    return line_of((name, key.due_at, *words, *instants, *rest))

@@ -26,6 +26,7 @@ from pathlib import Path
 # leases    zset: claimed ids by lease end                   wait   zset: waiting ids by when their slot is free
 # queued    hash: eno -> the id that waits                   slots  hash: eno -> "until/length id" (overlap)
 # busy      hash: slot of a directory -> "until owner"       live   set: ids of commands under way
+# trouble   zset: failed, revoked and undelivered ids by due time
 # failed    zset: ids by when they failed                    fired  hash: "<eno>:<token>" -> due time
 # calls     hash: id -> JSON [queue, expires, command, call] of a fire with a call of its own
 # gaps      zset by until: "gid eno|0 after until recorded_at reason number who"

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Collection, Iterator, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
 
-from offbeat.core.model import Cause, DueTime, Entry, Instant, Key, Kind, Reason, State
-from offbeat.core.transitions import Span, tally
+from offbeat.core.model import TROUBLE, DueTime, Entry, Instant, Key, Reason, State
+from offbeat.core.transitions import Span
+from offbeat.ports.ledger_lines import NEVER, StoredGap, Stretch, has_gaps, line_of, newest_lines
 from offbeat.ports.ledger_sqlite.claims import THIS, belief_of, claimable, claims, entry_of, key_tuple, meta_of
 from offbeat.ports.ledger_sqlite.dispatching import DispatchingSqlite
 from offbeat.ports.ledger_sqlite.planning import PlanningSqlite
@@ -20,7 +22,6 @@ from offbeat.ports.ledger_values import (
     Rewound,
     Runner,
     SeenRunner,
-    newest_first,
 )
 
 if TYPE_CHECKING:
@@ -45,14 +46,16 @@ SETTLED = """\
 e.name, h.due_at, h.kind, h.state, h.reason, h.cause, h.attempt, h.task_id, h.recorded_at, h.dispatched_at,
     h.started_at, h.finished_at, h.note, h.exit_status, NULL, h.send_at, h.eno, h.kind_id
   FROM history h JOIN entries e ON e.eno = h.eno"""
+# The newest `limit` of each table, and all that are due with the last of them: the order among those is worked out here.
 ROWS = """
 SELECT e.name, o.due_at, o.kind, o.state, '', o.cause, o.attempt, '', o.recorded_at, NULL, NULL, NULL, o.last_error, NULL,
   CASE o.state WHEN 'pending' THEN o.next_try_at END, o.send_at, o.eno, o.kind_id
-FROM outbox o JOIN entries e ON e.eno = o.eno WHERE o.due_at >= ?1 AND (?2 IS NULL OR o.eno = ?2)
+FROM outbox o JOIN entries e ON e.eno = o.eno WHERE o.due_at >= coalesce(
+  (SELECT o.due_at FROM outbox o WHERE {which_o} ORDER BY o.due_at DESC LIMIT 1 OFFSET ?3 - 1), ?1) AND {which_o}
 UNION ALL
-SELECT * FROM (
-  SELECT {settled} WHERE h.due_at >= ?1 AND {whose}
-  ORDER BY h.due_at DESC, h.recorded_at DESC, e.name, h.kind, h.kind_id LIMIT ?3)"""
+SELECT {settled} WHERE h.due_at >= coalesce(
+  (SELECT h.due_at FROM history h WHERE {which_h} ORDER BY h.due_at DESC LIMIT 1 OFFSET ?3 - 1), ?1) AND {which_h}"""
+OF_TROUBLE = "h.state IN ('failed', 'revoked', 'undelivered')"  # in the words of the index history_trouble
 FAILED = f"SELECT {SETTLED} WHERE h.state = 'failed' AND h.finished_at > ? ORDER BY h.finished_at, h.eno, h.due_at LIMIT ?"
 GAPS = """
 SELECT g.until_at, g.after_at, e.eno, e.name, v.recurrence, v.zone, v.first, v.last, g.reason, g.recorded_at
@@ -109,24 +112,21 @@ class ReadingSqlite(PlanningSqlite, DispatchingSqlite, RevisionsSqlite):
         with self.reading() as db:
             return [(entry_of(definition), last_due) for definition, last_due in db.execute(ENTRIES)]
 
-    def history(self, name: str = "", limit: int = 100, since: DueTime | None = None) -> Sequence[HistoryRow]:
+    def history(
+        self, name: str = "", limit: int = 100, since: DueTime | None = None, *, states: Collection[State] = ()
+    ) -> Sequence[HistoryRow]:
         with self.reading() as db:
             found = db.execute("SELECT eno FROM entries WHERE name = ?", (name,)).fetchone() if name else (None,)
-            if found is None:
+            if found is None or limit < 1:
                 return []
-            eno, after = found[0], -(2**62) if since is None else since
-            rows = [
-                _line(row)
-                for row in db.execute(
-                    ROWS.format(settled=SETTLED, whose="h.eno = ?2" if name else "?2 IS NULL"), (after, eno, limit)
-                )
-            ]
-            rows.extend(_gaps(db, eno, after, limit))
-        return sorted(rows, key=newest_first)[:limit]
+            eno, after = found[0], NEVER if since is None else since
+            rows = map(line_of, db.execute(_rows(eno, states), (after, eno, limit, *map(str, states))))
+            gaps = _gaps(db, eno, after) if has_gaps(states) else ()
+            return newest_lines(rows, gaps, partial(_rows_between, db), limit=limit, since=after)
 
     def failures(self, since: Instant, limit: int) -> Sequence[HistoryRow]:
         with self.reading() as db:
-            return [_line(row) for row in db.execute(FAILED, (since, limit))]
+            return [line_of(row) for row in db.execute(FAILED, (since, limit))]
 
     def peek(self, limit: int) -> tuple[Portion, Sequence[Claim]]:
         with self.reading() as db:
@@ -141,55 +141,31 @@ class ReadingSqlite(PlanningSqlite, DispatchingSqlite, RevisionsSqlite):
         return row[0] if row else None
 
 
-def _line(row: Sequence[Any]) -> HistoryRow:
-    name, due_at, kind, state, reason, cause, attempt, task_id, recorded_at, dispatched_at = row[:10]
-    started_at, finished_at, note, exit_status, next_try_at, send_at, eno, kind_id = row[10:]
-    return HistoryRow(
-        entry=name,
-        due_at=due_at,
-        kind=Kind(kind),
-        state=State(state),
-        reason=Reason(reason),
-        cause=Cause(cause),
-        attempt=attempt,
-        task_id=task_id,
-        recorded_at=recorded_at,
-        dispatched_at=dispatched_at,
-        started_at=started_at,
-        finished_at=finished_at,
-        note=note,
-        exit_status=exit_status,
-        next_try_at=next_try_at,
-        send_at=send_at,
-        key=Key(eno=eno, due_at=due_at, kind=Kind(kind), kind_id=kind_id),
-    )
+def _rows(eno: int | None, states: Collection[State]) -> str:
+    """Return the question for the newest rows: ?1 not before, ?2 whose, ?3 how many, ?4... in which states."""
+    which = ["{0}.due_at >= ?1", "?2 IS NULL" if eno is None else "{0}.eno = ?2"]
+    if states:
+        which.append("{0}.state IN (" + ", ".join(f"?{number}" for number in range(4, 4 + len(states))) + ")")
+    only = [*which, OF_TROUBLE] if states and TROUBLE.issuperset(states) else which
+    return ROWS.format(settled=SETTLED, which_o=" AND ".join(which).format("o"), which_h=" AND ".join(only).format("h"))
 
 
-def _gaps(db: sqlite3.Connection, eno: int | None, after: DueTime, limit: int) -> Iterator[HistoryRow]:
-    """Yield the gaps, one line for each entry in them, as their due times are worked out now; `limit` newest ones at least."""
+def _gaps(db: sqlite3.Connection, eno: int | None, after: DueTime) -> Iterator[StoredGap]:
+    """Yield the gaps for each entry in them, newest end first."""
     question = GAPS.format(whose="v.eno = ?2" if eno is not None else "?2 IS NULL")
-    newest: list[DueTime] = []
-    before = None
-    for until_at, after_at, whose, name, *span, reason, recorded_at in db.execute(question, (after, eno)):
-        if until_at != before and 0 < limit <= len(newest) and sorted(newest)[-limit] > until_at:
-            return  # all that follow are older than enough of those before
-        before = until_at
-        recurrence, zone, first, last = span
-        counted = tally(Span(recurrence=recurrence, zone=zone, first=first, last=last), after_at, until_at)
-        if counted is None or counted.last < after:
-            continue
-        newest.append(counted.last)
-        (rows,) = db.execute(ROWS_BETWEEN, (whose, counted.first, counted.last)).fetchone()
-        if count := counted.count - rows:
-            yield HistoryRow(
-                entry=name,
-                due_at=counted.first,
-                kind=Kind.SCHEDULE,
-                state=State.SKIPPED,
-                reason=Reason(reason),
-                cause=Cause.SCHEDULE,
-                attempt=0,
-                recorded_at=recorded_at,
-                until=counted.last,
-                count=count,
-            )
+    for until_at, after_at, whose, name, recurrence, zone, first, last, reason, recorded_at in db.execute(
+        question, (after, eno)
+    ):
+        yield StoredGap(
+            eno=whose,
+            name=name,
+            after=after_at,
+            until=until_at,
+            span=Span(recurrence=recurrence, zone=zone, first=first, last=last),
+            reason=Reason(reason),
+            recorded_at=recorded_at,
+        )
+
+
+def _rows_between(db: sqlite3.Connection, stretches: Sequence[Stretch]) -> list[int]:
+    return [db.execute(ROWS_BETWEEN, stretch).fetchone()[0] for stretch in stretches]

@@ -75,6 +75,11 @@ local function is_live(command, state)
   return command == 1 and state >= DISPATCHED and state <= RETRYING
 end
 
+-- What history finds by an index of its own: failed, revoked, undelivered.
+local function is_trouble(state)
+  return state == FAILED or state == REVOKED or state == UNDELIVERED
+end
+
 local function leave(row)
   if row.was <= WAITING then call('ZREM', K .. 'unsent', row.id) end
   if row.was == PENDING then
@@ -90,6 +95,7 @@ local function leave(row)
   elseif row.was == UNDELIVERED then
     call('HINCRBY', META, 'undelivered', -1)
   end
+  if is_trouble(row.was) then call('ZREM', K .. 'trouble', row.id) end
 end
 
 local hours_known, ages_known, new_rows = {}, {}, 0
@@ -130,6 +136,7 @@ local function save(row, at)
   elseif state == UNDELIVERED then
     call('HINCRBY', META, 'undelivered', 1)
   end
+  if is_trouble(state) then call('ZADD', K .. 'trouble', row.due, row.id) end
   if is_live(v[COMMAND], state) then
     call('SADD', K .. 'live', row.id)
   elseif v[COMMAND] == 1 and row.was ~= 0 then
@@ -331,6 +338,15 @@ local function covering(eno, due)
     if mine[tonumber(gid)] and tonumber(after) < due and (whose == '0' or tonumber(whose) == eno) then return reason end
   end
   return nil
+end
+
+-- A row for people. v: as it was unpacked.
+local function shown(id, due, v, next_try)
+  local function at(position)
+    return v[position] and v[position] + due * SECOND or -1
+  end
+  return {id, v[STATE], v[REASON], v[CAUSE], v[ATTEMPT], v[OFFSET], v[TASK] or '', v[NOTE] or '', v[EXIT] or '',
+    at(RECORDED_AT), at(DISPATCHED_AT), at(STARTED_AT), at(FINISHED_AT), next_try}
 end
 
 -- How a row stands: id, state, reason, when it was dispatched, and the claim if there is one.

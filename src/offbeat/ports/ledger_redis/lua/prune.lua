@@ -27,7 +27,7 @@ if bytes >= 0 and settled > 0 then
   for _, hour in ipairs(call('ZRANGE', K .. 'hours', 0, -1)) do
     history = history + weight('h:' .. hour) + weight('o:' .. hour)
   end
-  for _, name in ipairs({'gaps', 'failed', 'fired', 'book', 'revs', 'schedules', 'unsent', 'leases', 'last', 'seen', 'runners'}) do
+  for _, name in ipairs({'gaps', 'failed', 'trouble', 'fired', 'book', 'revs', 'schedules', 'unsent', 'leases', 'last', 'seen', 'runners'}) do
     rest = rest + weight(name)
   end
   local over = history + rest - bytes
@@ -41,6 +41,7 @@ local function forget(row)
   call('HINCRBY', META, 'rows', -1)
   if row.v[COMMAND] == 1 then call('SREM', K .. 'live', row.id) end
   if row.v[STATE] == FAILED then call('ZREM', K .. 'failed', row.id) end
+  if is_trouble(row.v[STATE]) then call('ZREM', K .. 'trouble', row.id) end
   if row.v[STATE] == UNDELIVERED then call('HINCRBY', META, 'undelivered', -1) end
   local token = string.match(row.id, '^%d+:%-?%d+:m:(.*)$')
   if token then call('HDEL', K .. 'fired', row.eno .. ':' .. token) end
