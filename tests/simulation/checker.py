@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tests.simulation.world import Process
 
 ENDED = (State.SUCCEEDED, State.FAILED, State.REVOKED)
+BUSY = (State.CLAIMED, State.DISPATCHED, State.STARTED, State.RETRYING)
 HANDFUL = 3_000  # rows that a runner may have in hand at once
 SMALL = 250  # rows of a ledger that is compared with itself after a repeated message
 
@@ -39,6 +40,7 @@ class Row:
     confirmed: set[int] = field(default_factory=set)  # attempts that the broker took, and said so
     ended: bool = False
     is_undone: bool = False  # a rewind may have removed it
+    busy_until: float = 0.0  # it has its entry's slot until then, whatever max_runtime becomes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +82,7 @@ class Checker:
         self.forgotten: set[str] = set()  # occurrences that a restored ledger may not know
         self.counts: Counter[str] = Counter()
         self.jumped_at = 0.0
+        self.holders: dict[int, Row] = {}  # by entry: what took its slot last
         self.busy: dict[int, list[Row]] = {}  # pushed rows of entries that must not overlap, the newest last
 
     @property
@@ -111,7 +114,7 @@ class Checker:
         if store.history(limit=SMALL + 1) != before:
             self.wrong("I12", f"{op}, repeated, changed the ledger", args)
         if op == "record_and_push":
-            if again.answers != answer.answers:
+            if any(second and not first for first, second in zip(answer.answers, again.answers, strict=True)):
                 self.wrong("I12", "record_and_push, repeated, answers otherwise", args)
             again, answer, op = again.claims, answer.claims, "record"
         if op == "record" and [c.key for c in again] != [c.key for c in answer]:
@@ -186,6 +189,8 @@ class Checker:
         occurrence = self._id(claim)
         self.keys[occurrence], self.names[key.eno] = key, claim.name
         fresh = Row(claim=claim, claimed_at=now, confirmed=row.confirmed if row else set())
+        fresh.busy_until = row.busy_until if row else 0.0
+        self._prolong(fresh, now)
         self.memory.rows[key] = process.hand[occurrence] = process.hand[key] = fresh
 
     def _bound(self, claim: Claim) -> None:
@@ -239,6 +244,7 @@ class Checker:
         row.state, row.next_try_at = outcome.state, max(outcome.next_try_at, claim.send_at)
         occurrence = self._id(claim)
         if outcome.state is State.DISPATCHED:
+            self._prolong(row, now)
             if not self.pushes.get(occurrence):
                 self.wrong("LOSS", "settled as dispatched, never pushed", claim.name, claim.key)
             return
@@ -332,6 +338,17 @@ class Checker:
             if self.book.has_usable(claim.name, claim.key.due_at, at, sure=True):
                 self.wrong("I8", "pushed late though a newer due time had come", claim.name, claim.key, at)
 
+    def _prolong(self, row: Row, now: float) -> None:
+        """An occurrence takes or keeps its entry's slot, by the policy in force, unless another one has it by now."""
+        entry, key = self.book.entries.get(row.claim.name), row.claim.key
+        if entry is None or entry.policy.overlap is Overlap.ALLOW or key.kind is Kind.MANUAL:
+            return
+        holder = self.holders.get(key.eno)
+        if holder is not None and holder.claim.key != key and now < holder.busy_until and holder.state in BUSY:
+            return
+        self.holders[key.eno] = row
+        row.busy_until = max(row.busy_until, now + (entry.policy.max_runtime or 0))
+
     def _alone(self, row: Row) -> None:
         """The busy intervals of an entry that must not overlap do not meet (I7)."""
         claim = row.claim
@@ -341,11 +358,9 @@ class Checker:
             key = other.claim.key
             if key == claim.key or other.ended or self.memory.rows.get(key) is not other:
                 continue
-            until = other.claimed_at + (other.claim.policy.max_runtime or 0)
             clean = other.claim.attempt == 1 and other.claimed_at > self.jumped_at and other.state is not State.PENDING
-            same = len({policy.max_runtime for policy in self.book.policies[claim.name]}) == 1
-            out = same and other.claim.attempt in other.confirmed
-            if clean and out and other.claim.policy.overlap is not Overlap.ALLOW and row.claimed_at < until:
+            out = clean and other.claim.attempt in other.confirmed
+            if out and other.claim.policy.overlap is not Overlap.ALLOW and row.claimed_at < other.busy_until:
                 self.wrong("I7", "pushed while another one of its entry is busy", claim.name, claim.key, key)
 
     def confirmed(self, message: Message) -> None:
@@ -413,8 +428,10 @@ class Checker:
             return
         if row.claim.attempt != said.attempt and not (said.admitted and said.attempt < row.claim.attempt):
             self.wrong("I3", "a report of another attempt was accepted", said)
-        row.state = State(said.state)
+        is_news, row.state = row.state != said.state, State(said.state)
         row.ended = row.state in ENDED
+        if is_news and not row.ended:
+            self._prolong(row, now)
 
     def _admit(self, process: Process, occurrence: str, attempt: int, *, now: float, answer: bool) -> None:
         self.run.world.note(process, "admit", occurrence[:8], attempt, answer)

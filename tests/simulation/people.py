@@ -94,6 +94,24 @@ class People:
 
         self._someone(body)
 
+    def slots(self) -> None:
+        """An executed link: the occurrence of this period is sent now, unless the ledger knows it already."""
+        from offbeat.runners.fire import _send
+
+        name, now, host = self._entry(), floor(self.run.clock.now()), self.draw.choice(list(self.run.hosts.values()))
+        ahead = 60 if self.run.plan.dense else 86_400
+        around = self.run.checker.book.due(name, now - ahead, now + ahead, sure=True)
+
+        def body(_: LedgerDoor, process: Process) -> None:
+            process.clock = host.clock
+            site = site_of(self.run, host, process)
+            site.sync(site.runner("fire"))
+            _send(site, name, site.ledger.slot(site.runner("fire"), name, due_at))
+
+        if around:
+            due_at = self.draw.choice(around)
+            self._someone(body)
+
     def skips(self) -> None:
         name, now = self._entry(), floor(self.run.clock.now())
         around = self.run.checker.book.due(name, now - 100, now + (200 if self.run.plan.dense else 2 * 86_400), sure=True)

@@ -71,7 +71,7 @@ KINDS: dict[str, Callable[[Plan, Random], Plan]] = {
         skew=draw.choice((0.0, 0.0, 1.0)),
     ),
     "people": lambda plan, draw: replace(
-        plan, actors=("deploys", "pauses", "fires", "skips", "backfills"), faults=Faults(repeat=0.1)
+        plan, actors=("deploys", "pauses", "fires", "skips", "backfills", "slots", "slots"), faults=Faults(repeat=0.1)
     ),
     "broker": lambda plan, draw: replace(plan, actors=("brokers", "deploys"), faults=_rough(draw, 0.3)),
     "clock": lambda plan, draw: replace(plan, actors=("clocks", "pauses"), faults=_rough(draw, 0.3), skew=3.0),
@@ -80,6 +80,9 @@ KINDS: dict[str, Callable[[Plan, Random], Plan]] = {
         plan, actors=("leaps", "rewinds", "rewinds", "pauses"), faults=Faults(stall=0.003, repeat=0.05), overlap=False
     ),
     "deploy": lambda plan, draw: replace(plan, actors=("deploys", "ships", "ships"), faults=_rough(draw, 0.5)),
+    "overlap": lambda plan, draw: replace(
+        plan, guarded=True, actors=("deploys", "deploys", "deploys", "murders", "cuts", "slots"), faults=_rough(draw, 0.3)
+    ),
     "guard": lambda plan, draw: replace(
         plan, guarded=True, actors=("brokers", "outages", "ledgers", "murders", "murders", "cuts", "cuts"), faults=_rough(draw)
     ),
@@ -90,7 +93,7 @@ KINDS: dict[str, Callable[[Plan, Random], Plan]] = {
         plan,
         fused=True,
         guarded=True,
-        actors=("switches", "switches", "switches", "brokers", "outages", "murders"),
+        actors=("switches", "switches", "switches", "brokers", "outages", "murders", "slots", "fires"),
         faults=_rough(draw),
     ),
     "restore": lambda plan, draw: replace(
@@ -100,7 +103,7 @@ KINDS: dict[str, Callable[[Plan, Random], Plan]] = {
         plan,
         dense=False,
         span=draw.choice((20, 40, 60)) * 86_400.0,
-        actors=("deploys", "pauses", "outages", "fires", "brokers", "skips"),
+        actors=("deploys", "pauses", "outages", "fires", "brokers", "skips", "slots"),
         faults=replace(_rough(draw, 0.3), longest=4_000.0),
         entries=4,
         run=min(plan.run, 2),
@@ -157,6 +160,7 @@ class Run:
         self.store: Any = MemoryStore(clock=self.clock, project="sim", wire=wire, server_id=SERVER if wire else "")
         self.checker = Checker(self)
         self.maker = ScheduleMaker(draw, dense=plan.dense, overlap=plan.overlap, entries=plan.entries)
+        self.maker.often_alone = plan.kind == "overlap"
         first = self.maker.schedule(self.world.now)
         self.whole = {first.digest}
         self.shared = plan.hosts > 1

@@ -37,6 +37,7 @@ class ScheduleMaker:
     def __init__(self, draw: Random, *, dense: bool, overlap: bool = True, entries: int = 6) -> None:
         self.draw, self.dense, self.overlap, self.most = draw, dense, overlap, entries
         self.made = 0
+        self.often_alone = False  # most entries must not overlap
         self.settings = LedgerSettings(
             after_restore=draw.choice(tuple(AfterRestore)), keep_seconds=draw.choice((8, 8, 10, 90)) * 86_400
         )
@@ -119,7 +120,9 @@ class ScheduleMaker:
 
     def policy(self) -> Policy:
         overlap = (
-            self.draw.choice((Overlap.ALLOW, Overlap.ALLOW, Overlap.SKIP, Overlap.WAIT)) if self.overlap else Overlap.ALLOW
+            self.draw.choice((Overlap.ALLOW,) * (1 if self.often_alone else 2) + (Overlap.SKIP, Overlap.WAIT))
+            if self.overlap
+            else Overlap.ALLOW
         )
         short = (5, 60, 120, 400) if self.dense else (600, 3_600, 7_200)
         percent = self.draw.choice((0, 0, 0, 0, 10))
