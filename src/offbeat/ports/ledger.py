@@ -27,7 +27,18 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Protocol
 
-from offbeat.core.model import BrokerSettings, CommandCall, DueTime, Entry, Instant, Key, LedgerSettings, Schedule, TaskCall
+from offbeat.core.model import (
+    BrokerSettings,
+    CommandCall,
+    DueTime,
+    Entry,
+    Instant,
+    Key,
+    LedgerSettings,
+    Schedule,
+    State,
+    TaskCall,
+)
 from offbeat.ports.ledger_values import (
     COMPILED,
     Claim,
@@ -301,8 +312,14 @@ class Reading(Protocol):
     def entries(self) -> Sequence[tuple[Entry, DueTime | None]]:
         """Return the active entries by name, each with its last due time that was recorded (None: none yet)."""
 
-    def history(self, name: str = "", limit: int = 100, since: DueTime | None = None) -> Sequence[HistoryRow]:
-        """Return rows and gaps of one entry (or all), newest due time first, at most `limit`, not before `since`."""
+    def history(
+        self, name: str = "", limit: int = 100, since: DueTime | None = None, *, states: Collection[State] = ()
+    ) -> Sequence[HistoryRow]:
+        """Return rows and gaps of one entry (or all), newest due time first, at most `limit`, not before `since`.
+
+        states: only rows in one of these, and gaps if SKIPPED is among them; () for all. Those of TROUBLE are found without a
+        look at any other row.
+        """
 
     def failures(self, since: Instant, limit: int) -> Sequence[HistoryRow]:
         """Return rows that failed after `since` (by finished_at), oldest first, at most `limit`."""
