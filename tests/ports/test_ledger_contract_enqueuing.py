@@ -3,87 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
-from dataclasses import dataclass
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TypeAlias
 
 import pytest
+from tests.ports.ledger_queues import PLACES, Queues
 from tests.ports.ledger_stores import Ground
 from tests.ports.ledger_world import NOON, entry, outcome, pass_once, report, runner, schedule, states
-from tests.ports.redis_place import own_place
 
 from offbeat.core.model import Overlap, State
 from offbeat.ports.broker import Push
 from offbeat.ports.clock import FakeClock
 from offbeat.ports.ledger import FENCED, Enqueuing, Ledger
 from offbeat.ports.ledger_memory import LedgerMemory
-from offbeat.ports.ledger_redis import LedgerRedis
 from offbeat.ports.ledger_values import LEASE, Claim, Post
 
 Make: TypeAlias = Callable[[Claim], Post]
 A, B, WORKER = runner("a"), runner("b"), runner("w", "worker")
 
 
-@dataclass(slots=True, kw_only=True)
-class Queues:
-    """The broker's queues beside a ledger. name: of the one that is pushed into. spoil: let it refuse pushes, or no more."""
-
-    ledger: Ledger
-    server_id: str
-    name: str
-    payloads: Callable[[], list[bytes]]
-    spoil: Callable[[bool], object]
-
-
-class Wire:
-    """Keeps what is pushed; refuses while it is spoilt."""
-
-    def __init__(self) -> None:
-        self.pushed: list[Push] = []
-        self.is_spoilt = False
-
-    def accept(self, push: Push) -> str:
-        if self.is_spoilt:
-            return "it is of the type string"
-        self.pushed.append(push)
-        return ""
-
-    def spoil(self, now: bool) -> None:
-        self.is_spoilt = now
-
-
-def in_memory(ground: Ground) -> Queues:
-    wire = Wire()
-    return Queues(
-        ledger=LedgerMemory(clock=ground.clock, wire=wire, server_id="server 1"),
-        server_id="server 1",
-        name="celery",
-        payloads=lambda: [push.payload for push in wire.pushed],
-        spoil=wire.spoil,
-    )
-
-
-def in_redis(ground: Ground) -> Queues:
-    import redis
-
-    address = ground.request.getfixturevalue("durable_redis_address")
-    place = ground.stack.enter_context(own_place(address))
-    client = ground.stack.enter_context(redis.Redis.from_url(f"{address}/0"))
-    name = f"{{{place.address.rpartition('=')[2]}:queue}}"  # swept with the place
-    return Queues(
-        ledger=ground.stack.enter_context(closing(LedgerRedis(place, horizon=ground.clock))),
-        server_id=client.info("server")["run_id"],
-        name=name,
-        payloads=lambda: client.lrange(name, 0, -1),
-        spoil=lambda now: client.set(name, "text") if now else client.delete(name),
-    )
-
-
-@pytest.fixture(params=[in_memory, in_redis], ids=["memory", "redis"])
+@pytest.fixture(params=PLACES)
 def queues(request: pytest.FixtureRequest, clock: FakeClock, tmp_path: Path) -> Iterator[Queues]:
     with ExitStack() as stack:
-        made = request.param(Ground(request=request, clock=clock, stack=stack, folder=tmp_path))
+        made = PLACES[request.param](Ground(request=request, clock=clock, stack=stack, folder=tmp_path))
         made.ledger.look(A)
         made.ledger.activate(schedule(entry(overlap=Overlap.SKIP, max_runtime=100)), "stamp")
         clock.advance(60)

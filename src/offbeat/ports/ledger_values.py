@@ -139,7 +139,7 @@ class Post:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Draft:
-    """Claims as a `record` would hand them out. mark: of the definitions and pauses that they are by. now: the store's clock."""
+    """Claims as a `record` would hand them out. mark: of the definitions and pauses they are by. now: the store's clock."""
 
     mark: str
     now: Instant

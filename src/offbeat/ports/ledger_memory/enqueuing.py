@@ -76,8 +76,8 @@ class EnqueuingMemory:
             pushed = {row.key: self._enqueued(posts[row.key], now) for row in born[:MOST] if row.key in posts}
             answers |= pushed
             left += [row for row in born if pushed.get(row.key) != ""]
-        said = tuple(answers.get(post.outcome.key, FENCED) for post in mail.posts)
-        return Recorded(claims=tuple(self._claims(left, now)), answers=said)
+        said = (answers.get(post.outcome.key, FENCED) if post.outcome.attempt == 1 else FENCED for post in mail.posts)
+        return Recorded(claims=tuple(self._claims(left, now)), answers=tuple(said))
 
     def _claims(self, rows: Iterable[Row], now: Instant) -> Sequence[Claim]:
         return self._ledger.claims([row for row in rows if row.state is State.CLAIMED], now)

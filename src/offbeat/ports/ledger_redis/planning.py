@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from offbeat.core.model import Policy
 from offbeat.core.transitions import Belief, Span
 from offbeat.ports.ledger_redis.recording import RecordingRedis
 from offbeat.ports.ledger_redis.store import MOST_ROWS, Page
@@ -86,19 +87,22 @@ class PlanningRedis(RecordingRedis):
 
     def _members(self, eno: int, group: Group) -> Iterator[Member]:
         page = self.book.pages[eno]
-        for place, (gid, span) in enumerate(page.due_by):
-            if gid == group.gid and (span.last is None or span.last > group.cursor):
-                yield self._member(eno, page, span, page.spans[place + 1 :], group)
+        for place, (version, span) in enumerate(page.due_by):
+            if version.gid == group.gid and (span.last is None or span.last > group.cursor):
+                policy = (page.entry or version.entry).policy
+                yield self._member(eno, page, policy, page.spans[place:], group)
 
-    def _member(self, eno: int, page: Page, span: Span, later: Sequence[Span], group: Group) -> Member:
+    def _member(self, eno: int, page: Page, policy: Policy, spans: Sequence[Span], group: Group) -> Member:
+        """Return the member. spans: what the version is due by, and those after it."""
         from offbeat.core.plan import Heir, Member
 
+        span, *later = spans
         return Member(
             eno=eno,
             name=page.name,
             first=span.first,
             last=span.last,
-            policy=page.policy,
+            policy=policy,
             gone=page.gone,
             pauses=self.pauses_of(eno, group.cursor),
             heirs=tuple(Heir(recurrence=s.recurrence, zone=s.zone, first=s.first, last=s.last) for s in later),

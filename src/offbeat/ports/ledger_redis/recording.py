@@ -61,7 +61,7 @@ class RecordingRedis(Pushing):
         )
 
     def record_and_push(self, runner: Runner, windows: Sequence[Window], revision: int, mail: Mail) -> Recorded:
-        posts = {(post.outcome.key.eno, post.outcome.key.due_at): post for post in mail.posts}
+        posts = {(post.outcome.key.eno, post.outcome.key.due_at): post for post in mail.posts if post.outcome.attempt == 1}
         claims: list[Claim] = []
         answers: dict[tuple[int, DueTime], str] = {}
         for some in _batches(windows):
@@ -74,8 +74,9 @@ class RecordingRedis(Pushing):
                 continue
             claims += self._held(some, reply)
             answers |= _answers(told, reply, {(claim.key.eno, claim.key.due_at) for claim in claims})
-        said = (answers.get((post.outcome.key.eno, post.outcome.key.due_at), FENCED) for post in mail.posts)
-        return Recorded(claims=tuple(claims), answers=tuple(said))
+        said = {posts[place].outcome.key: answer for place, answer in answers.items()}
+        told_of = (said.get(post.outcome.key, FENCED) if post.outcome.attempt == 1 else FENCED for post in mail.posts)
+        return Recorded(claims=tuple(claims), answers=tuple(told_of))
 
     def _wrapped(self, windows: Sequence[Window], who: str, posts: Mapping[tuple[int, DueTime], Post]) -> Told:
         """Return the windows as the script takes them, with at most MOST_ROWS messages."""

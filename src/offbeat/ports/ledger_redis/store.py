@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from offbeat.core.model import CommandCall, DueTime, Entry, Instant, Kind, Policy, Reason, TaskCall
+from offbeat.core.model import CommandCall, DueTime, Entry, Instant, Kind, Reason, TaskCall
 from offbeat.core.transitions import Span, bounds, is_empty, slot_seconds
 from offbeat.errors import Problem
 from offbeat.ports.clock import Clock
@@ -94,19 +94,14 @@ class Page:
         return self.open.entry if self.open else None
 
     @cached_property
-    def due_by(self) -> tuple[tuple[int, Span], ...]:
-        """Return the group and the span of each version that something can be due in, oldest first."""
-        return tuple((version.gid, version.span) for version in self.versions if version.yields)
+    def due_by(self) -> tuple[tuple[Version, Span], ...]:
+        """Return each version that something can be due in, and what it is due by, oldest first."""
+        return tuple((version, version.span) for version in self.versions if version.yields)
 
     @cached_property
     def spans(self) -> tuple[Span, ...]:
         """Return what it is due by, oldest first."""
         return tuple(span for _, span in self.due_by)
-
-    @cached_property
-    def policy(self) -> Policy:
-        """Return the policy in force, or the last that was."""
-        return (self.open or self.versions[-1]).entry.policy
 
     @cached_property
     def gone(self) -> Reason:

@@ -155,21 +155,21 @@ for _, window in ipairs(cjson.decode(ARGV[4])) do
   local name, is_moved = string.format('%d %d %.0f', after, till, runner), moved(gid, version, after, till, null(next_due))
   local is_ours = not is_moved and call('HGET', K .. 'by', gid) == name
   if is_moved then
-    raise_seq()
     for _, gap in ipairs(gaps) do
       local id = call('HINCRBY', META, 'next_gap', 1)
       call('ZADD', K .. 'gaps', gap[3], string.format('%d %d %d %d %.0f %s %d %s', gid, gap[1], gap[2], gap[3], now, gap[4], id, gap[5]))
     end
   end
-  local has_messages = false
+  local has_messages, steps = false, 1
   for _, run in ipairs(runs) do
     local left, words
     if is_moved then left, words = write_run(run) else left, words = look_again(run, is_ours) end
     if run[11] then
       answers[#answers + 1] = {words, left}
-      has_messages = true
+      has_messages, steps = true, steps + #run[9] - #left
     end
   end
+  if is_moved then raise_seq(steps) end
   if is_moved and has_messages then call('HSET', K .. 'by', gid, name) end
 end
 return head(held, held_runs, answers)
