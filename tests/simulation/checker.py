@@ -17,6 +17,7 @@ from offbeat.core.message import Message
 from offbeat.core.model import CatchUp, Key, Kind, Overlap, Reason, State
 from offbeat.ports.ledger import FENCED
 from offbeat.ports.ledger_values import LEASE, LONGEST_WAIT, Claim
+from offbeat.ports.worker_values import PASSED
 
 if TYPE_CHECKING:
     from tests.simulation.scenario import Run
@@ -119,7 +120,7 @@ class Checker:
             again, answer, op = again.claims, answer.claims, "record"
         if op == "record" and [c.key for c in again] != [c.key for c in answer]:
             self.wrong("I12", "record, repeated, answers otherwise", args)
-        if op in ("fire", "admit") and again != answer:
+        if op == "fire" and again != answer:
             self.wrong("I12", f"{op}, repeated, answers otherwise", args)
 
     def _look(self, process: Process, runner: Any, *, now: float, answer: Any) -> None:
@@ -433,12 +434,13 @@ class Checker:
         if is_news and not row.ended:
             self._prolong(row, now)
 
-    def _admit(self, process: Process, occurrence: str, attempt: int, *, now: float, answer: bool) -> None:
-        self.run.world.note(process, "admit", occurrence[:8], attempt, answer)
-        if not answer:
+    def _passes(self, process: Process, ask: Any, *, now: float, answer: str) -> None:
+        self.run.world.note(process, "admit", ask.occurrence[:8], ask.attempt, answer)
+        self.counts[f"copy {answer}"] += 1
+        if answer != PASSED:
             return
-        if self.admitted.setdefault(occurrence, attempt) != attempt and occurrence not in self.forgotten:
-            self.wrong("I6", "two attempts were admitted", occurrence, self.admitted[occurrence], attempt)
+        if self.admitted.setdefault(ask.occurrence, ask.attempt) != ask.attempt and ask.occurrence not in self.forgotten:
+            self.wrong("I6", "two attempts were admitted", ask.occurrence, self.admitted[ask.occurrence], ask.attempt)
 
     def saw_start(self, process: Process, delivery: Delivery, *, is_silent: bool) -> None:
         """A worker started a task. Repeated is a start that neither a redelivery nor a retry of one publication caused.

@@ -46,11 +46,15 @@ ASKED = frozenset(
         "revisions",
     }
 )
-REPEATABLE = frozenset("record record_and_push settle pause resume skip backfill tell admit fire slot rewind restored".split())
+REPEATABLE = frozenset(
+    "record record_and_push settle pause resume skip backfill tell admit_late running ended fire slot rewind restored".split()
+)
 ENQUEUING = frozenset({"enqueue", "draft", "record_and_push"})  # of the part of a store that holds the queues, too
 SERVER = "one server for ledger and broker"
 COMMIT = SimpleNamespace(commit="c0ffee", author="ann", dirty=False)
-QUIET = frozenset({"look", "take", "draft", "admit", "prune"})  # others need not look again after these
+QUIET = frozenset(
+    {"look", "take", "draft", "passes", "admit_late", "running", "ended", "prune"}
+)  # others need not look again after these
 
 
 class LedgerDoor:

@@ -173,6 +173,8 @@ class Run:
         self.workers = Workers(self, deadly=0.05, again=0.05, slowest=draw.choice((0.5, 30.0, 100.0)))
         self.restores: list[float] = []
         self.down_until = 0.0
+        self._dead: list[Host | None] = []
+        self._restarts: list[Callable[[], None]] = []
         self.over = False
 
     def _host(self, name: str) -> Host:
@@ -214,10 +216,23 @@ class Run:
             finally:
                 if not self.over:
                     again = max(self.world.now + self.world.draw.choice((0.1, 1.0, 5.0, 30.0)), self.down_until)
-                    self.world.at(again, lambda: self.resident(host, 0.0))
+                    self._restart_at(again, host)
 
         name = f"{host.name}.run{host.pids}"
         Process(self.world, name, host.clock, body, role="runner", resident=True).start(after)
+
+    def _restart_at(self, instant: float, host: Host) -> None:
+        """Start a resident runner then, or when the world heals."""
+        self._dead.append(host)
+        token = len(self._dead) - 1
+
+        def start() -> None:
+            found, self._dead[token] = self._dead[token], None
+            if found is not None:
+                self.resident(found, 0.0)
+
+        self._restarts.append(start)
+        self.world.at(instant, start)
 
     def _site(self, host: Host, process: Process) -> SimulatedSite:
         return site_of(self, host, process)
@@ -253,6 +268,8 @@ class Run:
         for clock in (self.clock, *(host.clock for host in self.hosts.values())):
             clock.offset, clock.stands_at = 0.0, None
         self.world.note(None, "all is well")
+        for start in self._restarts:
+            start()
         self.stir()
 
     def stir(self, by: Process | None = None) -> None:
