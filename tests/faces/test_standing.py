@@ -11,7 +11,7 @@ from tests.faces.conftest import Shop
 
 from offbeat.core.model import Cause, Reason, State
 from offbeat.errors import ConfigError, Problem
-from offbeat.faces.cli_history import note_of
+from offbeat.faces.cli_history import note_of, who_runs
 from offbeat.faces.cli_session import read_schedule
 from offbeat.faces.delivery import Delivery, ledger_kind
 from offbeat.faces.ledger_check import ledger_problems
@@ -277,3 +277,29 @@ def test_what_has_succeeded_is_not_told_with_what_an_earlier_attempt_met(state: 
     )
 
     assert note_of(row) == note
+
+
+@pytest.mark.parametrize(
+    ("state", "ago", "words"),
+    [
+        (State.STARTED, 5.0, "on web1 (pid 7)"),
+        (State.STARTED, 600.0, "on web1 (pid 7), a worker not seen since 2026-03-01T11:50:00Z"),
+        (State.RETRYING, 600.0, "on web1 (pid 7), a worker not seen since 2026-03-01T11:50:00Z"),
+        (State.STARTED, None, "on web1 (pid 7), a worker not seen for a day"),
+        (State.REVOKED, None, "on web1 (pid 7)"),
+    ],
+)
+def test_history_says_since_when_the_worker_of_what_runs_was_not_seen(state: State, ago: float | None, words: str) -> None:
+    row = HistoryRow(
+        entry="a",
+        due_at=0,
+        kind="schedule",
+        state=state,
+        reason=Reason.NONE,
+        cause=Cause.SCHEDULE,
+        attempt=1,
+        note="by web1:7:worker:0badcafe",
+    )
+    last_seen = {} if ago is None else {"web1:7:worker:0badcafe": NOW - ago}
+
+    assert who_runs(row, last_seen, NOW) == words

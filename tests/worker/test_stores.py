@@ -15,6 +15,7 @@ from tests.worker.conftest import PROJECT, Sides
 
 from offbeat.core.model import Key, Overlap, Reason, State
 from offbeat.core.transitions import judge_report
+from offbeat.faces.cli_history import say_who_runs
 from offbeat.ports.ledger_values import Claim
 from offbeat.ports.worker_store import WorkerStore, open_store
 from offbeat.ports.worker_values import (
@@ -255,6 +256,16 @@ def test_a_sign_of_life_shows_a_worker(sides: Sides) -> None:
 
     (seen,) = [seen.runner for seen in sides.ledger.status().runners if seen.runner.role == "worker"]
     assert (seen.id, seen.host, seen.pid, seen.version) == ME
+
+
+def test_history_names_the_worker_that_runs_something(sides: Sides, claimed: Claim) -> None:
+    sides.worker.report(ME, Said(row_of(claimed.key), 1, "started", note=f"by {ME.id}"))
+    sides.worker.beat(ME)
+    sides.ledger.look(runner())
+
+    (row,) = [row for row in say_who_runs(sides.ledger, sides.ledger.history("e")) if row.key == claimed.key]
+
+    assert (row.state, row.note) == (State.STARTED, "on web1 (pid 7)")
 
 
 def test_a_closed_connection_does_not_answer(sides: Sides) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import click
 
-from offbeat.core.model import TROUBLE, Reason, State
+from offbeat.core.model import TROUBLE, Instant, Reason, State
 from offbeat.faces.cli_session import Command, Session, complete_entries, json_option, print_json, print_table
 from offbeat.faces.words import (
     conceal,
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from offbeat.runners.site import Site
 
 MOST = 1_000_000
+BY = "by "  # begins the note of what a worker with the guard has started: then its id, HOST:PID:worker:...
+SILENT = 150.0  # seconds: five signs of life of a worker
 
 
 @click.command(
@@ -54,7 +57,7 @@ def history(session: Session, name: str, limit: int, since: str | None, failed: 
     start = _instant(session, since)
     ledger = open_existing(site)
     found = ledger.history(name, limit, start, states=TROUBLE if failed else ()) if ledger else []
-    rows = sorted(found, key=_oldest_first)
+    rows = sorted(say_who_runs(ledger, found), key=_oldest_first)
     if not rows and name:
         _require_entry(site, name)
     if as_json:
@@ -152,6 +155,29 @@ def _cells(row: HistoryRow, *, with_id: bool = False) -> tuple[str, ...]:
 def note_of(row: HistoryRow) -> str:
     """Return what went wrong, in words; not what an earlier attempt met of what has succeeded since."""
     return "" if row.state is State.SUCCEEDED else conceal(row.note)
+
+
+def say_who_runs(ledger: Ledger | None, rows: Sequence[HistoryRow]) -> Sequence[HistoryRow]:
+    """Return the rows with the worker that has started one in words, and since when it was not seen, if it may be gone."""
+    if ledger is None or not any(row.note.startswith(BY) for row in rows):
+        return rows
+    status = ledger.status()
+    seen = {one.runner.id: one.seen_at for one in status.runners}
+    return [replace(row, note=who_runs(row, seen, status.now)) if row.note.startswith(BY) else row for row in rows]
+
+
+def who_runs(row: HistoryRow, seen: Mapping[str, Instant], now: Instant) -> str:
+    """Return what to say of the worker that has started it. seen: when each was seen last, by id; now: by that clock."""
+    worker = row.note.removeprefix(BY)
+    host, pid, *_ = [*worker.split(":"), ""]
+    words = f"on {host} (pid {pid})"
+    if row.state not in (State.STARTED, State.RETRYING):
+        return words
+    if worker not in seen:
+        return f"{words}, a worker not seen for a day"
+    if now - seen[worker] > SILENT:
+        return f"{words}, a worker not seen since {format_utc(seen[worker])}"
+    return words
 
 
 def _output(ledger: Ledger | None, row: HistoryRow) -> bytes | None:

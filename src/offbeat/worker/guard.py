@@ -103,7 +103,7 @@ def check(task: Any) -> None:
         request.headers = {name: value for name, value in request.headers.items() if name not in (COPY, WAITED)}
     setattr(request, MARK, Passage(found, ask, life.clock.monotonic()))
     if found.row is not None:
-        life.say(Said(found.row, found.attempt, "started", admitted=True), found.project)
+        life.say(Said(found.row, found.attempt, "started", note=life.by, admitted=True), found.project)
 
 
 def stop_unless_passed(task: Any, request: Any, found: Occurrence, ask: Ask) -> None:

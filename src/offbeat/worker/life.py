@@ -87,6 +87,11 @@ class Life:
             self._read(app)
         return bool(self.settings.ledger)
 
+    @property
+    def by(self) -> str:
+        """Return the note by which `offbeat history` says who has started something, and since when it was not seen."""
+        return f"by {self._me.id}"
+
     def link(self, project: str) -> Link:
         """Return the link to a project's ledger. project: "" for the one of the settings."""
         name = project or self.settings.project
