@@ -6,8 +6,8 @@ import signal
 import sys
 from contextlib import closing
 
-from tests.ports.ledger_world import pass_once, runner
-from tests.ports.redis_place import post
+from tests.ports.ledger_world import runner
+from tests.ports.redis_place import post, record_and_push
 
 from offbeat.ports.ledger_redis import LedgerRedis, Place
 from offbeat.ports.ledger_redis.address import parse
@@ -24,7 +24,7 @@ def main(address: str, name: str) -> None:
         sys.stdout.flush()
         while not stopped:
             ledger.look(me)
-            for claims in (pass_once(ledger, me), ledger.claim(me, 100)):
+            for claims in (record_and_push(ledger, me, queue, every=2), ledger.claim(me, 100)):
                 ledger.enqueue(me, [post(claim, queue) for claim in claims])
 
 

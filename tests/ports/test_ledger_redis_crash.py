@@ -14,14 +14,15 @@ from typing import Any
 
 import pytest
 from tests.ports.ledger_world import NOON, entry, outcome, pass_once, report, runner, schedule
-from tests.ports.redis_place import own_place, post
+from tests.ports.redis_place import own_place, post, record_and_push
 
 from offbeat.core.model import CatchUp, State
+from offbeat.core.plan import plan
 from offbeat.ports.clock import FakeClock
 from offbeat.ports.ledger_redis import LedgerRedis, Place, schema
 from offbeat.ports.ledger_redis.address import parse
 from offbeat.ports.ledger_redis.client import RedisClient
-from offbeat.ports.ledger_values import LEASE
+from offbeat.ports.ledger_values import LEASE, Mail
 
 A, B = runner("a"), runner("b")
 WRITER = Path(__file__).with_name("redis_writer.py")
@@ -68,7 +69,7 @@ def place(durable_redis_address: str) -> Iterator[Place]:
 def work(ledger: LedgerRedis, clock: FakeClock, who: Any, queue: str) -> None:
     """Do what a runner does: look, take, record, push; claim what is left, push; report."""
     ledger.look(who)
-    for claims in (pass_once(ledger, who), ledger.claim(who, 100)):
+    for claims in (record_and_push(ledger, who, queue, every=2), ledger.claim(who, 100)):
         half = len(claims) // 2
         ledger.enqueue(who, [post(claim, queue) for claim in claims[:half]])
         ledger.enqueue(who, [post(claim, queue) for claim in claims[half:]])
@@ -160,6 +161,28 @@ def test_a_reply_that_was_lost_repeats_nothing(place: Place) -> None:
         assert ledger.client.say("LLEN", queue) == 5
         assert client.lost == 3
         assert ledger.settle(A, [outcome(claim) for claim in claims]) == [claim.key for claim in claims]
+
+
+def test_a_reply_to_the_fused_step_that_was_lost_is_asked_for_again_and_pushes_nothing_twice(place: Place) -> None:
+    clock = FakeClock(float(NOON))
+    client = Deaf(parse(place.address))
+    queue = f"{{{parse(place.address).prefix}:queue}}"
+    with closing(LedgerRedis(place, horizon=clock, client=client)) as ledger:
+        ledger.activate(schedule(*(entry(f"e{n}") for n in range(5))), "s")
+        ledger.server_id()
+        clock.advance(60)
+        windows = plan(portion := ledger.take(9))
+        draft = ledger.draft(portion, windows)
+        mail = Mail(mark=draft.mark, until=draft.now + 8, posts=tuple(post(claim, queue) for claim in draft.claims[:4]))
+        client.deaf = True
+        recorded = ledger.record_and_push(A, windows, portion.revision, mail)
+
+        assert (client.lost, recorded.answers, [claim.key for claim in recorded.claims]) == (
+            1,
+            ("",) * 4,
+            [draft.claims[4].key],
+        )
+        assert ledger.client.say("LLEN", queue) == 4
 
 
 class Overtaken(RedisClient):

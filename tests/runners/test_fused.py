@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from offbeat.core.model import State
-from offbeat.errors import LedgerError, Problem
+from offbeat.core.model import Reason, State
+from offbeat.errors import ConfigError, LedgerError, Problem
 from offbeat.ports import broker_faults as faults
 from offbeat.ports.broker_memory import BrokerMemory
 from offbeat.ports.clock import FakeClock
@@ -17,7 +17,7 @@ from offbeat.ports.ledger import FENCED
 from offbeat.ports.ledger_memory import LedgerMemory
 from offbeat.ports.ledger_values import LEASE
 from offbeat.runners.dispatch import Dispatcher
-from offbeat.runners.tick import tick
+from offbeat.runners.tick import tick, work
 
 from .conftest import NOON, MemorySite
 
@@ -50,7 +50,8 @@ class Posts:
         return self.part.draft(portion, windows)
 
     def enqueue(self, runner: Any, posts: Sequence[Any]) -> Sequence[str]:
-        return self._replied(self.part.enqueue(runner, posts) if self.answer is None else [self.answer] * len(posts))
+        answers = self.part.enqueue(runner, posts) if self.answer is None else [self.answer] * len(posts)
+        return list(self._replied(answers))
 
     def record_and_push(self, runner: Any, windows: Any, revision: int, mail: Any) -> Any:
         return self._replied(self.part.record_and_push(runner, windows, revision, mail))
@@ -156,6 +157,105 @@ def test_what_the_server_says_against_a_push_is_kept_and_tried_again(fused: Memo
     clock.advance(5)
     tick(fused)
     assert sent(fused) == [("ping", None)]  # a second attempt: the guard asks which one may start
+
+
+def calls_of(site: MemorySite) -> list[str]:
+    """Let the site's ledger say what is asked of it to record and to push."""
+    asked: list[str] = []
+    part, record = site.memory.enqueuing(), site.memory.record
+
+    class Telling(Posts):
+        def enqueue(self, runner: Any, posts: Sequence[Any]) -> Sequence[str]:
+            asked.append("enqueue")
+            return super().enqueue(runner, posts)
+
+        def record_and_push(self, runner: Any, windows: Any, revision: int, mail: Any) -> Any:
+            asked.append("record_and_push")
+            return super().record_and_push(runner, windows, revision, mail)
+
+    def recorded(*words: Any) -> Any:
+        asked.append("record")
+        return record(*words)
+
+    through(site, Telling(part))
+    site.memory.record = recorded
+    return asked
+
+
+def test_what_is_due_now_takes_one_step_and_what_may_have_to_be_skipped_meanwhile_takes_two(
+    fused: MemorySite, clock: FakeClock, write: Write
+) -> None:
+    write('[entries.a]\nevery = "1m"\n')
+    tick(fused)
+    asked = calls_of(fused)
+    clock.advance(60)
+    tick(fused)
+    assert asked == ["record_and_push"]
+    write('[entries.a]\nevery = "1m"\ngrace = "5s"\n[entries.b]\nevery = "1m"\nexpires = "5s"\n')
+    tick(fused)
+    asked.clear()
+    clock.advance(60)
+    tick(fused)
+
+    assert asked == ["record", "enqueue"]
+    assert sent(fused)[-2:] == [("a", True), ("b", True)]
+
+
+def test_a_queue_that_failed_lately_is_tried_with_one_message_after_it_was_recorded(
+    fused: MemorySite, clock: FakeClock, write: Write
+) -> None:
+    write("".join(f'[entries.{name}]\nevery = "1m"\nqueue = "slow"\n' for name in "abc"))
+    dispatcher = Dispatcher(site=fused, runner=fused.runner("run"))
+    fused.sync(dispatcher.runner)
+    dispatcher.backoff.close_queue("slow", "no queue", clock.monotonic())
+    asked = calls_of(fused)
+    clock.advance(60)
+    work(dispatcher, clock.monotonic() + 50)
+
+    assert asked == ["record", "enqueue", "enqueue"]
+    assert sorted(sent(fused)) == [("a", True), ("b", True), ("c", True)]
+
+
+def test_a_pause_that_comes_between_skips_what_was_prepared(fused: MemorySite, clock: FakeClock) -> None:
+    class Paused(Posts):
+        def record_and_push(self, runner: Any, windows: Any, revision: int, mail: Any) -> Any:
+            fused.memory.pause("ping", "ann", "")
+            return super().record_and_push(runner, windows, revision, mail)
+
+    through(fused, Paused(fused.memory.enqueuing()))
+    clock.advance(60)
+    done = tick(fused)
+
+    assert (sent(fused), done.skipped, fused.ledger.history("ping")[0].reason) == ([], 1, Reason.PAUSED)
+
+
+def test_a_runner_that_stands_still_before_it_records_pushes_what_it_then_holds_once(
+    fused: MemorySite, clock: FakeClock
+) -> None:
+    class Slow(Posts):
+        def record_and_push(self, runner: Any, windows: Any, revision: int, mail: Any) -> Any:
+            clock.advance(LEASE)
+            return super().record_and_push(runner, windows, revision, mail)
+
+    through(fused, Slow(fused.memory.enqueuing()))
+    clock.advance(60)
+    tick(fused, seconds=500)
+
+    assert [name for name, _ in sent(fused)] == ["ping"]
+    assert fused.ledger.history("ping")[0].attempt == 2  # handed back: its time was over
+
+
+def test_without_an_address_of_the_broker_rows_are_recorded_and_wait(
+    fused: MemorySite, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere(site: MemorySite) -> Any:
+        raise ConfigError(Problem(code="B101", what="no address", why="w", fix="f"))
+
+    monkeypatch.setattr(MemorySite, "broker", nowhere)
+    clock.advance(60)
+    done = tick(fused)
+
+    assert (done.exit_code, fused.ledger.history("ping")[0].state, sent(fused)) == (3, State.PENDING, [])
 
 
 def test_an_unroutable_entry_and_one_with_several_queues_do_not_hinder_the_others(
