@@ -15,10 +15,11 @@ from random import Random
 from typing import Any
 
 from tests.simulation.audit import Audit
-from tests.simulation.checker import Checker, Memory
+from tests.simulation.checker import Checker
 from tests.simulation.doors import SERVER, Host, SimulatedSite, Tree, Wire, files_of, site_of
 from tests.simulation.faults import Faults
 from tests.simulation.people import People
+from tests.simulation.rows import Memory
 from tests.simulation.schedule_maker import ScheduleMaker
 from tests.simulation.stores import MemoryStore
 from tests.simulation.workers import Workers, guards_of
