@@ -11,7 +11,7 @@ from psycopg import sql
 from offbeat.ports.ledger_postgres import LedgerPostgres
 from offbeat.ports.ledger_postgres.address import Place, place_of
 
-KEPT = ("meta", "belief")  # tables whose one row is set back
+KEPT = ("meta", "belief", "words")  # tables whose rows stay, and are set back
 _made: set[str] = set()
 
 

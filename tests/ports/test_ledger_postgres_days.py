@@ -77,7 +77,7 @@ def test_a_day_with_a_young_row_stays_and_those_after_it_go(ledger: LedgerPostgr
 
 
 def test_a_row_that_comes_just_before_its_day_is_dropped_keeps_the_day(ledger: LedgerPostgres) -> None:
-    assert not ledger.drop_day(TODAY, "kind = 'backfill'")
+    assert not ledger.drop_day(TODAY, "kind = {backfill}")
     assert not ledger.drop_day(TODAY + 1, "true")
-    assert ledger.drop_day(TODAY + 1, "kind = 'backfill'")
+    assert ledger.drop_day(TODAY + 1, "kind = {backfill}")
     assert {TODAY, TODAY + 1} & partitions(ledger) == {TODAY}

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from offbeat.core.model import (
     CatchUp,
-    Cause,
     CommandCall,
     DueTime,
     Entry,
@@ -22,7 +21,9 @@ from offbeat.core.model import (
     Timing,
 )
 from offbeat.core.transitions import Span
+from offbeat.ports.ledger_postgres.codes import cause_of
 from offbeat.ports.ledger_postgres.connection import Tx
+from offbeat.ports.ledger_postgres.line import Rows
 from offbeat.ports.ledger_postgres.problems import read_back
 from offbeat.ports.ledger_postgres.rows import KEYS, ON_KEY, key_columns, key_of
 from offbeat.ports.ledger_values import LEASE, Claim, Runner
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 PauseRow: TypeAlias = tuple[int | None, Instant, Instant | None, bool]  # whose (None: all), from, until, of one due time
 
 HOLD = f"""
-UPDATE {{s}}.outbox o SET state = 'claimed', owner = %(owner)s, attempt = o.attempt + 1, lease_until = %(lease)s,
+UPDATE {{s}}.outbox o SET state = {{claimed}}, owner = %(owner)s, attempt = o.attempt + 1, lease_until = %(lease)s,
   expires_at = coalesce(o.expires_at, %(now)s + CASE WHEN o.call IS NOT NULL THEN o.expires ELSE v.expires END),
   command = CASE WHEN o.call IS NOT NULL THEN o.command ELSE coalesce(v.command, o.command) END
 FROM {KEYS} AS k(eno, due_at, kind, kind_id)
@@ -43,7 +44,7 @@ CLAIMS = f"""
 SELECT o.eno, o.due_at, o.kind, o.kind_id, e.name, o.send_at, o.lane, o.cause, o.attempt, o.lease_until, o.expires_at,
   o.last_error, o.call, o.waited, v.definition, v.recurrence, v.zone, v.starts_at, v.ends_at, v.enabled, v.catch_up, v.grace,
   v.jitter, v.jitter_percent, v.overlap, v.max_runtime
-FROM unnest(%(enos)s::bigint[], %(dues)s::bigint[], %(kinds)s::text[], %(ids)s::text[]) WITH ORDINALITY
+FROM {KEYS} WITH ORDINALITY
   AS k(eno, due_at, kind, kind_id, place)
 CROSS JOIN LATERAL (SELECT * FROM {{s}}.outbox o WHERE {ON_KEY.format("o")} LIMIT 1) o
 JOIN {{s}}.entries e ON e.eno = o.eno
@@ -53,7 +54,7 @@ HELD = f"""
 SELECT o.eno, o.due_at, o.kind, o.kind_id
 FROM {KEYS} AS k(eno, due_at, kind, kind_id)
 CROSS JOIN LATERAL (SELECT * FROM {{s}}.outbox o WHERE {ON_KEY.format("o")} LIMIT 1) o
-WHERE o.state = 'claimed' AND o.owner = %(owner)s AND o.lease_until > %(now)s"""
+WHERE o.state = {{claimed}} AND o.owner = %(owner)s AND o.lease_until > %(now)s"""
 SPANS = """
 SELECT eno, recurrence, zone, first, last FROM {s}.versions
 WHERE eno = ANY(%(enos)s::bigint[]) AND gid IS NOT NULL AND (last IS NULL OR (last >= first AND last > %(after)s))
@@ -96,7 +97,7 @@ def four(keys: Iterable[Key]) -> dict[str, Any]:
 def hold(tx: Tx, runner: Runner, keys: Sequence[Key]) -> None:
     """Give the rows to the runner: a new attempt, a new lease."""
     if keys:
-        tx.run(HOLD, **four(keys), owner=runner.id, lease=tx.now + LEASE, now=tx.now)
+        tx.later(HOLD, **four(keys), owner=runner.id, lease=tx.now + LEASE, now=tx.now)
 
 
 def held_by(tx: Tx, runner: Runner, keys: Sequence[Key]) -> list[Key]:
@@ -109,7 +110,12 @@ def held_by(tx: Tx, runner: Runner, keys: Sequence[Key]) -> list[Key]:
 
 def all_pauses(tx: Tx) -> list[PauseRow]:
     """Return all pauses, in the order in which they were made."""
-    return [(eno, start, end, once) for eno, start, end, once in tx.rows(PAUSES)]
+    return pauses_in(tx.rows(PAUSES))
+
+
+def pauses_in(rows: Rows) -> list[PauseRow]:
+    """Return the answer to PAUSES."""
+    return [(eno, start, end, once) for eno, start, end, once in rows]
 
 
 def pauses_of(pauses: Iterable[PauseRow], eno: int, after: DueTime) -> Pauses:
@@ -121,9 +127,13 @@ def claims(tx: Tx, keys: Sequence[Key]) -> list[Claim]:
     """Return the rows as claims, in the order of the keys, with the definition that applies now."""
     if not keys:
         return []
-    pauses = all_pauses(tx)
-    upcoming = _Upcoming(tx, keys, pauses)
-    return [_claim(tx, row, pauses, upcoming) for row in tx.rows(CLAIMS, **four(keys))]
+    scheduled = [key for key in keys if key.kind is Kind.SCHEDULE]
+    enos = sorted({key.eno for key in scheduled})
+    after = min((key.due_at for key in scheduled), default=0)
+    paused, spans, rows = tx.together((PAUSES, {}), (SPANS, {"enos": enos, "after": after}), (CLAIMS, four(keys)))
+    pauses = pauses_in(paused)
+    upcoming = _Upcoming(spans, pauses)
+    return [_claim(tx, row, pauses, upcoming) for row in rows]
 
 
 def _claim(tx: Tx, row: tuple[Any, ...], pauses: list[PauseRow], upcoming: _Upcoming) -> Claim:
@@ -136,7 +146,7 @@ def _claim(tx: Tx, row: tuple[Any, ...], pauses: list[PauseRow], upcoming: _Upco
         name=name,
         send_at=send_at,
         lane=Lane(lane),
-        cause=Cause(cause),
+        cause=cause_of(cause),
         attempt=attempt,
         lease_until=lease_until,
         revision=tx.meta.revision,
@@ -169,16 +179,11 @@ def _call(call: str | None, definition: str | None) -> TaskCall | CommandCall | 
 class _Upcoming:
     """When the entries of some claims are due next. Entries with equal versions and pauses are worked out once."""
 
-    def __init__(self, tx: Tx, keys: Sequence[Key], pauses: list[PauseRow]) -> None:
-        scheduled = [key for key in keys if key.kind is Kind.SCHEDULE]
+    def __init__(self, spans: Rows, pauses: list[PauseRow]) -> None:
         self._pauses = pauses
         self._spans: dict[int, list[Span]] = {}
         self._known: dict[tuple[object, ...], DueTime | None] = {}
-        if not scheduled:
-            return
-        after = min(key.due_at for key in scheduled)
-        enos = sorted({key.eno for key in scheduled})
-        for eno, recurrence, zone, first, last in tx.rows(SPANS, enos=enos, after=after):
+        for eno, recurrence, zone, first, last in spans:
             self._spans.setdefault(eno, []).append(Span(recurrence=recurrence, zone=zone, first=first, last=last))
 
     def after(self, key: Key) -> DueTime | None:

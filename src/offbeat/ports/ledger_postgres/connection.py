@@ -18,7 +18,7 @@ from offbeat.core.model import DueTime, Instant
 from offbeat.core.transitions import Belief
 from offbeat.ports.clock import Clock
 from offbeat.ports.ledger_postgres.address import Place
-from offbeat.ports.ledger_postgres.line import Line, Rows, Texts, connect, last_rows
+from offbeat.ports.ledger_postgres.line import Line, Rows, Texts, all_rows, as_arrays, connect
 from offbeat.ports.ledger_postgres.migrating import Foundation
 from offbeat.ports.ledger_postgres.problems import (
     BROKEN,
@@ -38,10 +38,11 @@ MOST_ROWS = 5000  # of occurrences in one transaction
 MARKS = 64  # slots of runners that seq is kept in, so that no row is everybody's
 REPEATS = 6  # times that a transaction which lost a deadlock is begun anew
 
-# A runner that stands still in the middle of a transaction holds up what it has locked for less than a lease.
+# Whatever role, database or server have set. A runner that stands still in the middle of a transaction holds up what it has
+# locked for less than a lease.
 LIMITS = """
 SET LOCAL lock_timeout = '3s'; SET LOCAL statement_timeout = '4500ms'; SET LOCAL idle_in_transaction_session_timeout = '5s';
-SET LOCAL search_path = pg_catalog, pg_temp;"""
+SET LOCAL search_path = pg_catalog, pg_temp; SET LOCAL extra_float_digits = 1; SET LOCAL array_nulls = on;"""
 DURABLE = """
 SELECT set_config('synchronous_commit', 'on', true)
 WHERE current_setting('synchronous_commit') IN ('off', 'local', 'remote_write');"""
@@ -51,7 +52,8 @@ SELECT {NOW}, m.schema, m.oldest, m.active_rev, m.stamp, m.deployed, m.born, m.p
 FROM {{s}}.meta m, {{s}}.belief b"""
 # Batches find their rows by keys, whatever the planner believes of tables that grow and shrink within a minute.
 BY_KEYS = "SET LOCAL enable_hashjoin = off; SET LOCAL enable_mergejoin = off;"
-WRITE = f"BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE; {LIMITS} {BY_KEYS} {DURABLE} {{lock}} {STANDING}"
+BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE;"
+WRITE = f"{BEGIN} {LIMITS} {BY_KEYS} {DURABLE} {{lock}} {STANDING}"
 READ = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {LIMITS} {STANDING}"
 # KEY SHARE lets everybody record and claim together, and keeps out who takes it FOR UPDATE: a change of the revision.
 TOGETHER = "SELECT one FROM {s}.meta FOR KEY SHARE;"
@@ -80,9 +82,12 @@ class Meta:
 
 
 class Tx:
-    """An open transaction. now: of the store's clock, at its beginning."""
+    """An open transaction. now: of the store's clock, at its beginning.
 
-    __slots__ = ("_line", "_texts", "marked", "meta", "now")
+    is_idle: it has locked and found nothing to do, so it is rolled back: a commit would wait for the disk for nothing.
+    """
+
+    __slots__ = ("_later", "_line", "_texts", "is_idle", "marked", "meta", "now")
 
     def __init__(self, line: Line, texts: Texts, meta: Meta, now: Instant) -> None:
         self._line = line
@@ -90,6 +95,8 @@ class Tx:
         self.meta = meta
         self.now = now
         self.marked = ""
+        self.is_idle = False
+        self._later: list[bytes] = []
 
     @property
     def believed(self) -> bool:
@@ -98,15 +105,36 @@ class Tx:
 
     def rows(self, text: str, /, **values: Any) -> Rows:
         """Run a statement and return its rows."""
-        return self._line.execute(self._texts.of(text, with_values=True), values).fetchall()
+        if self._later:
+            return self.together((text, values))[0]
+        return self._line.execute(self._texts.of(text, with_values=True), as_arrays(values)).fetchall()
 
     def row(self, text: str, /, **values: Any) -> tuple[Any, ...] | None:
         """Run a statement and return its first row."""
-        return self._line.execute(self._texts.of(text, with_values=True), values).fetchone()
+        return next(iter(self.rows(text, **values)), None)
 
     def run(self, text: str, /, **values: Any) -> int:
         """Run a statement and return how many rows it changed."""
-        return self._line.execute(self._texts.of(text, with_values=True), values).rowcount
+        self.together()
+        return self._line.execute(self._texts.of(text, with_values=True), as_arrays(values)).rowcount
+
+    def later(self, text: str, /, **values: Any) -> None:
+        """Run a statement before the next one, or the commit: in the same message, so that nobody waits for its answer."""
+        self._later.append(self._line.whole(self._texts.of(text, with_values=True), values))
+
+    def together(self, *statements: tuple[str, dict[str, Any]]) -> list[Rows]:
+        """Run statements in one message; return the rows of each."""
+        texts = self.left()
+        if not texts and not statements:
+            return []
+        wholes = [self._line.whole(self._texts.of(text, with_values=True), values) for text, values in statements]
+        answers = all_rows(self._line.execute(b";".join([*texts, *wholes])))
+        return answers[len(texts) :]
+
+    def left(self) -> list[bytes]:
+        """Return what is still to be run, and forget it."""
+        texts, self._later = self._later, []
+        return texts
 
     def mark(self, who: str) -> None:
         """Let `seq` rise when the transaction is committed."""
@@ -161,7 +189,7 @@ class Store:
 
     def alter(self, text: str) -> None:
         """Run statements without values in a transaction of their own. Raises what psycopg does."""
-        self._opened().execute(self.texts.of(f"BEGIN; {LIMITS} {text}; COMMIT", with_values=False))
+        self._opened().execute(self.texts.of(f"{BEGIN} {LIMITS} {text}; COMMIT", with_values=False))
 
     def rollback(self) -> None:
         """Leave a transaction that failed; a connection that cannot is closed."""
@@ -190,13 +218,14 @@ class Store:
 
     def _transaction(self, begin: str, work: Callable[[Tx], T]) -> T:
         line = self._opened()
-        rows = last_rows(line.execute(self.texts.of(begin, with_values=False)))
+        rows = all_rows(line.execute(self.texts.of(begin, with_values=False)))[-1]
         tx = Tx(line, self.texts, *self._meta(rows[0] if rows else None))
         answer = work(tx)
         mark = MARK % (crc32(tx.marked.encode("utf-8", "surrogateescape")) % MARKS) if tx.marked else ""
-        done = line.execute(self.texts.of(f"{mark} COMMIT", with_values=False))
+        end = "ROLLBACK" if tx.is_idle else "COMMIT"
+        done = all_rows(line.execute(b";".join([*tx.left(), self.texts.of(f"{mark} {end}", with_values=False)])))
         if mark:
-            self._committed = max(self._committed, done.fetchall()[0][0])
+            self._committed = max(self._committed, done[-2][0][0])
         return answer
 
     def _meta(self, standing: tuple[Any, ...] | None) -> tuple[Meta, Instant]:

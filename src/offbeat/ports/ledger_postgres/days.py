@@ -20,9 +20,12 @@ PREFIX = "history_d"
 PRESENT = """
 SELECT substr(c.relname, %(skip)s)::bigint FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid
 WHERE i.inhparent = %(history)s::regclass AND c.relname ~ '^history_d-?[0-9]+$'"""
+# What came before its day had a partition (a `skip` for next month, say) would keep the day from having one.
 MAKE = """
 SET LOCAL lock_timeout = '1s';
-CREATE TABLE {s}.history_d%(day)d (LIKE {s}.history INCLUDING ALL) WITH (fillfactor = 85);
+CREATE TABLE {s}.history_d%(day)d (LIKE {s}.history INCLUDING ALL) WITH (fillfactor = 90);
+WITH early AS (DELETE FROM {s}.history_rest WHERE due_at >= %(first)d AND due_at < %(end)d RETURNING *)
+INSERT INTO {s}.history_d%(day)d SELECT * FROM early;
 ALTER TABLE {s}.history ATTACH PARTITION {s}.history_d%(day)d FOR VALUES FROM (%(first)d) TO (%(end)d)"""
 # What is in it is looked at again with the day locked: a row of a day long past may have come just now.
 DROP = """
@@ -51,20 +54,23 @@ def days_present(tx: Tx, texts_schema: str) -> set[int]:
 class Days(Store):
     """A store that knows which days have a partition."""
 
-    _present: set[int] | None = None  # asked for when it is needed first; more by now, where others made some
+    _asked: frozenset[int] = frozenset()  # days that have a partition, or are none of today's business
+    _today = -1
     _may_make = True
 
     def ensure(self, due_times: Iterable[DueTime]) -> None:
         """Make the partitions that these due times need, in transactions of their own, so that nobody's locks meet ours."""
         days = set(map(day_of, due_times))
-        if not days or not self._may_make or (self._present is not None and days <= self._present):
+        if not days or not self._may_make or (int(self.clock_now) // DAY == self._today and days <= self._asked):
             return
-        self._present = (self._present or set()) | self.read(lambda tx: days_present(tx, self.texts.schema))
+        present = self.read(lambda tx: days_present(tx, self.texts.schema))
         today = int(self.clock_now) // DAY
+        if today != self._today:  # what was far away may be near by now
+            self._today, self._asked = today, frozenset()
         near = {day for day in days if max(today - BEHIND, 0) <= day <= today + AHEAD}
-        for day in sorted((near | {today, today + AHEAD}) - self._present) if near else ():
+        for day in sorted((near | {today, today + AHEAD}) - present) if near else ():
             self._make(day)
-        self._present |= days  # asked once: what has none goes into the rest
+        self._asked |= present | days  # asked once a day: what has none goes into the rest
 
     def _make(self, day: int) -> None:
         text = MAKE % {"day": day, "first": day * DAY, "end": (day + 1) * DAY}
@@ -78,7 +84,7 @@ class Days(Store):
                 return
             except (errors.LockNotAvailable, errors.DeadlockDetected):
                 self.rollback()
-            except (errors.ProgrammingError, errors.IntegrityError):  # it is there, or the rest has rows of that day
+            except (errors.ProgrammingError, errors.IntegrityError):  # it is there, or the rest got a row of that day just now
                 self.rollback()
                 return
             except psycopg.Error:  # the operation itself will tell
@@ -96,5 +102,6 @@ class Days(Store):
         except psycopg.Error:
             self.rollback()
             return False
-        self._present = self.read(lambda tx: days_present(tx, self.texts.schema))
-        return day not in self._present
+        present = self.read(lambda tx: days_present(tx, self.texts.schema))
+        self._asked = frozenset(present)
+        return day not in present

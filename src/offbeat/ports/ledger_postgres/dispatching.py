@@ -17,23 +17,25 @@ from offbeat.ports.ledger_postgres.telling import settle_all
 from offbeat.ports.ledger_values import LEASE, LONGEST_WAIT, Claim, Outcome, Runner
 
 _CANDIDATES = """
-(SELECT o.eno, o.due_at, o.kind, o.kind_id, o.next_try_at, o.lane, coalesce(v.overlap <> 'allow', false) AND o.kind <> 'manual'
-FROM {{s}}.outbox o
-LEFT JOIN LATERAL (SELECT * FROM {{s}}.versions v WHERE v.eno = o.eno AND v.valid_until IS NULL LIMIT 1) v ON true
+(SELECT o.eno, o.due_at, o.kind, o.kind_id, o.next_try_at, o.lane,
+  coalesce(v.overlap <> 'allow', false) AND o.kind <> {manual}
+FROM {s}.outbox o
+LEFT JOIN LATERAL (SELECT * FROM {s}.versions v WHERE v.eno = o.eno AND v.valid_until IS NULL LIMIT 1) v ON true
 WHERE {which}
   AND coalesce(CASE WHEN o.call IS NOT NULL THEN o.queue ELSE v.queue END, '') <> ALL (%(closed)s::text[])
-ORDER BY o.next_try_at, o.eno, o.due_at, o.kind, o.kind_id LIMIT %(limit)s {lock})"""
+ORDER BY o.next_try_at, o.eno, o.due_at LIMIT %(limit)s {lock})"""
 _WHICH = (
-    *(f"o.state = 'pending' AND o.lane = {int(lane)} AND o.next_try_at <= %(now)s" for lane in Lane),
-    f"o.state = 'pending' AND o.next_try_at > o.send_at AND o.send_at <= %(now)s AND o.next_try_at > %(now)s + {LONGEST_WAIT}",
-    "o.state = 'claimed' AND o.lease_until <= %(now)s",
-    f"o.state = 'claimed' AND o.lease_until > %(now)s + {2 * LEASE} AND o.send_at <= %(now)s",
-    f"o.state = 'waiting' AND o.send_at <= %(now)s AND NOT ({STILL_HELD})",
+    *(f"o.state = {{pending}} AND o.lane = {int(lane)} AND o.next_try_at <= %(now)s" for lane in Lane),
+    "o.state = {pending} AND o.next_try_at > o.send_at AND o.send_at <= %(now)s"
+    f" AND o.next_try_at > %(now)s + {LONGEST_WAIT}",
+    "o.state = {claimed} AND o.lease_until <= %(now)s",
+    f"o.state = {{claimed}} AND o.lease_until > %(now)s + {2 * LEASE} AND o.send_at <= %(now)s",
+    f"o.state = {{waiting}} AND o.send_at <= %(now)s AND NOT ({STILL_HELD})",
 )
 
 
 def _union(lock: str) -> str:
-    parts = (_CANDIDATES.replace("{which}", which).replace("{lock}", lock).replace("{{s}}", "{s}") for which in _WHICH)
+    parts = (_CANDIDATES.replace("{which}", which).replace("{lock}", lock) for which in _WHICH)
     return " UNION ALL ".join(f"SELECT * FROM {part} AS c{number}" for number, part in enumerate(parts))
 
 
@@ -60,7 +62,7 @@ def _claim(tx: Tx, runner: Runner, limit: int, closed_queues: Collection[str]) -
     while tx.believed:
         chosen = [pair for pair in claimable(tx, limit, closed_queues, lock=True) if pair[0] not in tried]
         if not chosen:
-            return []
+            break
         tx.mark(runner.id)
         keys = [key for key, _ in chosen]
         slotted = [key for key, has_slot in chosen if has_slot]
@@ -71,6 +73,7 @@ def _claim(tx: Tx, runner: Runner, limit: int, closed_queues: Collection[str]) -
         if begun:
             return claims(tx, [key for key in keys if key in begun])
         tried |= set(keys)
+    tx.is_idle = not tried
     return []
 
 

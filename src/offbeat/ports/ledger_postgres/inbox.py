@@ -19,6 +19,7 @@ AT_ONCE = 1000  # reports that one look applies
 SILENT = (
     f"%(now)s - greatest(l.alive_at, coalesce((SELECT r.seen_at FROM {{s}}.runners r WHERE r.id = l.owner), 0)) > {HEARTBEAT}"
 )
+# Answers whether others have fallen silent, and whether workers have said something.
 BEAT = f"""
 INSERT INTO {{s}}.runners AS mine (id, host, pid, role, revision, skew, version, seen_at)
 VALUES (%(id)s, %(host)s, %(pid)s, %(role)s, %(revision)s, %(skew)s, %(version)s, %(now)s)
@@ -41,21 +42,22 @@ ON CONFLICT (id) DO UPDATE SET seen_at = greatest(runners.seen_at, excluded.seen
 class Inbox(Days):
     """Signs of life, and reports that wait."""
 
-    def beat(self, tx: Tx, runner: Runner) -> tuple[bool, bool]:
-        """Write the runner's heartbeat; return whether others have fallen silent, and whether workers have said something."""
-        row = tx.row(
-            BEAT,
-            id=runner.id,
-            host=clean(runner.host),
-            pid=runner.pid,
-            role=runner.role,
-            revision=runner.revision,
-            skew=runner.skew,
-            version=runner.version,
-            now=tx.now,
-        )
-        assert row is not None
-        return row[0], row[1]
+    def beat(self, tx: Tx, runner: Runner) -> None:
+        """Write the runner's heartbeat."""
+        tx.later(BEAT, **self.life(tx, runner))
+
+    def life(self, tx: Tx, runner: Runner) -> dict[str, Any]:
+        """Return the values for BEAT."""
+        return {
+            "id": runner.id,
+            "host": clean(runner.host),
+            "pid": runner.pid,
+            "role": runner.role,
+            "revision": runner.revision,
+            "skew": runner.skew,
+            "version": runner.version,
+            "now": tx.now,
+        }
 
     def give_up_the_dead(self, tx: Tx) -> None:
         """Let commands fail whose supervisor has given no sign of life for HEARTBEAT seconds."""

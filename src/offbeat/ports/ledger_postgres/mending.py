@@ -30,8 +30,8 @@ SET_GROUPS = """
 UPDATE {s}.groups g SET cursor = k.cursor, next_due = k.next_due, version = g.version + %(raised)s
 FROM unnest(%(gids)s::bigint[], %(cursors)s::bigint[], %(nexts)s::bigint[]) AS k(gid, cursor, next_due) WHERE g.gid = k.gid"""
 UNDO = (
-    "DELETE FROM {s}.outbox WHERE due_at > %(to)s AND kind = 'schedule' AND attempt = 0",
-    "DELETE FROM {s}.history WHERE due_at > %(to)s AND kind = 'schedule' AND attempt = 0",
+    "DELETE FROM {s}.outbox WHERE due_at > %(to)s AND kind = {schedule} AND attempt = 0",
+    "DELETE FROM {s}.history WHERE due_at > %(to)s AND kind = {schedule} AND attempt = 0",
     "DELETE FROM {s}.gaps WHERE after_at >= %(to)s",
     "UPDATE {s}.gaps SET until_at = %(to)s WHERE until_at > %(to)s",
     "UPDATE {s}.entries SET last_due = %(to)s WHERE last_due > %(to)s",
@@ -45,17 +45,18 @@ RAISE = "SELECT setval({seq}, greatest(last_value, %(seq)s)) FROM {s}.seq"
 RESTORED = "UPDATE {s}.meta SET restored_at = %(now)s"
 LET_GO = """
 UPDATE {s}.slots t SET due_at = NULL, kind = NULL, kind_id = NULL, until_at = NULL FROM {s}.outbox o
-WHERE o.eno = t.eno AND o.due_at = t.due_at AND o.kind = t.kind AND o.kind_id = t.kind_id"""
+WHERE o.eno = t.eno AND o.due_at = t.due_at AND o.kind_id = t.kind_id
+  AND o.kind = CASE t.kind WHEN 'schedule' THEN {schedule} WHEN 'manual' THEN {manual} ELSE {backfill} END"""
 FORGET_ROWS = f"""
 WITH gone AS (
   DELETE FROM {{s}}.outbox o USING (SELECT eno, due_at, kind, kind_id FROM {{s}}.outbox LIMIT {MOST_ROWS}) k
   WHERE o.eno = k.eno AND o.due_at = k.due_at AND o.kind = k.kind AND o.kind_id = k.kind_id
-  RETURNING o.eno, o.due_at, o.kind, o.kind_id, o.send_at, o.cause, o.attempt, o.recorded_rev, o.recorded_at, o.owner,
-    o.command, o.last_error)
+  RETURNING o.eno, o.due_at, o.kind, o.kind_id, o.send_at, o.cause, o.attempt, o.recorded_rev, o.recorded_at, o.command,
+    o.last_error)
 INSERT INTO {{s}}.history (eno, due_at, kind, kind_id, send_at, cause, state, reason, attempt, recorded_rev, rev, recorded_at,
-  owner, command, note)
-SELECT eno, due_at, kind, kind_id, send_at, cause, 'skipped', 'restored', attempt, recorded_rev, %(rev)s, recorded_at, owner,
-  command, last_error FROM gone"""
+  command, note)
+SELECT eno, due_at, kind, kind_id, nullif(send_at, due_at), cause, {{skipped}}, {{restored}}, nullif(attempt, 1), recorded_rev,
+  nullif(%(rev)s, recorded_rev), recorded_at, nullif(command, false), nullif(last_error, '') FROM gone"""
 BEHIND = "SELECT gid, next_due FROM {s}.groups WHERE cursor < %(until)s ORDER BY gid FOR UPDATE"
 FORGET_SPANS = """
 INSERT INTO {s}.gaps (gid, eno, after_at, until_at, reason, who, recorded_at)

@@ -89,7 +89,9 @@ class Foundation:
         def run(text: str) -> None:
             line.execute(self._texts.of(text, with_values=False))
 
+        run("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")  # whatever the role's defaults are
         run("SET LOCAL lock_timeout = '4s'")
+        run("SET LOCAL search_path = pg_catalog, pg_temp")
         if not has_schema:  # IF NOT EXISTS asks for the right to make one even where it exists
             run("CREATE SCHEMA IF NOT EXISTS {s}")
         run(META)

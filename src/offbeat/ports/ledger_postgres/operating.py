@@ -7,6 +7,7 @@ from math import floor
 from offbeat.core.model import PUNCTUAL, Cause, CommandCall, DueTime, Key, Kind, Schedule, State, TaskCall
 from offbeat.core.transitions import is_stale
 from offbeat.ports.ledger_postgres.claims import claims, held_by, hold
+from offbeat.ports.ledger_postgres.codes import CODES
 from offbeat.ports.ledger_postgres.compiling import Compilation, definition_columns
 from offbeat.ports.ledger_postgres.connection import ALONE, TOGETHER, Tx
 from offbeat.ports.ledger_postgres.covered import lock_entry, rowless
@@ -30,14 +31,16 @@ VALUES (%(rev)s, %(digest)s, %(now)s, %(commit)s, %(author)s, %(dirty)s, %(note)
   %(text)s)"""
 ACTIVATE = "UPDATE {s}.meta SET active_rev = %(rev)s"
 
-ADD_NAME = "INSERT INTO {s}.entries (name) VALUES (%(name)s) ON CONFLICT DO NOTHING"
+ADD_NAME = """
+INSERT INTO {s}.entries (name) SELECT %(name)s WHERE NOT EXISTS (SELECT 1 FROM {s}.entries WHERE name = %(name)s)
+ON CONFLICT DO NOTHING"""
 NUMBER = "SELECT eno FROM {s}.entries WHERE name = %(name)s FOR NO KEY UPDATE"
 FIRED = """
-SELECT eno, due_at, kind, kind_id FROM {s}.outbox WHERE kind <> 'schedule' AND kind_id = %(token)s AND eno = %(eno)s
-  AND kind = 'manual'
+SELECT eno, due_at, kind, kind_id FROM {s}.outbox WHERE kind <> {schedule} AND kind_id = %(token)s AND eno = %(eno)s
+  AND kind = {manual}
 UNION ALL
-SELECT eno, due_at, kind, kind_id FROM {s}.history WHERE kind <> 'schedule' AND kind_id = %(token)s AND eno = %(eno)s
-  AND kind = 'manual'"""
+SELECT eno, due_at, kind, kind_id FROM {s}.history WHERE kind <> {schedule} AND kind_id = %(token)s AND eno = %(eno)s
+  AND kind = {manual}"""
 BORN = """
 INSERT INTO {s}.outbox (eno, due_at, kind, kind_id, send_at, lane, cause, next_try_at, recorded_rev, recorded_at,
   call, queue, expires, command)
@@ -118,7 +121,7 @@ class OperatingPostgres(MendingPostgres):
                 return _known(tx, key, runner)
             if known := rowless(tx, key, last_due):
                 return known
-            tx.run(LAST_DUE, enos=[key.eno], dues=[due_at])
+            tx.later(LAST_DUE, enos=[key.eno], dues=[due_at])
             return _born(tx, runner, key, Cause.CATCH_UP if tx.now - due_at > PUNCTUAL else Cause.SCHEDULE, None)
 
         self.ensure([due_at])
@@ -158,10 +161,10 @@ def _born(tx: Tx, runner: Runner, key: Key, cause: Cause, call: TaskCall | Comma
         BORN,
         eno=key.eno,
         due=key.due_at,
-        kind=str(key.kind),
+        kind=CODES[key.kind],
         id=key.kind_id,
         send=min(key.due_at, floor(tx.now)),
-        cause=str(cause),
+        cause=CODES[cause],
         rev=tx.meta.revision,
         now=tx.now,
         call=None if call is None else clean(call_to_json(call)),

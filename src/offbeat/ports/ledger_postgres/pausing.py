@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from offbeat.core.model import Cause, DueTime, Instant, Key, Lane, Reason, State
+from offbeat.core.model import DueTime, Instant, Key, Lane, Reason, State
 from offbeat.core.transitions import by_whom
 from offbeat.ports.ledger_postgres.connection import TOGETHER, Tx
 from offbeat.ports.ledger_postgres.covered import lock_entry, rowless
@@ -29,16 +29,16 @@ LOCK_META = "SELECT one FROM {s}.meta FOR NO KEY UPDATE"
 SKIPPED = """
 INSERT INTO {s}.history (eno, due_at, kind, kind_id, send_at, cause, state, reason, attempt, recorded_rev, rev, recorded_at,
   note)
-VALUES (%(eno)s, %(due)s, 'schedule', '', %(due)s, %(cause)s, 'skipped', %(reason)s, 0, %(rev)s, %(rev)s, %(now)s, %(note)s)"""
+VALUES (%(eno)s, %(due)s, {schedule}, '', NULL, {schedule}, {skipped}, {by_hand}, 0, %(rev)s, NULL, %(now)s, %(note)s)"""
 BACKFILL = """
 INSERT INTO {s}.outbox (eno, due_at, kind, kind_id, send_at, lane, cause, next_try_at, recorded_rev, recorded_at)
-SELECT %(eno)s, k.due_at, 'backfill', %(token)s, k.send_at, %(lane)s, %(cause)s, k.send_at, %(rev)s, %(now)s
+SELECT %(eno)s, k.due_at, {backfill}, %(token)s, k.send_at, %(lane)s, {backfill}, k.send_at, %(rev)s, %(now)s
 FROM unnest(%(dues)s::bigint[], %(sends)s::bigint[]) AS k(due_at, send_at)
 LEFT JOIN LATERAL (SELECT true AS is_there FROM {s}.history h WHERE h.eno = %(eno)s AND h.due_at = k.due_at
-  AND h.kind = 'backfill' AND h.kind_id = %(token)s AND h.due_at BETWEEN %(low)s AND %(high)s LIMIT 1) h ON true
+  AND h.kind = {backfill} AND h.kind_id = %(token)s AND h.due_at BETWEEN %(low)s AND %(high)s LIMIT 1) h ON true
 WHERE h.is_there IS NULL
 ON CONFLICT DO NOTHING"""
-MEET = "SELECT 1 FROM {s}.outbox WHERE kind <> 'schedule' AND kind_id = %(token)s AND eno = %(eno)s FOR KEY SHARE"
+MEET = "SELECT 1 FROM {s}.outbox WHERE kind <> {schedule} AND kind_id = %(token)s AND eno = %(eno)s FOR KEY SHARE"
 
 
 def present(tx: Tx, name: str, where: str) -> int:
@@ -99,7 +99,6 @@ class PausingPostgres(Days):
                 eno=eno,
                 token=token,
                 lane=int(Lane.BACKFILL),
-                cause=str(Cause.BACKFILL),
                 rev=tx.meta.revision,
                 now=tx.now,
                 dues=[due_at for due_at, _ in rows],
@@ -122,8 +121,7 @@ def _skip(tx: Tx, key: Key, who: str, note: str) -> Slot:
     elif known := rowless(tx, key, last_due):
         return known
     else:
-        why = {"cause": str(Cause.SCHEDULE), "reason": str(Reason.BY_HAND), "note": clean(by_whom(who, note))}
-        tx.run(SKIPPED, eno=key.eno, due=key.due_at, rev=tx.meta.revision, now=tx.now, **why)
+        tx.run(SKIPPED, eno=key.eno, due=key.due_at, rev=tx.meta.revision, now=tx.now, note=clean(by_whom(who, note)))
     told = {"who": clean(who), "note": clean(note), "once": True}
     tx.run(PAUSE, eno=key.eno, start=float(key.due_at), until=float(key.due_at + 1), **told)
     tx.mark(who)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from offbeat.core.model import Policy, Reason
 from offbeat.core.transitions import SET_BACK, Belief, look_at_clock
-from offbeat.ports.ledger_postgres.claims import PauseRow, all_pauses, pauses_of, policy_of
+from offbeat.ports.ledger_postgres.claims import PAUSES, PauseRow, pauses_in, pauses_of, policy_of
 from offbeat.ports.ledger_postgres.connection import Tx
-from offbeat.ports.ledger_postgres.inbox import Inbox
+from offbeat.ports.ledger_postgres.inbox import BEAT, Inbox
 from offbeat.ports.ledger_values import LEASE, LONGEST_WAIT, Outlook, Runner
 
 if TYPE_CHECKING:
@@ -29,19 +29,19 @@ o.next_try_at > %(now)s AND coalesce(v.overlap <> 'allow' AND v.max_runtime > 0,
 WAKE_AT = f"""
 SELECT (SELECT min(instant) FROM (
     SELECT min(next_due)::float8 AS instant FROM {{s}}.groups WHERE next_due IS NOT NULL
-    UNION ALL SELECT min(next_try_at) FROM {{s}}.outbox WHERE state = 'pending' AND lane = 0
-    UNION ALL SELECT min(next_try_at) FROM {{s}}.outbox WHERE state = 'pending' AND lane = 1
-    UNION ALL SELECT min(next_try_at) FROM {{s}}.outbox WHERE state = 'pending' AND lane = 2
-    UNION ALL SELECT min(lease_until) FROM {{s}}.outbox WHERE state = 'claimed'
+    UNION ALL SELECT min(next_try_at) FROM {{s}}.outbox WHERE state = {{pending}} AND lane = 0
+    UNION ALL SELECT min(next_try_at) FROM {{s}}.outbox WHERE state = {{pending}} AND lane = 1
+    UNION ALL SELECT min(next_try_at) FROM {{s}}.outbox WHERE state = {{pending}} AND lane = 2
+    UNION ALL SELECT min(lease_until) FROM {{s}}.outbox WHERE state = {{claimed}}
     UNION ALL (SELECT %(now)s FROM {{s}}.outbox
-      WHERE state = 'claimed' AND lease_until > %(now)s + {2 * LEASE} AND send_at <= %(now)s LIMIT 1)
-    UNION ALL (SELECT %(now)s FROM {{s}}.outbox WHERE state = 'pending' AND next_try_at > send_at
+      WHERE state = {{claimed}} AND lease_until > %(now)s + {2 * LEASE} AND send_at <= %(now)s LIMIT 1)
+    UNION ALL (SELECT %(now)s FROM {{s}}.outbox WHERE state = {{pending}} AND next_try_at > send_at
       AND next_try_at > %(now)s + {LONGEST_WAIT} AND send_at <= %(now)s LIMIT 1)
     UNION ALL SELECT min(CASE WHEN o.send_at > %(now)s OR {STILL_HELD} THEN o.next_try_at
       ELSE least(o.next_try_at, %(now)s) END)
       FROM {{s}}.outbox o LEFT JOIN {{s}}.versions v ON v.eno = o.eno AND v.valid_until IS NULL
-      WHERE o.state = 'waiting') AS w),
-  (SELECT max(at) FROM {{s}}.trouble WHERE state = 'failed'),
+      WHERE o.state = {{waiting}}) AS w),
+  (SELECT max(at) FROM {{s}}.trouble WHERE state = {{failed}}),
   (SELECT coalesce(max(seq), 0) FROM {{s}}.marks)"""
 
 DUE = """
@@ -57,7 +57,7 @@ WHERE v.last IS NULL OR (v.last >= v.first AND v.last > g.cursor) ORDER BY v.gid
 LATE = """
 SELECT k.eno, c.n FROM unnest(%(enos)s::bigint[]) AS k(eno)
 CROSS JOIN LATERAL (SELECT count(*) AS n FROM (SELECT 1 FROM {s}.outbox o
-  WHERE o.eno = k.eno AND o.kind = 'schedule' AND o.state = 'pending' AND o.lane = 1 LIMIT %(most)s) AS few) c"""
+  WHERE o.eno = k.eno AND o.kind = {schedule} AND o.state = {pending} AND o.lane = 1 LIMIT %(most)s) AS few) c"""
 HEIRS = """
 SELECT eno, vno, recurrence, zone, first, last FROM {s}.versions
 WHERE eno = ANY(%(enos)s::bigint[]) AND gid IS NOT NULL AND (last IS NULL OR last >= first) ORDER BY vno"""
@@ -72,15 +72,13 @@ class PlanningPostgres(Inbox):
     def _look(self, tx: Tx, runner: Runner) -> Outlook:
         now = tx.now
         belief = self._believe(tx, look_at_clock(tx.meta.belief, now))
-        some_died, some_wrote = self.beat(tx, runner)
+        [[(some_died, some_wrote)], [standing]] = tx.together((BEAT, self.life(tx, runner)), (WAKE_AT, {"now": now}))
         believed = belief.holds(now)
         if some_wrote:
             self.empty(tx)
         if some_died and believed:
             self.give_up_the_dead(tx)
-        values = tx.row(WAKE_AT, now=now)
-        assert values is not None
-        wake_at, failed_at, seq = values
+        wake_at, failed_at, seq = tx.rows(WAKE_AT, now=now)[0] if some_wrote or some_died else standing
         wake_at = inf if wake_at is None else wake_at
         return Outlook(
             now=now,
@@ -101,7 +99,7 @@ class PlanningPostgres(Inbox):
         before = tx.meta.belief
         grown = (belief.newest or 0.0) - (before.newest or 0.0)
         if before.newest is None or belief.suspect_at != before.suspect_at or grown >= 1.0:
-            tx.run(BELIEVE, newest=belief.newest, suspect_at=belief.suspect_at)
+            tx.later(BELIEVE, newest=belief.newest, suspect_at=belief.suspect_at)
         return belief
 
     def changed(self) -> bool:
@@ -142,12 +140,13 @@ def portion(tx: Tx, limit: int) -> Portion:
 
 def _members(tx: Tx, groups: Sequence[Group]) -> dict[int, list[Member]]:
     cursors = {group.gid: group.cursor for group in groups}
-    rows = tx.rows(MEMBERS, gids=list(cursors), cursors=list(cursors.values()))
+    asked = {"gids": list(cursors), "cursors": list(cursors.values())}
+    rows, paused = tx.together((MEMBERS, asked), (PAUSES, {}))
     ended = sorted({row[2] for row in rows if not row[6]})
     heirs: dict[int, list[tuple[Any, ...]]] = {}
     for row in tx.rows(HEIRS, enos=ended) if ended else ():
         heirs.setdefault(row[0], []).append(row[1:])
-    pauses = all_pauses(tx) if rows else []
+    pauses = pauses_in(paused)
     found: dict[int, list[Member]] = {gid: [] for gid in cursors}
     for row in rows:
         found[row[0]].append(_member(row, cursors[row[0]], pauses, heirs.get(row[2], [])))

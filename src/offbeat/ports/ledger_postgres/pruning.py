@@ -24,10 +24,10 @@ RAISE = "UPDATE {s}.meta SET pruned_through = greatest(pruned_through, %(through
 # What is backfilled is kept from its record on, all else from its due time; that is the last column.
 OLDEST = """
 SELECT eno, due_at, kind, kind_id, coalesce(octet_length(output), 0), due_at::float8 FROM {s}.history h
-WHERE due_at <= %(top)s AND kind <> 'backfill' ORDER BY h.due_at, h.eno, h.kind, h.kind_id LIMIT %(limit)s"""
+WHERE due_at <= %(top)s AND kind <> {backfill} ORDER BY h.due_at, h.eno, h.kind, h.kind_id LIMIT %(limit)s"""
 OLDEST_BACKFILLED = """
 SELECT eno, due_at, kind, kind_id, coalesce(octet_length(output), 0), recorded_at FROM {s}.history h
-WHERE recorded_at <= %(top)s AND kind = 'backfill' ORDER BY h.recorded_at, h.eno, h.due_at, h.kind_id LIMIT %(limit)s"""
+WHERE recorded_at <= %(top)s AND kind = {backfill} ORDER BY h.recorded_at, h.eno, h.due_at, h.kind_id LIMIT %(limit)s"""
 FORGET = f"""
 DELETE FROM {{s}}.history h USING {KEYS} AS k(eno, due_at, kind, kind_id)
 WHERE {ON_KEY.format("h")} AND h.due_at BETWEEN %(low)s AND %(high)s"""
@@ -49,7 +49,7 @@ FROM pg_catalog.pg_inherits i JOIN pg_catalog.pg_class c ON c.oid = i.inhrelid W
 COUNT = "SELECT count(*), coalesce(sum(octet_length(output)), 0)::bigint FROM {s}.%(name)s"
 IN_OUTBOX = "SELECT count(*) FROM {s}.outbox"
 # A day goes as a whole only if nothing in it is younger than the day, and than all that is too old.
-YOUNGER = "kind = 'backfill' AND recorded_at > %(age)d"
+YOUNGER = "kind = {backfill} AND recorded_at > %(age)d"
 IS_MUCH = f"""
 SELECT NOT EXISTS (SELECT 1 FROM {{s}}.history_d%(day)d WHERE {YOUNGER}) AND
   (SELECT count(*) > {DROP} FROM (SELECT 1 FROM {{s}}.history_d%(day)d LIMIT {DROP} + 1) AS counted)"""

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from offbeat.core.identity import occurrence_id
 from offbeat.core.model import TROUBLE, BrokerSettings, DueTime, Entry, Instant, Key, LedgerSettings, Reason, Schedule, State
 from offbeat.core.transitions import Span
 from offbeat.ports.ledger_lines import NEVER, StoredGap, Stretch, has_gaps, line_of, newest_lines
 from offbeat.ports.ledger_postgres.claims import claims, entry_of
+from offbeat.ports.ledger_postgres.codes import CODES, cause_of, kind_of, reason_of, state_of
 from offbeat.ports.ledger_postgres.connection import Tx
 from offbeat.ports.ledger_postgres.dispatching import DispatchingPostgres, claimable
 from offbeat.ports.ledger_postgres.planning import portion
@@ -38,11 +40,11 @@ SUMMARY = """
 SELECT coalesce(r.digest, ''), r.activated_at, m.problems, m.refused_whole, m.restored_at,
   r."commit", r.author, r.dirty, r.note, r.deployed, m.rewound_at, m.rewound_to, m.rewound_by,
   m.owner, (SELECT min(next_due) FROM {s}.groups WHERE next_due IS NOT NULL),
-  (SELECT count(*) FROM {s}.outbox WHERE state = 'pending'),
-  (SELECT count(*) FROM {s}.outbox WHERE state = 'claimed'),
-  (SELECT count(*) FROM {s}.outbox WHERE state = 'waiting'),
-  (SELECT count(*) FROM {s}.trouble WHERE state = 'undelivered'),
-  (SELECT min(send_at) FROM {s}.outbox WHERE state IN ('pending', 'waiting') AND send_at <= %(now)s)
+  (SELECT count(*) FROM {s}.outbox WHERE state = {pending}),
+  (SELECT count(*) FROM {s}.outbox WHERE state = {claimed}),
+  (SELECT count(*) FROM {s}.outbox WHERE state = {waiting}),
+  (SELECT count(*) FROM {s}.trouble WHERE state = {undelivered}),
+  (SELECT min(send_at) FROM {s}.outbox WHERE state IN ({pending}, {waiting}) AND send_at <= %(now)s)
 FROM {s}.meta m LEFT JOIN {s}.revisions r ON r.rev = m.active_rev"""
 RUNNERS = """
 SELECT id, host, pid, role, revision, skew, version, seen_at FROM {s}.runners WHERE seen_at > %(since)s
@@ -57,16 +59,18 @@ SELECT v.definition, e.last_due FROM {s}.versions v JOIN {s}.entries e ON e.eno 
 ORDER BY e.name COLLATE "C" """
 
 _SETTLED = """\
-e.name, h.due_at, h.kind, h.state, h.reason, h.cause, h.attempt, h.task_id, h.recorded_at, h.dispatched_at,
-    h.started_at, h.finished_at, h.note, h.exit_status, NULL::float8, h.send_at, h.eno, h.kind_id
+e.name, h.due_at, h.kind, h.state, h.reason, h.cause, coalesce(h.attempt, 1),
+    CASE WHEN h.dispatched_at IS NULL OR h.command THEN '' ELSE h.task_id END, h.recorded_at, h.dispatched_at,
+    h.started_at, h.finished_at, coalesce(h.note, ''), h.exit_status, NULL::float8, coalesce(h.send_at, h.due_at), h.eno,
+    h.kind_id
   FROM {history} h JOIN {s}.entries e ON e.eno = h.eno"""
 _OF_TROUBLE = """
     SELECT * FROM {s}.history y
     WHERE y.eno = t.eno AND y.due_at = t.due_at AND y.kind = t.kind AND y.kind_id = t.kind_id LIMIT 1"""
 _NEWEST = "ORDER BY {0}.due_at DESC FETCH FIRST (%(limit)s::bigint) ROWS WITH TIES"  # the order of ties is worked out here
 UNSETTLED_ROWS = f"""
-SELECT e.name, o.due_at, o.kind, o.state, '', o.cause, o.attempt, '', o.recorded_at, NULL::float8, NULL::float8, NULL::float8,
-  o.last_error, NULL::integer, CASE o.state WHEN 'pending' THEN o.next_try_at END, o.send_at, o.eno, o.kind_id
+SELECT e.name, o.due_at, o.kind, o.state, NULL, o.cause, o.attempt, '', o.recorded_at, NULL::float8, NULL::float8, NULL::float8,
+  o.last_error, NULL::integer, CASE o.state WHEN {{pending}} THEN o.next_try_at END, o.send_at, o.eno, o.kind_id
 FROM (SELECT * FROM {{s}}.outbox r WHERE {{which}} {_NEWEST.format("r")}) o JOIN {{s}}.entries e ON e.eno = o.eno"""
 SETTLED_ROWS = "SELECT " + _SETTLED.replace(
     "{history}", f"(SELECT * FROM {{s}}.history r WHERE {{which}} {_NEWEST.format('r')})"
@@ -75,15 +79,15 @@ _NEWEST_TROUBLE = f"(SELECT * FROM {{s}}.trouble r WHERE {{which}} {_NEWEST.form
 TROUBLE_ROWS = "SELECT " + _SETTLED.replace("{history}", f"{_NEWEST_TROUBLE} t CROSS JOIN LATERAL ({_OF_TROUBLE})")
 FAILED = f"""
 SELECT {_SETTLED.replace("{history}", "{s}.trouble t CROSS JOIN LATERAL (" + _OF_TROUBLE + ")")}
-WHERE t.state = 'failed' AND t.at > %(since)s ORDER BY t.at, h.eno, h.due_at, h.kind, h.kind_id LIMIT %(limit)s"""
+WHERE t.state = {{failed}} AND t.at > %(since)s ORDER BY t.at, h.eno, h.due_at, h.kind, h.kind_id LIMIT %(limit)s"""
 GAPS = """
 SELECT g.until_at, g.after_at, e.eno, e.name, v.recurrence, v.zone, v.first, v.last, g.reason, g.recorded_at
 FROM {s}.gaps g JOIN {s}.versions v ON v.gid = g.gid AND (g.eno IS NULL OR g.eno = v.eno) JOIN {s}.entries e ON e.eno = v.eno
 WHERE g.until_at >= %(after)s {whose_v} AND v.first <= g.until_at AND (v.last IS NULL OR v.last > g.after_at)
 ORDER BY g.until_at DESC, e.name COLLATE "C" """
 ROWS_BETWEEN = """
-SELECT (SELECT count(*) FROM {s}.outbox r WHERE r.eno = k.eno AND r.due_at BETWEEN k.low AND k.high AND r.kind = 'schedule')
-  + (SELECT count(*) FROM {s}.history r WHERE r.eno = k.eno AND r.due_at BETWEEN k.low AND k.high AND r.kind = 'schedule')
+SELECT (SELECT count(*) FROM {s}.outbox r WHERE r.eno = k.eno AND r.due_at BETWEEN k.low AND k.high AND r.kind = {schedule})
+  + (SELECT count(*) FROM {s}.history r WHERE r.eno = k.eno AND r.due_at BETWEEN k.low AND k.high AND r.kind = {schedule})
 FROM unnest(%(enos)s::bigint[], %(lows)s::bigint[], %(highs)s::bigint[]) WITH ORDINALITY AS k(eno, low, high, place)
 ORDER BY k.place"""
 OUTPUT = """
@@ -174,7 +178,7 @@ class ReadingPostgres(DispatchingPostgres):
         return self.read(lambda tx: _history(tx, asked)) if limit > 0 else []
 
     def failures(self, since: Instant, limit: int) -> Sequence[HistoryRow]:
-        return self.read(lambda tx: [line_of(row) for row in tx.rows(FAILED, since=since, limit=limit)])
+        return self.read(lambda tx: [_line(tx, row) for row in tx.rows(FAILED, since=since, limit=limit)])
 
     def peek(self, limit: int) -> tuple[Portion, Sequence[Claim]]:
         def work(tx: Tx) -> tuple[Portion, Sequence[Claim]]:
@@ -184,7 +188,7 @@ class ReadingPostgres(DispatchingPostgres):
         return self.read(work)
 
     def output(self, key: Key) -> bytes | None:
-        values = {"eno": key.eno, "due": key.due_at, "kind": str(key.kind), "id": key.kind_id}
+        values = {"eno": key.eno, "due": key.due_at, "kind": CODES[key.kind], "id": key.kind_id}
         row = self.read(lambda tx: tx.row(OUTPUT, **values))
         return None if row is None else row[0]
 
@@ -236,14 +240,26 @@ def _rows(tx: Tx, asked: _Asked, eno: int | None) -> Iterator[HistoryRow]:
     if eno is not None:
         which += " AND r.eno = %(eno)s"
     if asked.states:
-        which += " AND r.state = ANY(%(states)s::text[])"
+        which += " AND r.state = ANY(%(states)s::smallint[])"
     settled = asked.states.difference(UNSETTLED)
     tables = [UNSETTLED_ROWS] if not asked.states or settled != asked.states else []
     if settled or not asked.states:
         tables.append(TROUBLE_ROWS if settled and settled <= TROUBLE else SETTLED_ROWS)
     for table in tables:
         text = table.replace("{which}", which)
-        yield from map(line_of, tx.rows(text, after=asked.after, limit=asked.limit, eno=eno, states=sorted(asked.states)))
+        states = [CODES[state] for state in asked.states]
+        for row in tx.rows(text, after=asked.after, limit=asked.limit, eno=eno, states=states):
+            yield _line(tx, row)
+
+
+def _line(tx: Tx, row: Sequence[Any]) -> HistoryRow:
+    """Return the line of a row, with its words, and the message's id where it follows from the rest."""
+    name, due_at, kind, state, reason, cause, attempt, task_id, *others = row
+    if task_id is None:
+        task_id = occurrence_id(tx.meta.project, name, due_at, kind_of(kind), others[-1])
+    return line_of(
+        [name, due_at, kind_of(kind), state_of(state), reason_of(reason), cause_of(cause), attempt, task_id, *others]
+    )
 
 
 def _gaps(tx: Tx, eno: int | None, after: DueTime) -> Iterator[StoredGap]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from offbeat.core.model import Key, Lane
 from offbeat.ports.ledger_postgres.claims import claims, held_by, hold
+from offbeat.ports.ledger_postgres.codes import CODES
 from offbeat.ports.ledger_postgres.connection import MOST_ROWS, TOGETHER, Tx
 from offbeat.ports.ledger_postgres.planning import PlanningPostgres
 from offbeat.ports.ledger_postgres.rows import find, save
@@ -36,28 +37,28 @@ SELECT k.*, %(who)s, %(now)s FROM unnest(%(gids)s::bigint[], %(enos)s::bigint[],
 MEET = """
 SELECT 1 FROM unnest(%(enos)s::bigint[], %(dues)s::bigint[]) AS k(eno, due_at)
 CROSS JOIN LATERAL (SELECT 1 FROM {s}.outbox o
-  WHERE o.eno = k.eno AND o.due_at = k.due_at AND o.kind = 'schedule' AND o.kind_id = '' FOR KEY SHARE) o"""
+  WHERE o.eno = k.eno AND o.due_at = k.due_at AND o.kind = {schedule} AND o.kind_id = '' FOR KEY SHARE) o"""
 ADD_ROWS = """
 INSERT INTO {s}.outbox (eno, due_at, kind, kind_id, send_at, lane, cause, next_try_at, recorded_rev, recorded_at,
   state, owner, attempt, lease_until, expires_at, command)
-SELECT k.eno, k.due_at, 'schedule', '', k.send_at, k.lane, k.cause, k.send_at, %(rev)s, %(now)s,
-  CASE WHEN k.held THEN 'claimed' ELSE 'pending' END, CASE WHEN k.held THEN %(owner)s::text ELSE '' END,
+SELECT k.eno, k.due_at, {schedule}, '', k.send_at, k.lane, k.cause, k.send_at, %(rev)s, %(now)s,
+  CASE WHEN k.held THEN {claimed} ELSE {pending} END, CASE WHEN k.held THEN %(owner)s::text ELSE '' END,
   CASE WHEN k.held THEN 1 ELSE 0 END, CASE WHEN k.held THEN %(lease)s::float8 ELSE 0 END,
   CASE WHEN k.held THEN %(now)s::float8 + v.expires END, k.held AND coalesce(v.command, false)
-FROM unnest(%(enos)s::bigint[], %(dues)s::bigint[], %(sends)s::bigint[], %(lanes)s::smallint[], %(causes)s::text[],
+FROM unnest(%(enos)s::bigint[], %(dues)s::bigint[], %(sends)s::bigint[], %(lanes)s::smallint[], %(causes)s::smallint[],
   %(holds)s::boolean[]) AS k(eno, due_at, send_at, lane, cause, held)
 LEFT JOIN LATERAL (SELECT * FROM {s}.versions v WHERE v.eno = k.eno AND v.valid_until IS NULL LIMIT 1) v ON true
 LEFT JOIN LATERAL (SELECT true AS is_there FROM {s}.history h WHERE h.eno = k.eno AND h.due_at = k.due_at
-  AND h.kind = 'schedule' AND h.kind_id = '' AND h.due_at BETWEEN %(low)s AND %(high)s LIMIT 1) h ON true
+  AND h.kind = {schedule} AND h.kind_id = '' AND h.due_at BETWEEN %(low)s AND %(high)s LIMIT 1) h ON true
 WHERE h.is_there IS NULL
 ON CONFLICT DO NOTHING RETURNING eno, due_at"""
 ADD_SKIPS = """
-INSERT INTO {s}.history (eno, due_at, kind, kind_id, send_at, cause, state, reason, attempt, recorded_rev, rev, recorded_at)
-SELECT k.eno, k.due_at, 'schedule', '', k.send_at, k.cause, 'skipped', k.reason, 0, %(rev)s, %(rev)s, %(now)s
-FROM unnest(%(enos)s::bigint[], %(dues)s::bigint[], %(sends)s::bigint[], %(causes)s::text[], %(reasons)s::text[])
+INSERT INTO {s}.history (eno, due_at, kind, kind_id, send_at, cause, state, reason, attempt, recorded_rev, recorded_at)
+SELECT k.eno, k.due_at, {schedule}, '', nullif(k.send_at, k.due_at), k.cause, {skipped}, k.reason, 0, %(rev)s, %(now)s
+FROM unnest(%(enos)s::bigint[], %(dues)s::bigint[], %(sends)s::bigint[], %(causes)s::smallint[], %(reasons)s::smallint[])
   AS k(eno, due_at, send_at, cause, reason)
 LEFT JOIN LATERAL (SELECT true AS is_there FROM {s}.outbox o WHERE o.eno = k.eno AND o.due_at = k.due_at
-  AND o.kind = 'schedule' AND o.kind_id = '' LIMIT 1) o ON true
+  AND o.kind = {schedule} AND o.kind_id = '' LIMIT 1) o ON true
 WHERE o.is_there IS NULL
 ON CONFLICT DO NOTHING RETURNING eno, due_at"""
 
@@ -99,6 +100,7 @@ def _record(tx: Tx, runner: Runner, windows: Sequence[Window], revision: int) ->
         born = add_planned(tx, runner, [row for window in accepted for row in window.rows])
     others = [_key(row) for window in windows if id(window) not in mine for row in window.rows]
     held = set(held_by(tx, runner, others))
+    tx.is_idle = not accepted
     return claims(tx, [key for window in windows for key in map(_key, window.rows) if key in born or key in held])
 
 
@@ -120,7 +122,7 @@ def _accepted(tx: Tx, windows: Sequence[Window]) -> list[Window]:
 
 def _move(tx: Tx, windows: Sequence[Window]) -> None:
     last = {window.gid: window for window in windows}
-    tx.run(
+    tx.later(
         MOVE_CURSORS,
         gids=list(last),
         cursors=[window.until for window in last.values()],
@@ -131,7 +133,7 @@ def _move(tx: Tx, windows: Sequence[Window]) -> None:
 def _add_gaps(tx: Tx, runner: Runner, windows: Sequence[Window]) -> None:
     gaps = [(window.gid, gap) for window in windows for gap in window.gaps]
     if gaps:
-        tx.run(
+        tx.later(
             ADD_GAPS,
             who=runner.id,
             now=tx.now,
@@ -145,7 +147,7 @@ def _add_gaps(tx: Tx, runner: Runner, windows: Sequence[Window]) -> None:
 
 def _meet(tx: Tx, rows: Sequence[PlannedRow]) -> None:
     keys = sorted((row.eno, row.due_at) for row in rows)
-    tx.rows(MEET, enos=[eno for eno, _ in keys], dues=[due_at for _, due_at in keys])
+    tx.later(MEET, enos=[eno for eno, _ in keys], dues=[due_at for _, due_at in keys])
 
 
 def add_planned(tx: Tx, runner: Runner, rows: Sequence[PlannedRow]) -> set[Key]:
@@ -155,12 +157,12 @@ def add_planned(tx: Tx, runner: Runner, rows: Sequence[PlannedRow]) -> set[Key]:
     last: dict[int, int] = {}
     for row in rows:
         last[row.eno] = max(row.due_at, last.get(row.eno, row.due_at))
-    tx.run(LAST_DUE, enos=sorted(last), dues=[last[eno] for eno in sorted(last)])
+    tx.later(LAST_DUE, enos=sorted(last), dues=[last[eno] for eno in sorted(last)])
     sends, skips = [row for row in rows if not row.reason], [row for row in rows if row.reason]
     slots = Slots(tx, (row.eno for row in sends))
     _meet(tx, rows)
     if skips:
-        tx.run(ADD_SKIPS, **_common(tx, skips, tx.meta.revision), reasons=[str(row.reason) for row in skips])
+        tx.later(ADD_SKIPS, **_common(tx, skips, tx.meta.revision), reasons=[CODES[row.reason] for row in skips])
     return _add_sends(tx, runner, sends, slots) if sends else set()
 
 
@@ -170,7 +172,7 @@ def add_unclaimed(tx: Tx, rows: Sequence[PlannedRow], revision: int) -> None:
     sends, skips = [row for row in rows if not row.reason], [row for row in rows if row.reason]
     added: list[tuple[int, int]] = []
     if skips:
-        added = tx.rows(ADD_SKIPS, **_common(tx, skips, revision), reasons=[str(row.reason) for row in skips])
+        added = tx.rows(ADD_SKIPS, **_common(tx, skips, revision), reasons=[CODES[row.reason] for row in skips])
     if sends:
         dues = [row.due_at for row in sends]
         unclaimed = {"lanes": [int(row.lane) for row in sends], "holds": [False] * len(sends), "owner": "", "lease": 0.0}
@@ -178,7 +180,7 @@ def add_unclaimed(tx: Tx, rows: Sequence[PlannedRow], revision: int) -> None:
     last: dict[int, int] = {}
     for eno, due_at in added:
         last[eno] = max(due_at, last.get(eno, due_at))
-    tx.run(LAST_DUE, enos=sorted(last), dues=[last[eno] for eno in sorted(last)])
+    tx.later(LAST_DUE, enos=sorted(last), dues=[last[eno] for eno in sorted(last)])
 
 
 def _common(tx: Tx, rows: Sequence[PlannedRow], revision: int) -> dict[str, Any]:
@@ -188,7 +190,7 @@ def _common(tx: Tx, rows: Sequence[PlannedRow], revision: int) -> dict[str, Any]
         "enos": [row.eno for row in rows],
         "dues": [row.due_at for row in rows],
         "sends": [row.send_at for row in rows],
-        "causes": [str(row.cause) for row in rows],
+        "causes": [CODES[row.cause] for row in rows],
     }
 
 

@@ -17,7 +17,7 @@ LOCK = """
 SELECT t.eno, t.due_at, t.kind, t.kind_id, t.until_at, t.seconds, v.overlap, v.max_runtime
 FROM {s}.slots t LEFT JOIN {s}.versions v ON v.eno = t.eno AND v.valid_until IS NULL
 WHERE t.eno = ANY(%(enos)s::bigint[]) ORDER BY t.eno FOR UPDATE OF t"""
-WAITING = "SELECT eno, due_at, kind, kind_id FROM {s}.outbox WHERE state = 'waiting' AND eno = ANY(%(enos)s::bigint[])"
+WAITING = "SELECT eno, due_at, kind, kind_id FROM {s}.outbox WHERE state = {waiting} AND eno = ANY(%(enos)s::bigint[])"
 SAVE = """
 UPDATE {s}.slots t SET due_at = k.due_at, kind = k.kind, kind_id = k.kind_id, until_at = k.until_at,
   seconds = k.seconds

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from offbeat.core.identity import occurrence_id
 from offbeat.core.model import RANK, Instant, Key, State
 from offbeat.core.transitions import Verdict, judge_outcome, judge_report
 from offbeat.ports.ledger_postgres.connection import Tx
-from offbeat.ports.ledger_postgres.rows import Row, find, save
+from offbeat.ports.ledger_postgres.rows import Row, find, save, teller_of
 from offbeat.ports.ledger_postgres.slots import Slots
 from offbeat.ports.ledger_values import SETTLES, Outcome, Report
 
@@ -63,7 +64,7 @@ def _settled(tx: Tx, row: Row, slots: Slots, outcome: Outcome) -> Verdict:
     verdict = judge_outcome(row.state, outcome.state, same=same, is_command=row.is_command)
     if verdict is Verdict.WRITTEN:
         row.is_changed = True
-        _fill(row, outcome, tx.now)
+        _fill(row, outcome, tx)
         if outcome.state is State.DISPATCHED:
             slots.prolong(row)
         else:
@@ -71,18 +72,26 @@ def _settled(tx: Tx, row: Row, slots: Slots, outcome: Outcome) -> Verdict:
     elif verdict is Verdict.STAMPED:
         row.is_changed = True
         row.dispatched_at = tx.now if row.dispatched_at is None else row.dispatched_at
-        row.task_id = outcome.task_id or row.task_id
+        row.task_id = _task_id(row, outcome, tx) if outcome.task_id else row.task_id
     return verdict
 
 
-def _fill(row: Row, outcome: Outcome, now: Instant) -> None:
+def _fill(row: Row, outcome: Outcome, tx: Tx) -> None:
     row.state, row.note = outcome.state, outcome.error
     if outcome.state is State.PENDING:
         row.next_try_at, row.lane, row.owner = max(outcome.next_try_at, row.send_at), outcome.lane, ""
         return
     row.reason = outcome.reason
     sent = outcome.state is State.DISPATCHED
-    row.dispatched_at, row.task_id = (now, outcome.task_id) if sent else (None, "")
+    row.dispatched_at, row.task_id = (tx.now, _task_id(row, outcome, tx)) if sent else (None, None)
+
+
+def _task_id(row: Row, outcome: Outcome, tx: Tx) -> str | None:
+    """Return the message's id to be kept, None where it is what it is for this occurrence, as nearly always."""
+    key, task_id = row.key, outcome.task_id
+    if row.is_command and not task_id:
+        return None
+    return None if task_id == occurrence_id(tx.meta.project, row.name, key.due_at, key.kind, key.kind_id) else task_id
 
 
 def _reported(row: Row, slots: Slots, heard: Heard) -> Verdict:
@@ -90,11 +99,11 @@ def _reported(row: Row, slots: Slots, heard: Heard) -> Verdict:
     fits = report.attempt == row.attempt or (heard.admitted and report.attempt < row.attempt)
     if not fits or report.attempt == 0:
         return Verdict.REFUSED
-    verdict = judge_report(row.state, row.reason, report.state, mine=row.owner == heard.owner)
+    verdict = judge_report(row.state, row.reason, report.state, mine=row.teller == teller_of(heard.owner))
     if verdict is Verdict.WRITTEN:
         row.is_changed = True
         _tell(row, report, heard.at)
-        row.owner = heard.owner
+        row.owner, row.teller = heard.owner, teller_of(heard.owner)
         if RANK[row.state] < RANK[State.SUCCEEDED]:
             slots.prolong(row)
         else:
