@@ -79,7 +79,7 @@ def test_a_ledger_that_has_lost_what_this_version_needs_is_refused(place: Place)
     with pytest.raises(LedgerError) as refused:
         LedgerSqlite(place, clock=clock)
     assert refused.value.problems[0].code == "L210"
-    assert refused.value.problems[0].what == f"the ledger is of schema {SCHEMA + 2}, this offbeat knows {SCHEMA}"
+    assert refused.value.problems[0].what.endswith(f"its schema is {SCHEMA + 2}, this offbeat knows {SCHEMA}")
 
 
 def test_a_newer_ledger_from_before_versions_were_shared_is_refused(place: Place) -> None:

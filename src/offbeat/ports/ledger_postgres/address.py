@@ -9,7 +9,8 @@ import re
 from dataclasses import dataclass, field
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
-from offbeat.ports.ledger_postgres.problems import ADDRESS, refuse
+from offbeat.ports.ledger_postgres.problems import ADDRESS
+from offbeat.ports.ledger_problems import refuse
 
 LONGEST = 63  # bytes of an identifier in PostgreSQL
 PATIENCE = 5  # seconds in which a server that is dead or cut off is noticed

@@ -24,8 +24,8 @@ from offbeat.core.transitions import Span
 from offbeat.ports.ledger_postgres.codes import cause_of
 from offbeat.ports.ledger_postgres.connection import Tx
 from offbeat.ports.ledger_postgres.line import Rows
-from offbeat.ports.ledger_postgres.problems import read_back
 from offbeat.ports.ledger_postgres.rows import KEYS, ON_KEY, key_columns, key_of
+from offbeat.ports.ledger_problems import read_back
 from offbeat.ports.ledger_values import LEASE, Claim, Runner
 
 if TYPE_CHECKING:

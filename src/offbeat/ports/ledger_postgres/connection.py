@@ -25,12 +25,11 @@ from offbeat.ports.ledger_postgres.problems import (
     NEWER,
     SILENT,
     Silent,
-    Unreadable,
     of_connecting,
     of_server,
-    refuse,
 )
 from offbeat.ports.ledger_postgres.schema import NOW, STEPS, Step
+from offbeat.ports.ledger_problems import Unreadable, refuse
 
 T = TypeVar("T")
 

@@ -16,9 +16,9 @@ from offbeat.ports.ledger_postgres.problems import (
     OLDER,
     PROJECT,
     TOO_OLD,
-    refuse,
 )
 from offbeat.ports.ledger_postgres.schema import META, Step
+from offbeat.ports.ledger_problems import refuse
 
 OLDEST_SERVER = 130000
 REPEATS = 8  # times that two first starters may get into each other's way

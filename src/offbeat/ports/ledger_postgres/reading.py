@@ -16,8 +16,8 @@ from offbeat.ports.ledger_postgres.codes import CODES, cause_of, kind_of, reason
 from offbeat.ports.ledger_postgres.connection import Tx
 from offbeat.ports.ledger_postgres.dispatching import DispatchingPostgres, claimable
 from offbeat.ports.ledger_postgres.planning import portion
-from offbeat.ports.ledger_postgres.problems import read_back
 from offbeat.ports.ledger_postgres.rows import UNSETTLED, clean
+from offbeat.ports.ledger_problems import read_back
 from offbeat.ports.ledger_values import (
     COMPILED,
     SEEN_LATELY,

@@ -23,7 +23,7 @@ from offbeat.core.model import (
     Timing,
 )
 from offbeat.core.transitions import SET_BACK, Belief, Span, shares
-from offbeat.ports.ledger_sqlite.problems import Unreadable, read_back
+from offbeat.ports.ledger_problems import Unreadable, read_back
 from offbeat.ports.ledger_values import LEASE, LONGEST_WAIT, Claim, Runner
 
 if TYPE_CHECKING:

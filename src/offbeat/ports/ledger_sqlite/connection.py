@@ -17,8 +17,9 @@ from urllib.parse import quote
 
 from offbeat.errors import ConfigError
 from offbeat.ports.clock import Clock
+from offbeat.ports.ledger_problems import NEWER, OLDER, UPGRADE, ProblemText, refuse
 from offbeat.ports.ledger_sqlite.mounts import NETWORK, file_system_of
-from offbeat.ports.ledger_sqlite.problems import CORRUPT, FOREIGN, Lost, no_turn, refuse, told
+from offbeat.ports.ledger_sqlite.problems import CORRUPT, FOREIGN, Lost, no_turn, told
 from offbeat.ports.ledger_sqlite.schema import APPLICATION_ID, MIGRATIONS, Migrations, migrate
 from offbeat.ports.ledger_sqlite.sharing import PRIVATE, Share, Sharing
 from offbeat.ports.ledger_sqlite.turnstile import Turnstile, TurnTimeout
@@ -157,16 +158,20 @@ class Store:
         if Path(self.path).is_dir():
             raise refuse(
                 self.path,
-                "L208",
-                "the ledger is to be a file, but this is a folder",
-                f"use sqlite:///{self.path}/ledger.sqlite3",
+                ProblemText(
+                    "L208",
+                    "the ledger is to be a file, but this is a folder",
+                    f"use sqlite:///{self.path}/ledger.sqlite3",
+                ),
             )
         if Path(self.path).exists() and not Path(self.path).is_file():  # a FIFO would keep us for ever
             raise refuse(
                 self.path,
-                "L208",
-                "the ledger is to be a plain file, but this is a device, a pipe or a socket",
-                "give OFFBEAT_LEDGER the address of a plain file, or of none yet",
+                ProblemText(
+                    "L208",
+                    "the ledger is to be a plain file, but this is a device, a pipe or a socket",
+                    "give OFFBEAT_LEDGER the address of a plain file, or of none yet",
+                ),
             )
         try:
             mounts = Path(MOUNTINFO).read_text(encoding="utf-8", errors="surrogateescape")
@@ -176,9 +181,11 @@ class Store:
         if kind in NETWORK:
             raise refuse(
                 self.path,
-                "L211",
-                f"the ledger is on a network file system ({kind})",
-                "set OFFBEAT_LEDGER to a file on a disk of this host",
+                ProblemText(
+                    "L211",
+                    f"the ledger is on a network file system ({kind})",
+                    "set OFFBEAT_LEDGER to a file on a disk of this host",
+                ),
                 why="SQLite's locks do not hold there: two runners would send the same occurrence, so the ledger is not used",
             )
 
@@ -186,7 +193,7 @@ class Store:
         if self.place.read_only:
             db = self._connect("ro")
             if self._version(db) < self.schema_known:
-                raise refuse(self.path, "L214", "the ledger is older than this offbeat, or was never used", "offbeat tick")
+                raise refuse(self.path, ProblemText("L214", OLDER, "offbeat tick"))
             self._give_what_lies_beside()
         else:
             self._make_file()
@@ -235,17 +242,14 @@ class Store:
         mark = int(db.execute("PRAGMA application_id").fetchone()[0])
         is_used = version or db.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         if mark != APPLICATION_ID and is_used:
-            code, what, fix = FOREIGN
-            raise refuse(self.path, code, f"{what}: another program's SQLite database", fix)
+            raise refuse(self.path, FOREIGN, "another program's SQLite database")
         if version <= 0 and is_used:
-            code, what, fix = CORRUPT
-            raise refuse(self.path, code, f"{what}: its tables are of schema {version}, which never was", fix)
+            raise refuse(self.path, CORRUPT, f"its tables are of schema {version}, which never was")
         if version > self.schema_known and self._oldest(db) > self.schema_known:
             raise refuse(
                 self.path,
-                "L210",
-                f"the ledger is of schema {version}, this offbeat knows {self.schema_known}",
-                "pip install --upgrade offbeat",
+                ProblemText("L210", NEWER, UPGRADE),
+                f"its schema is {version}, this offbeat knows {self.schema_known}",
                 why="a newer offbeat has written it, and this one would misread it; nothing is recorded or sent",
             )
         return version
@@ -277,24 +281,27 @@ class Store:
     def _refuse_strangers(self, db: sqlite3.Connection) -> None:
         found = db.execute("SELECT project, owner FROM meta").fetchone()
         if found is None:
-            code, what, fix = CORRUPT
-            raise refuse(self.path, code, f"{what}: it does not say whose it is", fix)
+            raise refuse(self.path, CORRUPT, "it does not say whose it is")
         project, owner = found
         if self.place.project and project != self.place.project:
             raise refuse(
                 self.path,
-                "L213",
-                f'the ledger is of project "{project}", not of "{self.place.project}"',
-                "give each project a ledger of its own (OFFBEAT_LEDGER), or set OFFBEAT_PROJECT to the ledger's project",
+                ProblemText(
+                    "L213",
+                    f'the ledger is of project "{project}", not of "{self.place.project}"',
+                    "give each project a ledger of its own (OFFBEAT_LEDGER), or set OFFBEAT_PROJECT to the ledger's project",
+                ),
                 why="ids of messages are made from the project, so the same occurrences would be sent again",
             )
         if self.place.owner and owner != self.place.owner and not self.place.read_only:
             if not (self.place.adopt or not owner):
                 raise refuse(
                     self.path,
-                    "L212",
-                    f'the ledger belongs to another tree: "{owner}"',
-                    "if the tree has moved: `offbeat tick --adopt`; else set OFFBEAT_LEDGER to another file",
+                    ProblemText(
+                        "L212",
+                        f'the ledger belongs to another tree: "{owner}"',
+                        "if the tree has moved: `offbeat tick --adopt`; else set OFFBEAT_LEDGER to another file",
+                    ),
                     why=f'two trees would undo each other\'s schedule; nothing was recorded for "{self.place.owner}"',
                 )
             with self.writing() as writer:

@@ -7,29 +7,32 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from offbeat.errors import LedgerError, Problem
+from offbeat.errors import LedgerError
+from offbeat.ports.ledger_problems import ProblemText, Unreadable, refuse
 
-NOTHING = "nothing was recorded and nothing is sent until this is mended"
 UNSEEN = "nobody would see what is written there, and others would send the same again; nothing was recorded"
 
-# (code, what, fix)
-LOCKED = (
+LOCKED = ProblemText(
     "L203",
     "the ledger is locked by another program",
     "see who holds it (`fuser FILE`), and end that program or wait for it",
 )
-CORRUPT = (
+CORRUPT = ProblemText(
     "L204",
     "the ledger's file is corrupt",
     "put a backup in its place, or save what can be read: sqlite3 FILE .recover | sqlite3 FILE.new",
 )
-FOREIGN = ("L205", "the file is not a ledger", "give OFFBEAT_LEDGER the address of a file that offbeat made, or of none yet")
-FULL = ("L206", "there is no space left for the ledger", "free some space on the file system that holds it")
-READ_ONLY = ("L207", "the ledger cannot be written", "let this user write the file and its folder (`ls -ld`, `mount`)")
-UNREACHABLE = ("L208", "the ledger cannot be opened", "check that the folder exists and that this user may enter it")
-BROKEN = ("L209", "the file system failed on the ledger", "look at the system's log (`dmesg`), then start again")
+FOREIGN = ProblemText(
+    "L205", "the file is not a ledger", "give OFFBEAT_LEDGER the address of a file that offbeat made, or of none yet"
+)
+FULL = ProblemText("L206", "there is no space left for the ledger", "free some space on the file system that holds it")
+READ_ONLY = ProblemText(
+    "L207", "the ledger cannot be written", "let this user write the file and its folder (`ls -ld`, `mount`)"
+)
+UNREACHABLE = ProblemText("L208", "the ledger cannot be opened", "check that the folder exists and that this user may enter it")
+BROKEN = ProblemText("L209", "the file system failed on the ledger", "look at the system's log (`dmesg`), then start again")
 
-LOST = (
+LOST = ProblemText(
     "L215",
     "the ledger's file was removed or replaced while it was in use",
     "nothing, if you put a backup in its place: the file that is there is used from now on; else put one back",
@@ -38,10 +41,6 @@ LOST = (
 
 class Lost(Exception):
     """The file that we have open is not the one at its path any more."""
-
-
-class Unreadable(Exception):
-    """A row holds what this program never writes."""
 
 
 _SQLITE = {
@@ -68,28 +67,14 @@ _SYSTEM = {
 }
 
 
-def refuse(where: str, code: str, what: str, fix: str, *, why: str = NOTHING) -> LedgerError:
-    """Return the error with its one complete problem."""
-    return LedgerError(Problem(code=code, file=where, what=what, why=why, fix=fix.replace("FILE", where)))
-
-
 def no_turn(where: str, seconds: float, holder: int) -> LedgerError:
     """Return the error of who waited for its turn to write. holder: the process that has it, 0 if nobody knows."""
-    code, what, fix = LOCKED
-    what = f"{what}: no turn within {seconds:g} s"
+    said, text = f"no turn within {seconds:g} s", LOCKED
     if holder:
-        what += f"; process {holder} has it"
+        said += f"; process {holder} has it"
         fix = f"ps -o pid,stat,args -p {holder}; one that stands still (T): kill -CONT {holder}, or end it: kill -KILL {holder}"
-    return refuse(where, code, what, fix)
-
-
-@contextmanager
-def read_back() -> Iterator[None]:
-    """Turn whatever our own texts cannot be read back by, inside, into Unreadable."""
-    try:
-        yield
-    except (ValueError, TypeError, KeyError, IndexError, AttributeError, RecursionError) as error:
-        raise Unreadable(f"{type(error).__name__} in what was stored: {error}") from error
+        text = LOCKED._replace(fix=fix)
+    return refuse(where, text, said)
 
 
 @contextmanager
@@ -100,16 +85,13 @@ def told(where: str) -> Iterator[None]:
     except sqlite3.Error as error:
         raise _of_sqlite(where, error) from error
     except Lost as error:
-        code, what, fix = LOST
-        raise refuse(where, code, what, fix, why=UNSEEN) from error
+        raise refuse(where, LOST, why=UNSEEN) from error
     except UnicodeEncodeError:
         raise  # of what we were given, not of what we read
     except (Unreadable, ValueError) as error:
-        code, what, fix = CORRUPT
-        raise refuse(where, code, f"{what}: {error}", fix) from error
+        raise refuse(where, CORRUPT, str(error)) from error
     except OSError as error:
-        code, what, fix = _SYSTEM.get(error.errno or 0, UNREACHABLE)
-        raise refuse(where, code, f"{what}: {error.strerror or error}", fix) from error
+        raise refuse(where, _SYSTEM.get(error.errno or 0, UNREACHABLE), str(error.strerror or error)) from error
 
 
 def _of_sqlite(where: str, error: sqlite3.Error) -> Exception:
@@ -118,9 +100,7 @@ def _of_sqlite(where: str, error: sqlite3.Error) -> Exception:
     if isinstance(error, (sqlite3.ProgrammingError, sqlite3.InterfaceError)):
         return error  # a mistake in this program
     if number is None:  # of the module itself: text that is no UTF-8
-        code, what, fix = CORRUPT
-        return refuse(where, code, f"{what}: {said}", fix) if "UTF-8" in str(error) else error
+        return refuse(where, CORRUPT, said) if "UTF-8" in str(error) else error
     if number & 0xFF == sqlite3.SQLITE_ERROR and not any(words in str(error) for words in ("no such", "has no column")):
         return error
-    code, what, fix = FOREIGN if number & 0xFF == sqlite3.SQLITE_ERROR else _SQLITE.get(number & 0xFF, BROKEN)
-    return refuse(where, code, f"{what}: {said}", fix)
+    return refuse(where, FOREIGN if number & 0xFF == sqlite3.SQLITE_ERROR else _SQLITE.get(number & 0xFF, BROKEN), said)

@@ -9,8 +9,8 @@ from dataclasses import asdict
 from typing import TypeVar
 
 from offbeat.core.model import BrokerSettings, LedgerSettings, Schedule
+from offbeat.ports.ledger_problems import read_back
 from offbeat.ports.ledger_sqlite.connection import Store
-from offbeat.ports.ledger_sqlite.problems import read_back
 from offbeat.ports.ledger_values import COMPILED, Origin, Revision
 
 T = TypeVar("T")
