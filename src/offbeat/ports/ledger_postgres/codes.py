@@ -50,7 +50,7 @@ class _Words(dict[int | None, W]):
     """The words of one list, by their numbers."""
 
     def __missing__(self, code: int | None) -> W:
-        from offbeat.ports.ledger_postgres.connection import Unreadable
+        from offbeat.ports.ledger_problems import Unreadable
 
         raise Unreadable(f"{code} is no number of a word that this offbeat knows")
 

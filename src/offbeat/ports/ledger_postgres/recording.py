@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from offbeat.core.batches import batches
 from offbeat.core.model import Key, Lane
 from offbeat.ports.ledger_postgres.claims import claims, held_by, hold
 from offbeat.ports.ledger_postgres.codes import CODES
@@ -68,25 +69,10 @@ class RecordingPostgres(PlanningPostgres):
 
     def record(self, runner: Runner, windows: Sequence[Window], revision: int) -> Sequence[Claim]:
         claimed: list[Claim] = []
-        for some in _batches(windows):
+        for some in batches(windows, MOST_ROWS):
             self.ensure(row.due_at for window in some for row in window.rows)
             claimed.extend(self.write(lambda tx, some=some: _record(tx, runner, some, revision), TOGETHER))  # type: ignore[misc]
         return claimed
-
-
-def _batches(windows: Sequence[Window]) -> Iterator[list[Window]]:
-    """Yield the windows in runs of at most MOST_ROWS rows; a window is never cut, and may be larger by itself."""
-    batch: list[Window] = []
-    size = 0
-    for window in windows:
-        rows = len(window.rows) + len(window.gaps)
-        if batch and size + rows > MOST_ROWS:
-            yield batch
-            batch, size = [], 0
-        batch.append(window)
-        size += rows
-    if batch:
-        yield batch
 
 
 def _record(tx: Tx, runner: Runner, windows: Sequence[Window], revision: int) -> list[Claim]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from offbeat.core.batches import batches
 from offbeat.core.model import DueTime, Instant, Key, Lane
 from offbeat.ports.ledger import FENCED
 from offbeat.ports.ledger_redis.pushing import Pushing
@@ -40,7 +41,7 @@ class RecordingRedis(Pushing):
     """record, draft, record_and_push."""
 
     def record(self, runner: Runner, windows: Sequence[Window], revision: int) -> Sequence[Claim]:
-        return [claim for some in _batches(windows) for claim in self._recorded(runner, some, revision)]
+        return [claim for some in batches(windows, MOST_ROWS) for claim in self._recorded(runner, some, revision)]
 
     def _recorded(self, runner: Runner, windows: Sequence[Window], revision: int) -> list[Claim]:
         told = self._wrapped(windows, runner.id, {})
@@ -64,7 +65,7 @@ class RecordingRedis(Pushing):
         posts = {(post.outcome.key.eno, post.outcome.key.due_at): post for post in mail.posts if post.outcome.attempt == 1}
         claims: list[Claim] = []
         answers: dict[tuple[int, DueTime], str] = {}
-        for some in _batches(windows):
+        for some in batches(windows, MOST_ROWS):
             told = self._wrapped(some, runner.id, posts)
             until = micros(mail.until) if told.mark == mail.mark else NEVER
             words = (tag(runner), revision, encoded(told.windows), told.mark, until, self.address.database)
@@ -152,18 +153,3 @@ def _answers(told: Told, reply: Reply, held: set[tuple[int, DueTime]]) -> dict[t
         words = decoded(said)
         found.update({(eno, rows[0].due_at): words if words and (eno, rows[0].due_at) in held else FENCED for eno in left})
     return found
-
-
-def _batches(windows: Sequence[Window]) -> Iterator[list[Window]]:
-    """Yield the windows in runs of at most MOST_ROWS rows; a window is never cut, and may be larger by itself."""
-    batch: list[Window] = []
-    size = 0
-    for window in windows:
-        rows = len(window.rows) + len(window.gaps)
-        if batch and (size + rows > MOST_ROWS or len(batch) >= MOST_ROWS):
-            yield batch
-            batch, size = [], 0
-        batch.append(window)
-        size += rows
-    if batch:
-        yield batch

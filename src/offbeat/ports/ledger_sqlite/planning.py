@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from math import inf
 from typing import TYPE_CHECKING
 
+from offbeat.core.batches import batches
 from offbeat.core.model import Instant, Key, Lane, Policy, Reason
 from offbeat.core.transitions import HEARTBEAT, SET_BACK, look_at_clock
 from offbeat.ports.ledger_sqlite.claims import (
@@ -153,7 +154,7 @@ class PlanningSqlite(Store):
 
     def record(self, runner: Runner, windows: Sequence[Window], revision: int) -> Sequence[Claim]:
         claimed: list[Claim] = []
-        for some in _batches(windows):
+        for some in batches(windows, MOST_ROWS):
             with self.writing() as db:
                 claimed.extend(self._record(db, runner, some, revision))
         return claimed
@@ -205,21 +206,6 @@ def _heirs(db: sqlite3.Connection, eno: int, vno: int) -> Iterator[Heir]:
 
     for recurrence, zone, first, last in db.execute(HEIRS, (eno, vno)):
         yield Heir(recurrence=recurrence, zone=zone, first=first, last=last)
-
-
-def _batches(windows: Sequence[Window]) -> Iterator[list[Window]]:
-    """Yield the windows in runs of at most MOST_ROWS rows; a window is never cut, and may be larger by itself."""
-    batch: list[Window] = []
-    size = 0
-    for window in windows:
-        rows = len(window.rows) + len(window.gaps)
-        if batch and size + rows > MOST_ROWS:
-            yield batch
-            batch, size = [], 0
-        batch.append(window)
-        size += rows
-    if batch:
-        yield batch
 
 
 def _moved(db: sqlite3.Connection, window: Window) -> bool:
