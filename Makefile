@@ -14,7 +14,7 @@ SECONDS ?= 300
 
 export PYTHON
 
-.PHONY: help venv check test differential fuzz simulate chaos demo bench bench-recurrence bench-faults bench-replicas bench-postgres bench-downtime coverage docs format wheel constraints clean
+.PHONY: help venv check test differential fuzz simulate chaos demo bench bench-recurrence bench-faults bench-replicas bench-postgres bench-downtime bench-enqueue coverage docs format wheel constraints clean
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{ printf "  make %-17s %s\n", $$1, $$2 }'
@@ -70,6 +70,10 @@ bench-faults: $(READY) ## the same faults for celery beat, RedBeat and offbeat (
 bench-replicas: $(READY) ## three runners on one ledger: lateness and failover; renews its table in bench/README.md
 	@scripts/install-test-servers
 	@$(BIN)/python -m bench.replicas $(ARGS)
+
+bench-enqueue: $(READY) ## ledger and broker on one Redis, recording and pushing in one script or in two; renews its table in bench/README.md
+	@scripts/install-test-servers
+	@$(BIN)/python -m bench.enqueue $(ARGS)
 
 bench-postgres: $(READY) ## the PostgreSQL ledger by itself: rows a second, bytes an occurrence; renews its table in bench/README.md
 	@scripts/install-test-servers

@@ -48,6 +48,7 @@ class Bench:
     ledger: LedgerRedis = field(init=False)
     broker: BrokerKombu = field(init=False)
     client: Any = field(init=False)
+    cpu: float = field(default=0.0, init=False)  # seconds that the server had used when a pass began
 
     def __post_init__(self) -> None:
         import redis
@@ -104,24 +105,25 @@ class Bench:
 
     def _begin(self) -> float:
         self.clock.advance(60)
-        self.client.config_resetstat()
+        self.cpu = self._used()
         return time.perf_counter()
 
+    def _used(self) -> float:
+        """Return the seconds of CPU that the server's main thread has used."""
+        said = self.client.info("cpu")
+        return float(said["used_cpu_user_main_thread"] + said["used_cpu_sys_main_thread"])
+
     def _end(self, began: float) -> tuple[float, float]:
-        """Return the seconds that the server spent in the scripts that write, and those that all of it took."""
-        took = time.perf_counter() - began
-        said = self.client.info("commandstats")
+        """Return the seconds that the server worked, and those that all of it took."""
+        took, used = time.perf_counter() - began, self._used() - self.cpu
         assert self.client.llen(self.project) == self.rows
         self.client.delete(self.project)
-        return said["cmdstat_evalsha"]["usec"] / 1e6, took
+        return used, took
 
-    def bytes_of_a_row(self, fill: Callable[[], object]) -> float:
-        """Return by how many bytes the server grows for each row that `fill` leaves behind."""
-        before, rows = self.client.info("memory")["used_memory"], self._rows()
-        for _ in range(20):
-            fill()
-        self.client.memory_purge()
-        return float(self.client.info("memory")["used_memory"] - before) / (self._rows() - rows)
+    def bytes_of_a_row(self) -> float:
+        """Return what the rows kept so far take in Redis, their share of the hashes with it; for each of them."""
+        hours = self.client.scan_iter(f"{{bench:{self.project}}}:h:*", count=1000)
+        return sum(int(self.client.memory_usage(hour, samples=0)) for hour in hours) / self._rows()
 
     def _rows(self) -> int:
         return int(self.client.hget(f"{{bench:{self.project}}}:meta", "rows") or 0)
@@ -153,7 +155,7 @@ def main() -> int:
     with stage(given.rows) as (two, one):
         for _ in range(given.rounds + 1):
             rounds.append({**two.in_two(), **one.in_one()})
-        sizes = two.bytes_of_a_row(two.in_two), one.bytes_of_a_row(one.in_one)
+        sizes = two.bytes_of_a_row(), one.bytes_of_a_row()
     text = table({name: given.rows / median(each[name] for each in rounds[1:]) for name in GAUGES}, sizes, rounds[1:])
     sys.stdout.write(text)
     if not given.no_write:
