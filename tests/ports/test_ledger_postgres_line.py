@@ -82,6 +82,7 @@ def test_an_address_says_which_schema_and_shows_no_password(address: str, schema
         "postgresql://u:hunter2#@h/db",
         "postgresql://u:hunter2@h:no/db?nonsense=1",
         "postgresql://h/db?schema=pg_catalog",
+        "postgresql://h/db?schema=information_schema",
         f"postgresql://h/db?schema={'x' * (LONGEST + 1)}",
         "postgresql://h/db?schema=%00",
     ],

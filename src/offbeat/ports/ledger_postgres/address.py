@@ -14,6 +14,7 @@ from offbeat.ports.ledger_problems import refuse
 
 LONGEST = 63  # bytes of an identifier in PostgreSQL
 PATIENCE = 5  # seconds in which a server that is dead or cut off is noticed
+THEIRS = ("pg_", "information_schema")  # what names of the server's own schemas begin with
 SECRETS = ("password", "sslpassword")
 
 # For every connection, where the address does not say otherwise. The rest of what makes a dead server known is a deadline
@@ -60,8 +61,8 @@ def place_of(address: str, *, project: str, owner: str = "", read_only: bool = F
     except psycopg.Error:
         raise _not_understood() from None
     schema = schema or default_schema(project)
-    if not schema or len(schema.encode()) > LONGEST or "\0" in schema or schema.startswith("pg_"):
-        raise refuse("OFFBEAT_LEDGER", ADDRESS, f"a schema has a name of 1 to {LONGEST} bytes that does not begin with pg_")
+    if not schema or len(schema.encode()) > LONGEST or "\0" in schema or schema.startswith(THEIRS):
+        raise refuse("OFFBEAT_LEDGER", ADDRESS, f"a schema has a name of 1 to {LONGEST} bytes, and none of the server's own")
     hosts, ports = options.get("host", options.get("hostaddr", "")), options.get("port", "")
     server = ",".join(_server(host, port) for host, port in _pairs(hosts, ports))
     where = f"postgresql://{server}/{quote(options.get('dbname', ''))}?schema={quote(schema)}"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from offbeat.core.model import Cause, Kind, Reason, State
+from offbeat.ports.ledger_problems import Unreadable
 
 W = TypeVar("W")
 
@@ -50,8 +51,6 @@ class _Words(dict[int | None, W]):
     """The words of one list, by their numbers."""
 
     def __missing__(self, code: int | None) -> W:
-        from offbeat.ports.ledger_problems import Unreadable
-
         raise Unreadable(f"{code} is no number of a word that this offbeat knows")
 
     def __call__(self, code: int | None) -> W:
