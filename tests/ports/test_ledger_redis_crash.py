@@ -9,6 +9,7 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ from tests.ports.redis_place import own_place, post, record_and_push
 
 from offbeat.core.model import CatchUp, State
 from offbeat.core.plan import plan
+from offbeat.ports.broker import Push
 from offbeat.ports.clock import FakeClock
+from offbeat.ports.ledger import FENCED
 from offbeat.ports.ledger_redis import LedgerRedis, Place, schema
 from offbeat.ports.ledger_redis.address import parse
 from offbeat.ports.ledger_redis.client import RedisClient
@@ -183,6 +186,27 @@ def test_a_reply_to_the_fused_step_that_was_lost_is_asked_for_again_and_pushes_n
             [draft.claims[4].key],
         )
         assert ledger.client.say("LLEN", queue) == 4
+
+
+def test_of_large_messages_a_script_has_only_some(place: Place) -> None:
+    clock = FakeClock(float(NOON))
+    queue = f"{{{parse(place.address).prefix}:queue}}"
+    with closing(LedgerRedis(place, horizon=clock)) as ledger:
+        ledger.activate(schedule(*(entry(f"e{n}") for n in range(9))), "s")
+        clock.advance(60)
+        windows = plan(portion := ledger.take(9))
+        draft = ledger.draft(portion, windows)
+        large = [
+            replace(post(c, queue), push=Push(database=0, key=queue, payload=b"%d" % n * 3 * 2**20))
+            for n, c in enumerate(draft.claims)
+        ]
+        mail = Mail(mark=draft.mark, until=draft.now + 8, posts=tuple(large))
+        recorded = ledger.record_and_push(A, windows, portion.revision, mail)
+        assert recorded.answers == ("",) * 3 + (FENCED,) * 6
+
+        assert ledger.enqueue(A, large) == [""] * 9
+        assert ledger.client.say("LLEN", queue) == 9
+        ledger.client.say("UNLINK", queue)
 
 
 class Overtaken(RedisClient):

@@ -157,11 +157,12 @@ class Enqueuing(Protocol):
     def record_and_push(self, runner: Runner, windows: Sequence[Window], revision: int, mail: Mail) -> Recorded:
         """Do what Planning.record does, and in the same step push and settle the rows for which `mail` has a message.
 
-        At most 500 rows are one transaction; what a window has beyond that is claimed, and left to `enqueue`. Pushed is what
-        would be born claimed and returned, if definitions and pauses still are those of mail.mark (so the decisions that were
-        made upon the draft hold) and it is not later than mail.until; else the row is claimed and returned as by `record`.
-        What the server says against a push (its key is no list, say) is the answer, and the row is claimed and returned, too.
-        FENCED is the answer for all else: the row is among the claims, is skipped or waits for its slot, or is somebody else's.
+        At most 500 rows, and fewer of large messages, are one transaction; what a window has beyond that is claimed, and left
+        to `enqueue`. Pushed is what would be born claimed and returned, if definitions and pauses still are those of mail.mark
+        (so the decisions that were made upon the draft hold) and it is not later than mail.until; else the row is claimed and
+        returned as by `record`. What the server says against a push (its key is no list, say) is the answer, and the row is
+        claimed and returned, too. FENCED is the answer for all else: the row is among the claims, is skipped or waits for its
+        slot, or is somebody else's.
 
         A repeat by the same runner pushes nothing, and answers "" again for what was settled, while no other window of the
         group has been recorded since. No push is of attempt 2.

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 from offbeat.core.model import Key, LedgerSettings
 from offbeat.core.transitions import KEPT_BEHIND
 from offbeat.ports.ledger import FENCED, KEEP
-from offbeat.ports.ledger_redis.pushing import Pushing
+from offbeat.ports.ledger_redis.pushing import MOST_BYTES, Pushing
 from offbeat.ports.ledger_redis.store import MOST_ROWS
 from offbeat.ports.ledger_redis.values import decoded, encoded, id_of, micros, short, tag
 from offbeat.ports.ledger_values import SETTLES, Claim, Outcome, Post, Runner
@@ -48,8 +48,8 @@ class DispatchingRedis(Pushing):
 
     def enqueue(self, runner: Runner, posts: Sequence[Post]) -> Sequence[str]:
         answers: list[str] = []
-        for start in range(0, len(posts), MOST_ROWS):
-            answers += self._enqueued(posts[start : start + MOST_ROWS])
+        for some in _handfuls(posts):
+            answers += self._enqueued(some)
         return answers
 
     def _enqueued(self, posts: Sequence[Post]) -> list[str]:
@@ -69,6 +69,18 @@ class DispatchingRedis(Pushing):
             if went < some:
                 break
         return gone
+
+
+def _handfuls(posts: Sequence[Post]) -> Iterator[Sequence[Post]]:
+    """Yield the posts in runs of at most MOST_ROWS, and of MOST_BYTES but for the last of each."""
+    start = size = 0
+    for number, post in enumerate(posts):
+        if number - start == MOST_ROWS or size >= MOST_BYTES:
+            yield posts[start:number]
+            start, size = number, 0
+        size += len(post.push.payload)
+    if posts:
+        yield posts[start:]
 
 
 def _told(outcome: Outcome) -> list[Any]:

@@ -7,6 +7,8 @@ from offbeat.ports.ledger_redis import problems, safety
 from offbeat.ports.ledger_redis.claims import Claims
 from offbeat.ports.ledger_redis.store import Reply
 
+MOST_BYTES = 8 * 2**20  # of messages in one script, the last one aside
+
 
 class Pushing(Claims):
     """server_id, and what every script that pushes is said by."""

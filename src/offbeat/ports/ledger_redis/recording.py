@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from offbeat.core.batches import batches
 from offbeat.core.model import DueTime, Instant, Key, Lane
 from offbeat.ports.ledger import FENCED
-from offbeat.ports.ledger_redis.pushing import Pushing
+from offbeat.ports.ledger_redis.pushing import MOST_BYTES, Pushing
 from offbeat.ports.ledger_redis.store import MOST_ROWS, Reply
 from offbeat.ports.ledger_redis.values import CAUSES, REASONS, decoded, encoded, instant, micros, perhaps, short_bytes, tag
 from offbeat.ports.ledger_values import LEASE, Claim, Draft, Mail, Post, Recorded, Runner
@@ -29,12 +29,24 @@ PLAIN = (0, -1, 0)  # what a row needs to know of its definition when nobody is 
 
 @dataclass(slots=True)
 class Told:
-    """Windows as the script takes them. runs: rows of each run that came with messages, in the order of its answers."""
+    """Windows as the script takes them. runs: rows of each run that came with messages, in the order of its answers.
+
+    left, room: how many messages more it takes, and bytes of them.
+    """
 
     mark: str
+    left: int = MOST_ROWS
+    room: int = MOST_BYTES
     windows: list[Any] = field(default_factory=list)
     words: list[bytes] = field(default_factory=list)
     runs: list[list[PlannedRow]] = field(default_factory=list)
+
+    def takes(self, post: Post) -> bool:
+        """Return whether the message is to go along."""
+        if self.left <= 0 or self.room <= 0:
+            return False
+        self.left, self.room = self.left - 1, self.room - len(post.push.payload)
+        return True
 
 
 class RecordingRedis(Pushing):
@@ -85,13 +97,11 @@ class RecordingRedis(Pushing):
         rows = (row for window in windows for row in window.rows)
         is_known = all(row.eno in book.pages for row in rows)
         told = Told(str(book.pver) if is_known else "")
-        left = MOST_ROWS
         for window in windows:
             runs: list[Any] = []
-            for alike, mine in self._alike(window, posts if is_known else {}, left):
+            for alike, mine in self._alike(window, posts if is_known else {}, told):
                 run = [*alike[:8], [row.eno for row in mine]]
                 if alike[8] is not None:
-                    left -= len(mine)
                     run += [*alike[8], FIRST + len(told.words)]
                     told.runs.append(mine)
                     for row in mine:
@@ -103,7 +113,7 @@ class RecordingRedis(Pushing):
         return told
 
     def _alike(
-        self, window: Window, posts: Mapping[tuple[int, DueTime], Post], left: int
+        self, window: Window, posts: Mapping[tuple[int, DueTime], Post], told: Told
     ) -> Iterator[tuple[tuple[Any, ...], list[PlannedRow]]]:
         """Yield the rows in runs of at most MOST_ROWS that are alike, oldest due time first: of two the older takes a slot."""
         found: dict[tuple[Any, ...], list[PlannedRow]] = {}
@@ -113,8 +123,8 @@ class RecordingRedis(Pushing):
             if row.reason == "" and (page := pages.get(row.eno)) is not None:
                 facts = page.facts
                 post = posts.get((row.eno, row.due_at))
-            if post is not None and left > 0:
-                queue, left = (post.push.database, post.push.key), left - 1
+            if post is not None and told.takes(post):
+                queue = (post.push.database, post.push.key)
             cause, reason = CAUSE[row.cause], REASON[row.reason]
             alike = (row.due_at, row.send_at - row.due_at, int(row.lane), cause, reason, *facts, queue)
             found.setdefault(alike, []).append(row)
