@@ -16,7 +16,7 @@ from tests.simulation.scenario import Result, simulate
 def main() -> int:
     options = _options()
     if options.seed is not None:
-        result = simulate(options.seed, options.kind)
+        result = simulate(options.seed, options.kind, sqlite=options.sqlite)
         if options.trace:
             for line in result.trace:
                 say(" ".join(map(str, line)))
@@ -24,16 +24,16 @@ def main() -> int:
         for violation in result.violations:
             say(f"   {violation}")
         return int(bool(result.violations))
-    return soak(options.minutes * 60, options.start_seed, options.kind)
+    return soak(options.minutes * 60, options.start_seed, options.kind, sqlite=options.sqlite)
 
 
-def soak(seconds: float, first: int, kind: str) -> int:
+def soak(seconds: float, first: int, kind: str, *, sqlite: bool = False) -> int:
     """Run seed after seed for so long."""
     began, told = time.monotonic(), time.monotonic()
     results: list[Result] = []
     failing = 0
     while time.monotonic() - began < seconds:
-        result = simulate(first + len(results), kind)
+        result = simulate(first + len(results), kind, sqlite=sqlite)
         results.append(result)
         if result.violations:
             failing += 1
@@ -70,6 +70,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--start-seed", type=int, default=1)
     parser.add_argument("--seed", type=int, help="run this one only")
     parser.add_argument("--kind", default="", help="only runs of this kind")
+    parser.add_argument("--sqlite", action="store_true", help="on a SQLite ledger in a file, but for kinds that it cannot do")
     parser.add_argument("--trace", action="store_true", help="print everything that happens")
     return parser.parse_args()
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from tests.simulation.scenario import Run
     from tests.simulation.world import Process
 
+MARGIN = 2.0  # seconds before the end of its lease from which on a runner publishes nothing
 HANDFUL = 3_000  # rows that a runner may have in hand at once
 SMALL = 250  # rows of a ledger that is compared with itself after a repeated message
 
@@ -99,6 +100,7 @@ class Checker(Starts):
             self._handed(process, claim, now)
 
     def _draft(self, process: Process, portion: Any, windows: Any, *, now: float, answer: Any) -> None:
+        process.hand["drafted_at"] = now
         process.hand["drafts"] = {self._id(claim): claim for claim in answer.claims}
 
     def _record_and_push(
@@ -119,6 +121,8 @@ class Checker(Starts):
         if len(answer) > limit:
             self.wrong("I11", "more rows than asked for", len(answer), limit)
         for claim in answer:
+            if getattr(claim.call, "queue", None) in closed:
+                self.wrong("I9", "claimed for a queue that was said to be closed", claim.name, claim.key)
             self._handed(process, claim, now)
 
     def _handed(self, process: Process, claim: Claim, now: float) -> None:
@@ -136,6 +140,8 @@ class Checker(Starts):
             self.wrong("I9", "claimed before it was to be tried again", claim.name, key)
         if self.newest < claim.send_at:
             self.wrong("I4", "claimed before its send time", claim.name, key, claim.send_at - now)
+        if row and row.claim.expires_at not in (None, claim.expires_at):
+            self.wrong("I10", "its expiry was counted anew", claim.name, key, row.claim.expires_at, claim.expires_at)
         self._bound(claim)
         occurrence = self._id(claim)
         self.keys[occurrence], self.names[key.eno] = key, claim.name
@@ -228,6 +234,14 @@ class Checker(Starts):
         """Return the key of a message's row."""
         return self.keys[message.task_id]
 
+    def begins(self, process: Process, message: Message, now: float) -> None:
+        """A runner begins to publish a message: not within the last two seconds of its lease, unless it stood still before."""
+        row = process.hand.get(message.task_id)
+        if row is None or process.hand.get("stalled", 0.0) >= row.claimed_at or self.jumped_at >= row.claimed_at:
+            return
+        if now > row.claim.lease_until - MARGIN + 0.1:
+            self.wrong("I5", "published though its lease is about to end", row.claim.name, row.claim.key)
+
     def saw_push(self, process: Process, message: Message, now: float, *, is_fused: bool = False) -> None:
         """The broker took a message. is_fused: in the step that settles it, or even records it."""
         occurrence, attempt = message.task_id, message.headers["offbeat_attempt"]
@@ -235,6 +249,10 @@ class Checker(Starts):
         before = self.pushes.setdefault(occurrence, [])
         draft = process.hand.get("drafts", {}).pop(occurrence, None) if is_fused else None
         if draft is not None and occurrence not in process.hand and not before:
+            drafted_at = process.hand["drafted_at"]  # a pause between the look and the draft is not noticed
+            pauses = [p for p in self.book.pauses if p.name in ("", draft.name) and p.since > drafted_at]
+            if any(p.sure and p.holds(now) for p in pauses):
+                self.wrong("I4", "recorded and pushed though it is paused", draft.name, draft.key)
             self._handed(process, replace(draft, lease_until=now + LEASE), now)
         row = process.hand.get(occurrence)
         self.run.world.note(process, "push", message.headers["offbeat_entry"], message.headers["offbeat_due_at"], attempt)

@@ -195,6 +195,7 @@ class BrokerDoor:
 
     def _push(self, message: Message) -> Delivery:
         run, process, faults = self._run, self._process, self._run.faults
+        run.checker.begins(process, message, run.clock.now())
         process.pause(run.world.latency() / 4 + faults.broker_slow)
         self._suffer(faults.draw(run.world))
         if faults.broker_down:

@@ -63,6 +63,7 @@ class Faults:
         world = process.world
         seconds = world.draw.choice([seconds for seconds in STALLS if seconds <= self.longest])
         world.note(process, "stall", seconds)
+        process.hand["stalled"] = world.now + seconds
         process.pause(seconds)
         if world.draw.random() < 0.3:
             process.clock.slept += seconds

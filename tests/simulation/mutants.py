@@ -18,9 +18,16 @@ from tests.simulation.scenario import Plan, Run
 from tests.simulation.world import Clock, Crash
 
 from offbeat.core import plan as planning
-from offbeat.core.model import CatchUp, Reason, State
+from offbeat.core import recheck
+from offbeat.core.identity import spread
+from offbeat.core.model import CatchUp, Key, Policy, Reason, State
+from offbeat.core.transitions import Hold
 from offbeat.ports.ledger_memory import LedgerMemory
+from offbeat.ports.ledger_memory.enqueuing import EnqueuingMemory
 from offbeat.ports.ledger_values import Outcome, Runner
+from offbeat.runners import dispatch, fused
+from offbeat.runners import letter as letters
+from offbeat.worker import guard
 
 Patch = Callable[[], AbstractContextManager[Any]]
 
@@ -214,9 +221,71 @@ def _admit_all(old: Any, self: Any, occurrence: str, attempt: int) -> bool:
     return True
 
 
+def _attribute(where: object, name: str, new: object) -> Patch:
+    """Return a patch of a name that a module or class has."""
+    return lambda: patch.object(where, name, new)
+
+
+@contextmanager
+def _never_missed() -> Iterator[None]:
+    """Plan and send what is late of `none` as if it were `all`."""
+    real_bounds, real_decide = planning._bounds, recheck.decide_at_claim
+
+    def kept(policy: Policy) -> Policy:
+        return replace(policy, catch_up=CatchUp.ALL) if policy.catch_up is CatchUp.NONE else policy
+
+    def bounds(rule: Any, member: Any, pieces: Any, now: float) -> Any:
+        return real_bounds(rule, replace(member, policy=kept(member.policy)), pieces, now)
+
+    def decide(*, policy: Policy, **more: Any) -> Any:
+        return real_decide(policy=kept(policy), **more)
+
+    with patch.object(planning, "_bounds", bounds), patch.object(letters, "decide_at_claim", decide):
+        yield
+
+
+def _grace_from_due(*, send_at: int, due_at: int, **more: Any) -> Reason:
+    return recheck.decide_at_claim(send_at=due_at, due_at=due_at, **more)
+
+
+def _far_jitter(rule: Any, name: str, due_at: int, policy: Policy) -> int:
+    return due_at + (spread(name, due_at, policy.jitter) if policy.jitter else 0)
+
+
+def _new_expiry(old: Any, self: Any, row: Any, runner: Runner, now: float) -> Any:
+    row.expires_at = None
+    return old(self, row, runner, now)
+
+
+def _all_queues(old: Any, self: Any, limit: int, closed: Any, now: float) -> Any:
+    return old(self, limit, (), now)
+
+
+def _sent_anew(old: Any, self: Any, runner: Runner, name: str, due_at: int) -> Any:
+    self.rows.pop(Key(eno=self.present(name), due_at=due_at), None)
+    return old(self, runner, name, due_at)
+
+
+def _forget_attempts(old: Any, self: Any, to: int, who: str) -> Any:
+    for row in self.rows.values():
+        if row.state in (State.PENDING, State.SKIPPED):
+            row.attempt = 0
+    return old(self, to, who)
+
+
+def _always_atomic(claim: Any, **more: Any) -> Any:
+    return letters.letter(claim, **{**more, "atomic": True})
+
+
+def _held_by_present_policy(self: Hold, runtime: float, now: float) -> bool:
+    return runtime > 0 and now < self.until <= now + runtime + 60
+
+
 CRASHES = Faults(crash=0.02, stall=0.01)
 STALLS = Faults(stall=0.04, longest=31.0)
 CROWD = Plan(kind="crowd", span=400.0, run=4, hosts=3, faults=STALLS, overlap=False)
+
+CALM_CROWD = replace(CROWD, faults=Faults())
 
 MUTANTS = (
     Mutant(name="publish before record", patch=_publish_before_record, plan=replace(CROWD, faults=CRASHES)),
@@ -255,5 +324,68 @@ MUTANTS = (
         name="guard off",
         patch=_instead("admit", _admit_all),
         plan=replace(CROWD, guarded=True, faults=replace(CRASHES, stall=0.03)),
+    ),
+    Mutant(
+        name="late ones of none sent",
+        patch=_never_missed,
+        plan=replace(CROWD, actors=("brokers", "brokers", "outages"), faults=Faults()),
+    ),
+    Mutant(
+        name="grace counted from the due time",
+        patch=_attribute(letters, "decide_at_claim", _grace_from_due),
+        plan=replace(CROWD, faults=Faults()),
+    ),
+    Mutant(name="jitter past the next due time", patch=_attribute(planning, "send_time", _far_jitter), plan=CALM_CROWD),
+    Mutant(
+        name="expires counted anew by each attempt",
+        patch=_instead("hold", _new_expiry),
+        plan=replace(CROWD, actors=("brokers", "brokers"), faults=CRASHES),
+    ),
+    Mutant(
+        name="no margin before the end of the lease",
+        patch=_all(_attribute(dispatch, "MARGIN", 0.0), _attribute(fused, "MARGIN", 0.0)),
+        plan=replace(CROWD, actors=("brokers",) * 4, faults=Faults()),
+        seeds=30,
+    ),
+    Mutant(
+        name="closed queues claimed",
+        patch=_instead("claimable", _all_queues),
+        plan=replace(CROWD, actors=("brokers",) * 4, faults=Faults()),
+    ),
+    Mutant(
+        name="an executed link sends what was sent",
+        patch=_instead("slot", _sent_anew),
+        plan=replace(CROWD, actors=("slots", "slots"), faults=Faults()),
+    ),
+    Mutant(
+        name="attempts forgotten by a rewind",
+        patch=_instead("rewind", _forget_attempts),
+        plan=replace(CROWD, actors=("rewinds",) * 4 + ("brokers",), faults=Faults(stall=0.01, unconfirmed=0.2)),
+        seeds=30,
+    ),
+    Mutant(
+        name="every attempt atomic",
+        patch=_attribute(dispatch, "letter", _always_atomic),
+        plan=replace(
+            CROWD, fused=True, guarded=True, actors=("switches",) * 6 + ("brokers",), faults=Faults(unconfirmed=0.1, stall=0.01)
+        ),
+        seeds=30,
+    ),
+    Mutant(
+        name="a silent ledger taken for a yes",
+        patch=_attribute(guard, "REFUSE", "never"),
+        plan=replace(CROWD, guarded=True, actors=("cuts", "cuts"), faults=Faults()),
+    ),
+    Mutant(
+        name="recorded and pushed by an old definition",
+        patch=_attribute(EnqueuingMemory, "_mark", lambda self: ""),
+        plan=replace(CROWD, fused=True, actors=("pauses",) * 12, faults=Faults(stall=0.1, longest=3.0)),
+        seeds=30,
+    ),
+    Mutant(
+        name="a slot held by the present max_runtime",
+        patch=_attribute(Hold, "holds", _held_by_present_policy),
+        plan=replace(CROWD, overlap=True, guarded=True, actors=("deploys",) * 8, faults=Faults()),
+        seeds=30,
     ),
 )

@@ -11,7 +11,9 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from math import floor
+from pathlib import Path
 from random import Random
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from tests.simulation.audit import Audit
@@ -21,7 +23,7 @@ from tests.simulation.faults import Faults
 from tests.simulation.people import People
 from tests.simulation.rows import Memory
 from tests.simulation.schedule_maker import ScheduleMaker
-from tests.simulation.stores import MemoryStore
+from tests.simulation.stores import MemoryStore, SqliteStore
 from tests.simulation.workers import Workers, guards_of
 from tests.simulation.world import Clock, Process, World
 
@@ -150,7 +152,7 @@ class Bugs(logging.Handler):
 class Run:
     """One run of one plan."""
 
-    def __init__(self, seed: int, plan: Plan, *, hasty: bool = False) -> None:
+    def __init__(self, seed: int, plan: Plan, *, hasty: bool = False, folder: str = "") -> None:
         self.seed, self.plan, self.hasty = seed, plan, hasty  # hasty: the first violation ends it
         self.world = World(seed, EPOCH + Random(seed).randrange(30 * 86_400) + Random(seed).random())
         draw = self.world.draw
@@ -159,6 +161,8 @@ class Run:
         self.wire = Wire(self)
         wire = self.wire if plan.fused else None
         self.store: Any = MemoryStore(clock=self.clock, project="sim", wire=wire, server_id=SERVER if wire else "")
+        if folder:
+            self.store = SqliteStore(f"{folder}/ledger.sqlite3", self.clock)
         self.checker = Checker(self)
         self.maker = ScheduleMaker(draw, dense=plan.dense, overlap=plan.overlap, entries=plan.entries)
         self.maker.often_alone = plan.kind == "overlap"
@@ -315,6 +319,17 @@ class Run:
         )
 
 
-def simulate(seed: int, kind: str = "") -> Result:
-    """Run one seed. The same seed gives the same result, word for word."""
-    return Run(seed, plan_of(seed, kind)).go()
+def simulate(seed: int, kind: str = "", *, sqlite: bool = False) -> Result:
+    """Run one seed. The same seed gives the same result, word for word. sqlite: on a file, where the kind of run has no need
+    of what a file cannot do (put a backup back, hold the broker's queues): those run in memory all the same.
+    """
+    plan = plan_of(seed, kind)
+    if not sqlite or plan.fused or "restores" in plan.actors:
+        return Run(seed, plan).go()
+    shared = Path("/dev/shm")
+    with TemporaryDirectory(dir=shared if shared.is_dir() else None) as folder:
+        run = Run(seed, plan, folder=folder)
+        try:
+            return run.go()
+        finally:
+            run.store.close()

@@ -6,12 +6,16 @@ The memory twin is what every seed runs on; SQLite and Redis tell whether a real
 from __future__ import annotations
 
 import copy
+import sqlite3
 from collections.abc import Collection, Sequence
+from contextlib import closing
 from typing import Any
 
 from offbeat.core.model import Key, Kind, Reason, State
 from offbeat.ports.ledger_memory import LedgerMemory
+from offbeat.ports.ledger_sqlite import LedgerSqlite, Place
 from offbeat.ports.ledger_values import Report, Runner
+from offbeat.ports.worker_sqlite import WorkerSqlite
 from offbeat.ports.worker_values import (
     PASSED,
     REFUSED_ATTEMPT,
@@ -35,6 +39,43 @@ def key_of(said: Said) -> Key:
 
 def _is_mine(ask: Ask, held: Held) -> bool:
     return not held.owner or (held.turn, held.again, held.owner) == (ask.turn, ask.again, ask.owner)
+
+
+class SqliteStore(LedgerSqlite):
+    """The ledger in a file, by the world's clock, and the worker's side of it. No backup of it is put back."""
+
+    def __init__(self, path: str, clock: Any) -> None:
+        super().__init__(Place(path=path, project="sim", owner="host:/simulated"), clock=clock)
+        self._path, self._world_clock = path, clock
+        self._worker: WorkerSqlite | None = None
+
+    @property
+    def worker(self) -> WorkerSqlite:
+        """Return a worker's connection, opened when a runner has made the file."""
+        if self._worker is None:
+            self._worker = WorkerSqlite(f"sqlite:///{self._path}")
+            self._worker._clock = self._world_clock
+        return self._worker
+
+    def passes(self, ask: Ask) -> str:
+        return self.worker.admit(ask)
+
+    def admit_late(self, asks: Sequence[Ask]) -> list[bool]:
+        return self.worker.admit_late(asks)
+
+    def running(self, asks: Sequence[Ask]) -> None:
+        self.worker.running(asks)
+
+    def ended(self, ask: Ask, done: bool) -> None:
+        self.worker.ended(ask, done)
+
+    def tell(self, me: Me, said: Said) -> bool:
+        return self.worker.report(me, said)
+
+    def remembered(self) -> Collection[str]:
+        """Return the occurrences of which an attempt was admitted."""
+        with closing(sqlite3.connect(self._path)) as db:
+            return {row[0] for row in db.execute("SELECT occurrence FROM admitted")}
 
 
 class MemoryStore(LedgerMemory):

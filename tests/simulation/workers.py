@@ -238,11 +238,11 @@ class LifeHere(Life):
         self._is_open = True
         self._me = Me(worker.name, worker.name, 1, "")
         self.watch = Watch(worker.workers.visibility)
+        self._tells = False
         self._here = Link(lambda: StoreHere(worker.run), self.clock, self._aside)
         if self.settings.on_error == RUN:
             self._unasked = Unasked.__new__(Unasked)
             self._unasked.record, self._unasked.is_owing = worker.record, False  # type: ignore[assignment]
-            self._tells = False
 
     def _aside(self, is_over: Callable[[], bool]) -> None:
         self._worker.aside(is_over, 1.0)
@@ -250,7 +250,7 @@ class LifeHere(Life):
     def start_unasked(self, ask: Ask, project: str) -> bool:
         """Do what a worker does, and begin to look whether the ledger can be told."""
         may = super().start_unasked(ask, project)
-        if not self._tells:
+        if self._unasked is not None and not self._tells:
             self._tells = True
             self._worker.aside(self._tell, LOOK)
         return may
