@@ -318,9 +318,75 @@ def test_rewind_sets_back_what_was_decided_in_a_wrong_future(ticked: Shop) -> No
 def test_what_a_person_asks_for_goes_out_while_everything_is_paused(ticked: Shop) -> None:
     ticked.call("pause", "--all")
 
-    ticked.call("backfill", "report", "--from", "2h", "--to", "now", "--per-minute", "60000")
+    ticked.call("fire", "report")
+
+    assert sent(ticked) == 1
+    assert {row["cause"] for row in ticked.json("history", "report") if row["state"] == "dispatched"} == {"manual"}
+
+
+def test_a_pause_holds_a_backfill_and_resume_lets_it_go_on(ticked: Shop) -> None:
+    ticked.call("pause", "report")
+    ticked.call("backfill", "report", "--from", "5h", "--to", "now", "--per-minute", "60000")
     ticked.clock.advance(60)
     ticked.call("tick")
+    held = sent(ticked)
+    ticked.call("resume", "report")
+    ticked.clock.advance(300)
+    ticked.call("tick")
 
-    assert sent(ticked) == 2
-    assert {row["cause"] for row in ticked.json("history", "report") if row["state"] == "dispatched"} == {"backfill"}
+    assert (held, sent(ticked)) == (0, 5)
+
+
+def test_a_backfill_is_cancelled_and_says_what_was_out_already(ticked: Shop) -> None:
+    now = ticked.clock.now()
+    span = ("--from", format_utc(now - 5 * HOUR), "--to", format_utc(now))
+    ticked.call("backfill", "report", *span, "--per-minute", "1")
+    ticked.clock.advance(1)
+    ticked.call("tick")
+    result = ticked.call("backfill", "report", "--cancel")
+    (again,) = ticked.json("backfill", "report", "--cancel")
+    ticked.clock.advance(HOUR / 4)
+    ticked.call("tick")
+
+    assert (result.exit_code, result.output) == (0, "report: 4 occurrences cancelled; 1 was out already\n")
+    assert again == {"entry": "report", "token": None, "cancelled": 0, "out": 1}
+    assert sent(ticked) == 1
+    assert "all of it was recorded before" in ticked.call("backfill", "report", *span).output
+
+
+@pytest.mark.parametrize("args", [("--cancel", "--from", "2h"), ("--from", "2h"), ()])
+def test_a_backfill_without_a_span_or_a_cancel_with_one_is_wrong_usage(ticked: Shop, args: tuple[str, ...]) -> None:
+    assert ticked.call("backfill", "report", *args).exit_code == 2
+
+
+def test_next_says_what_will_not_be_sent_and_why(ticked: Shop) -> None:
+    ticked.call("pause", "search", "--until", "240h")
+    ticked.call("skip", "report")
+    first, second = (row["reason"] for row in ticked.json("next", "-n", "2", "report"))
+
+    assert (first, second) == (Reason.BY_HAND, "")
+    assert {row["reason"] for row in ticked.json("next", "-n", "2", "search")} == {Reason.PAUSED}
+    assert "not sent: paused, by ana@" in ticked.call("next").output
+    assert {row["overlap"] for row in ticked.json("next")} == {"allow"}
+
+
+def test_pause_resume_and_rewind_say_as_json_what_holds(ticked: Shop) -> None:
+    ticked.call("pause", "--all")
+    (paused,) = ticked.json("pause", "report", "--note", "moving")
+    (resumed,) = ticked.json("resume", "report")
+    (rewound,) = ticked.json("rewind", "--to", "1m", "--yes")
+
+    assert (paused["entry"], paused["until_at"], paused["note"], paused["once"]) == ("report", None, "moving", False)
+    assert (resumed["was_paused"], [each["entry"] for each in resumed["still"]]) == (True, [None])
+    assert rewound["who"].startswith("ana@")
+
+
+def test_status_calls_people_by_what_they_did(ticked: Shop) -> None:
+    ticked.call("pause", "report")
+    ticked.call("resume", "report")
+    ticked.call("skip", "report")
+    ticked.call("backfill", "report", "--from", "2h", "--to", "now")
+    (row,) = ticked.json("status")
+
+    assert {each["role"] for each in row["runners"]} >= {"pause", "resume", "skip", "backfill", "tick"}
+    assert "fire" not in {each["role"] for each in row["runners"]}

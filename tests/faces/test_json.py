@@ -49,13 +49,17 @@ ARGS: Mapping[str, list[str]] = {
     "history": ["--output"],
     "deploy": ["--allow-problems"],
     "skip": ["ping"],
+    "pause": ["ping"],
+    "resume": ["ping"],
+    "rewind": ["--to", "1m", "--yes"],
     "backfill": ["ping", "--from", "1h", "--to", "50m"],
 }
 
 
 @pytest.mark.parametrize(
     "command",
-    ["next", "explain", "load", "history", "check", "list", "plan", "status", "log", "diff", "deploy", "skip", "backfill"],
+    ["next", "explain", "load", "history", "check", "list", "plan", "status", "log", "diff", "deploy", "skip", "backfill"]
+    + ["pause", "resume", "rewind"],
 )
 def test_each_command_prints_the_documented_keys_and_no_others(lived: Shop, command: str) -> None:
     args = [command, *ARGS.get(command, [])]

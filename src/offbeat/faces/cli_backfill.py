@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from offbeat.core.model import State
+from offbeat.core.model import Kind, State
 from offbeat.faces.cli_pause import both_ways
 from offbeat.faces.cli_session import LOG_CRITICAL, Command, Session, complete_entries, is_terminal, json_option, print_json
-from offbeat.faces.people import entry_of
+from offbeat.faces.people import actor, entry_of
 from offbeat.faces.words import count_of, format_duration, format_utc, parse_when, printable
 
 if TYPE_CHECKING:
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 UNSETTLED = frozenset({State.PENDING, State.WAITING, State.CLAIMED})
 RATE = 60.0  # a minute
 POLL = 2.0  # seconds between two looks of --wait
+MOST_CANCELLED = 1_000  # rows in one step
+MOST_LOOKED_AT = 100_000  # rows of history that are gone through to count what is out
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,33 +55,44 @@ class Order:
         "offbeat backfill weekly_report --from 2026-02-01 --to 2026-03-01 --dry-run",
         "offbeat backfill search_dates --from 12h --to 6h --per-minute 10",
         "offbeat backfill search_dates --from 2026-03-01T00:00Z --to now --wait",
+        "offbeat backfill search_dates --cancel        what is not out yet, of all its backfills",
     ),
 )
 @click.argument("name", shell_complete=complete_entries)
-@click.option(
-    "--from", "start", required=True, metavar="T", help='The first instant: ISO 8601, or a span before now like "2d".'
-)
-@click.option("--to", "end", required=True, metavar="T", help="The end, which is not in it: alike, or `now`.")
+@click.option("--from", "start", metavar="T", help='The first instant: ISO 8601, or a span before now like "2d".')
+@click.option("--to", "end", metavar="T", help="The end, which is not in it: alike, or `now`.")
 @click.option(
     "--per-minute", type=click.FloatRange(0.01, 60_000), default=RATE, show_default=True, help="How many are sent at most."
 )
 @click.option("--dry-run", is_flag=True, help="Say what it would be; record nothing.")
 @click.option("--wait", is_flag=True, help="Stay until all of it is sent.")
 @click.option("--again", is_flag=True, help="Once more, although the same span was backfilled before.")
-@click.option("--token", default="", metavar="TEXT", help="Go on with a backfill that was begun with --again.")
+@click.option(
+    "--token", default="", metavar="TEXT", help="Go on with a backfill that was begun with --again, or cancel this one."
+)
+@click.option("--cancel", is_flag=True, help="Skip what is not out yet of NAME's backfills, or of the one that --token names.")
 @json_option
 @click.pass_obj
-def backfill(session: Session, /, name: str, start: str, end: str, **options: bool | float | str) -> None:
+def backfill(session: Session, /, name: str, start: str | None, end: str | None, **options: bool | float | str) -> None:
     """Send NAME for each of its due times from T up to (without) T, by its recurrence and arguments as they are now.
 
     Whether they were sent before does not matter. The messages have ids of their own and cause `backfill`. Said again,
     the same span goes on where it was cut off, and sends nothing twice. Due times to come are left to the schedule.
     """
+    if options["cancel"]:
+        _cancel(session, name, str(options["token"]), as_json=bool(options["as_json"]), spanned=bool(start or end))
+    elif start is None or end is None:
+        raise click.UsageError("say from when to when: --from T --to T (or --cancel)")
+    else:
+        _fill(session, name, (start, end), options)
+
+
+def _fill(session: Session, name: str, span: tuple[str, str], options: dict[str, bool | float | str]) -> None:
     from offbeat.runners.backfill import measure
 
     site = session.open_site(base=LOG_CRITICAL)
-    site.sync(site.runner("fire"))
-    order = _order(session, site, name, (start, end), options)
+    site.sync(site.runner("backfill"))
+    order = _order(session, site, name, span, options)
     extent = measure(site, name, order.start - 1, order.end - 1, per_minute=order.per_minute, token=order.token)
     said = not options["as_json"] and not session.quiet
     if said:
@@ -97,6 +110,29 @@ def backfill(session: Session, /, name: str, start: str, end: str, **options: bo
         print_json([_row(order, extent, new, dry_run=bool(options["dry_run"]))])
     elif said and extent.count:
         click.echo(_outcome(order, extent, new, dry_run=bool(options["dry_run"])))
+
+
+def _cancel(session: Session, name: str, token: str, *, as_json: bool, spanned: bool) -> None:
+    """Skip what is not out yet, step by step, and say what it was too late for."""
+    if spanned:
+        raise click.UsageError("--cancel is for all of a backfill: it goes by NAME and --token, not by --from and --to")
+    site = session.open_site(base=LOG_CRITICAL)
+    who, cancelled = actor(session), 0
+    while gone := site.ledger.cancel(name, who, "cancelled", MOST_CANCELLED, token):
+        cancelled += gone
+    out = _out(site, name, token)
+    if as_json:
+        print_json([{"entry": name, "token": token or None, "cancelled": cancelled, "out": out}])
+    elif not session.quiet:
+        told = f"{count_of(cancelled, 'occurrence')} cancelled"
+        click.echo(f"{printable(name)}: {told}; {out} {'was' if out == 1 else 'were'} out already")
+
+
+def _out(site: Site, name: str, token: str) -> int:
+    """Return how many of the newest occurrences that are kept were handed out, or are being handed out now."""
+    rows = (row for row in site.ledger.history(name, MOST_LOOKED_AT) if row.key and row.key.kind is Kind.BACKFILL)
+    ours = (row.state for row in rows if row.key and token in ("", row.key.kind_id))
+    return sum(state not in (State.SKIPPED, State.PENDING, State.WAITING) for state in ours)
 
 
 def _order(session: Session, site: Site, name: str, span: tuple[str, str], options: dict[str, bool | float | str]) -> Order:

@@ -1,4 +1,4 @@
-"""`offbeat next`: when each entry is due next, from the files as they are now. Touches no ledger."""
+"""`offbeat next`: when each entry is due next, by the files as they are now, and what the ledger has paused."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from offbeat.core.model import Overlap, Reason
+from offbeat.errors import OffbeatError
 from offbeat.faces.cli_session import (
     Command,
     Session,
@@ -17,10 +19,12 @@ from offbeat.faces.cli_session import (
     read_schedule,
     require_known,
 )
-from offbeat.faces.words import format_local, format_local_words, format_relative, format_utc, parse_instant
+from offbeat.faces.words import format_local, format_local_words, format_relative, format_utc, parse_instant, printable
 
 if TYPE_CHECKING:
     from offbeat.core.model import DueTime, Entry
+    from offbeat.ports.ledger_values import Paused
+    from offbeat.runners.site import Site
 
 
 @click.command(
@@ -39,7 +43,8 @@ if TYPE_CHECKING:
 @click.pass_obj
 def next_(session: Session, names: tuple[str, ...], count: int, start: str | None, as_json: bool) -> None:
     """Show when each entry is due next, the soonest first."""
-    schedule = read_schedule(session.open_site())
+    site = session.open_site()
+    schedule = read_schedule(site)
     require_known(names, (entry.name for entry in schedule.entries))
     now = session.clock.now()
     after = int(now)
@@ -50,15 +55,17 @@ def next_(session: Session, names: tuple[str, ...], count: int, start: str | Non
         after = begin - 1
     chosen = [entry for entry in schedule.entries if not names or entry.name in names]
     rows = sorted(((due, send, entry) for entry in chosen for due, send in coming(entry, after, count)), key=_order)
+    pauses = _pauses(site)
     if as_json:
-        print_json(_row(due, send, entry) for due, send, entry in rows)
+        print_json(_row(due, send, entry, _stop(pauses, entry, due)) for due, send, entry in rows)
         return
-    later = any(send != due for due, send, _ in rows)
-    columns = ("ENTRY", "DUE", "", "SENT") if later else ("ENTRY", "DUE", "")
-    print_table(columns, [_cells(due, send, entry, now)[: len(columns)] for due, send, entry in rows])
-    shown = {entry.name for _, _, entry in rows}
+    cells = [_cells(due, send, entry, now, _stop(pauses, entry, due)) for due, send, entry in rows]
+    heads = ("ENTRY", "DUE", "", "SENT", "")
+    shown = [n for n in range(len(heads)) if n < 3 or any(row[n] for row in cells)]
+    print_table([heads[n] for n in shown], [[row[n] for n in shown] for row in cells])
+    named = {entry.name for _, _, entry in rows}
     for entry in chosen:
-        if entry.name in shown:
+        if entry.name in named:
             continue
         click.echo(f"{entry.name}: {'disabled' if not entry.timing.enabled else 'never due again'}", err=True)
 
@@ -80,20 +87,48 @@ def coming(entry: Entry, after: DueTime, count: int) -> Iterator[tuple[DueTime, 
         after = due
 
 
+def _pauses(site: Site) -> list[Paused]:
+    """Return the pauses that hold or are still to come; none when the ledger cannot be read."""
+    from offbeat.faces.cli_history import open_existing
+
+    try:
+        ledger = open_existing(site)
+        return list(ledger.pauses()) if ledger else []
+    except OffbeatError:
+        return []
+
+
+def _stop(pauses: list[Paused], entry: Entry, due: DueTime) -> Paused | None:
+    """Return what keeps the occurrence from being sent, as things stand: a skip of it before a pause."""
+    mine = (each for each in pauses if each.name in ("", entry.name))
+    holding = [each for each in mine if each.from_at <= due and (each.until_at is None or due < each.until_at)]
+    return next((each for each in holding if each.once), holding[0] if holding else None)
+
+
 def _order(row: tuple[DueTime, DueTime, Entry]) -> tuple[DueTime, str]:
     return row[0], row[2].name
 
 
-def _row(due: DueTime, send: DueTime, entry: Entry) -> Mapping[str, object]:
+def _row(due: DueTime, send: DueTime, entry: Entry, stop: Paused | None) -> Mapping[str, object]:
     return {
         "entry": entry.name,
         "due_at": format_utc(due),
         "send_at": format_utc(send),
         "local": format_local(due, entry.timing.zone),
         "zone": entry.timing.zone,
+        "reason": str(_reason(stop)),
+        "overlap": str(entry.policy.overlap),
     }
 
 
-def _cells(due: DueTime, send: DueTime, entry: Entry, now: float) -> tuple[str, str, str, str]:
+def _reason(stop: Paused | None) -> Reason:
+    return Reason.NONE if stop is None else Reason.BY_HAND if stop.once else Reason.PAUSED
+
+
+def _cells(due: DueTime, send: DueTime, entry: Entry, now: float, stop: Paused | None) -> tuple[str, str, str, str, str]:
     later = f"+{send - due} s" if send != due else ""
-    return entry.name, format_local_words(due, entry.timing.zone), format_relative(due, now), later
+    remarks = [f"not sent: {_reason(stop)}, by {printable(stop.who)}"] if stop else []
+    if entry.policy.overlap is not Overlap.ALLOW:
+        remarks.append(f"overlap: {entry.policy.overlap}")
+    when = format_local_words(due, entry.timing.zone)
+    return entry.name, when, format_relative(due, now), later, ", ".join(remarks)

@@ -35,36 +35,46 @@ WHENS = 'an instant (ISO 8601, in the tree\'s zone without an offset), a time of
 @click.option("--all", "everything", is_flag=True, help="All entries, also those to come.")
 @click.option("--until", metavar="WHEN", help=f"Goes on by itself then: {WHENS}.")
 @click.option("--note", type=Note(), default="", help="Why; `status` and `list` show it.")
+@json_option
 @click.pass_obj
-def pause(session: Session, name: str, everything: bool, until: str | None, note: str) -> None:
+def pause(session: Session, /, name: str, everything: bool, until: str | None, note: str, as_json: bool) -> None:
     """Send nothing of NAME, or of all, from now on. Deploys do not end it.
 
-    What comes due meanwhile is skipped, with reason `paused`; it is not missed, and is not sent afterwards. What a person asks
-    for, by `fire` or `backfill`, goes out all the same.
+    What comes due meanwhile is skipped, with reason `paused`; it is not missed, and is not sent afterwards. A backfill of it
+    waits, and goes on within five minutes of `resume`. What a person fires goes out all the same.
     """
-    site = _open(session, name, everything)
+    site = _open(session, name, everything, "pause")
     now, zone = site.ledger.status().now, _zone(site)
     end = None if until is None else parse_when(until, now, zone)
     if until is not None and (end is None or end <= now):
         what = "is not in the future" if end is not None else "is no time"
         raise click.BadParameter(f'"{printable(until)}" {what}; write {WHENS}', param_hint="--until")
     site.ledger.pause(name, actor(session), conceal(note), None if end is None else float(end))
-    if not session.quiet:
+    if as_json:
+        print_json([pause_row(each) for each in pauses_now(site.ledger) if each.name == name])
+    elif not session.quiet:
         click.echo(f"{_whom(name)} paused {_until(end, zone)}")
 
 
 @click.command(cls=Command, examples=("offbeat resume weekly_report", "offbeat resume --all"))
 @click.argument("name", required=False, default="", shell_complete=complete_entries)
 @click.option("--all", "everything", is_flag=True, help="End the pause of all entries; those paused by name stay so.")
+@json_option
 @click.pass_obj
-def resume(session: Session, name: str, everything: bool) -> None:
+def resume(session: Session, name: str, everything: bool, as_json: bool) -> None:
     """End the pause of NAME, or the one of all, now. What a `skip` named stays skipped."""
-    site = _open(session, name, everything)
+    site = _open(session, name, everything, "resume")
     holding = pauses_now(site.ledger)
     site.ledger.resume(name)
-    if session.quiet:
-        return
     ended = any(each.name == name for each in holding)
+    if as_json:
+        still = [pause_row(each) for each in holding if (not each.name if name else each.name)]
+        print_json([{"entry": name or None, "was_paused": ended, "still": still}])
+    elif not session.quiet:
+        _tell_resumed(name, holding, ended)
+
+
+def _tell_resumed(name: str, holding: list[Paused], ended: bool) -> None:
     click.echo(f"{_whom(name)} {'resumed' if ended else 'not paused'}")
     others = [each for each in holding if (not each.name if name else each.name)]
     if name and others:
@@ -92,7 +102,7 @@ def skip(ctx: click.Context, name: str, due: str | None, note: str, as_json: boo
     Exit 1: it was sent already, or is being sent now.
     """
     session: Session = ctx.obj
-    site = _open(session, name)
+    site = _open(session, name, said="skip")
     entry = entry_of(site.ledger, name)
     now = site.ledger.status().now
     due_at = _next_due(entry, now) if due is None else _named_due(entry, due, now)
@@ -117,12 +127,24 @@ def pause_words(paused: Paused, zone: str) -> str:
     return f"{_until(paused.until_at, zone)}, by {paused.who}{note}"
 
 
-def _open(session: Session, name: str, everything: bool = False) -> Site:
-    """Return the site, its tree compiled. Raises a usage error unless one of NAME and --all is said."""
+def pause_row(paused: Paused) -> dict[str, object]:
+    """Return a pause as --json prints it; entry None for all."""
+    return {
+        "entry": paused.name or None,
+        "from_at": format_utc(paused.from_at),
+        "until_at": format_utc(paused.until_at) or None,
+        "who": paused.who,
+        "note": conceal(paused.note),
+        "once": paused.once,
+    }
+
+
+def _open(session: Session, name: str, everything: bool = False, said: str = "pause") -> Site:
+    """Return the site, its tree compiled. Raises a usage error unless one of NAME and --all is said. said: the command."""
     if bool(name) == everything:
         raise click.UsageError("say one of NAME and --all")
     site = session.open_site(base=LOG_CRITICAL)  # what hinders it is told by the command
-    site.sync(site.runner("fire"))  # or an entry that was added just now would not be known
+    site.sync(site.runner(said))  # or an entry that was added just now would not be known
     if name and not any(each.name == name for each in site.ledger.pauses()):  # one that is paused may be removed by now
         entry_of(site.ledger, name)
     return site

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from offbeat.faces.cli_session import LOG_CRITICAL, Command, Session, is_terminal
+from offbeat.faces.cli_session import LOG_CRITICAL, Command, Session, is_terminal, json_option, print_json
 from offbeat.faces.people import actor
 from offbeat.faces.words import count_of, format_relative, format_utc, parse_when, printable
 
@@ -16,8 +16,9 @@ from offbeat.faces.words import count_of, format_relative, format_utc, parse_whe
     "--to", "to", required=True, metavar="T", help='The last instant that was right: ISO 8601, or a span before now like "2h".'
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@json_option
 @click.pass_obj
-def rewind(session: Session, to: str, yes: bool) -> None:
+def rewind(session: Session, to: str, yes: bool, as_json: bool) -> None:
     """Set back what was decided for due times after T: the way home after a clock that was years ahead.
 
     What was decided after T is decided again, once its time comes (again). What was sent stays sent, and is not sent again.
@@ -37,7 +38,10 @@ def rewind(session: Session, to: str, yes: bool) -> None:
             raise click.UsageError("nobody can be asked here; say --yes if it is meant")
         when = f"{format_utc(instant)}, {format_relative(instant, told.now)}"
         click.confirm(f"decide everything after {when} again, in {told.where}?", abort=True, err=True)
-    groups = site.ledger.rewind(instant, actor(session))
-    if not session.quiet:
+    who = actor(session)
+    groups = site.ledger.rewind(instant, who)
+    if as_json:
+        print_json([{"to": format_utc(instant), "groups": groups, "who": who}])
+    elif not session.quiet:
         what = f"{count_of(groups, 'group')} set back to {format_utc(instant)}" if groups else "nothing was decided after that"
         click.echo(what)

@@ -11,6 +11,7 @@ import click
 from offbeat.errors import Problem, Severity
 from offbeat.faces.cli_check import problem_row
 from offbeat.faces.cli_history import open_existing
+from offbeat.faces.cli_pause import pause_row
 from offbeat.faces.cli_run import Span
 from offbeat.faces.cli_session import Command, Session, by_place, errors_in, json_option, print_json, print_problems
 from offbeat.faces.delivery import WORKER, delivery_of, ledger_kind
@@ -18,7 +19,7 @@ from offbeat.faces.status_lines import Standing, status_lines
 from offbeat.faces.words import conceal, format_duration, format_utc, printable
 
 if TYPE_CHECKING:
-    from offbeat.ports.ledger_values import LedgerStatus, Paused, Rewound, SeenRunner
+    from offbeat.ports.ledger_values import LedgerStatus, Rewound, SeenRunner
     from offbeat.runners.site import Site
 
 TICKERS = frozenset({"tick", "run"})
@@ -163,7 +164,7 @@ def _row(site: Site, standing: Standing, problems: Sequence[Problem]) -> Mapping
         "claimed": told.claimed,
         "undelivered": told.undelivered,
         "delivery": str(standing.delivery),
-        "pauses": [_pause_row(each) for each in standing.pauses],
+        "pauses": [pause_row(each) for each in standing.pauses],
         "runners": ours,
         "workers": guards,
     }
@@ -186,14 +187,3 @@ def _rewound(rewound: Rewound | None) -> Mapping[str, object] | None:
     if rewound is None:
         return None
     return {"at": format_utc(rewound.at), "to_at": format_utc(rewound.to), "who": rewound.who}
-
-
-def _pause_row(paused: Paused) -> Mapping[str, object]:
-    return {
-        "entry": paused.name or None,
-        "from_at": format_utc(paused.from_at),
-        "until_at": format_utc(paused.until_at) or None,
-        "who": paused.who,
-        "note": conceal(paused.note),
-        "once": paused.once,
-    }

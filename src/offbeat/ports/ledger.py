@@ -111,6 +111,9 @@ class Dispatching(Protocol):
         Lane 0 first; but while others wait, at least a tenth of `limit` (one at least) is theirs; oldest next_try_at first
         within a lane. Rows whose queue is in closed_queues stay; that of commands is "". Nothing while the clock is not
         believed.
+
+        A row of kind backfill whose entry is paused now (or all are) is not handed out: it becomes PENDING, its send_at moved
+        by transitions.held_back, so that it is neither lost nor too late when somebody resumes.
         """
 
     def settle(self, runner: Runner, outcomes: Sequence[Outcome]) -> Sequence[Key]:
@@ -237,6 +240,13 @@ class Operating(Protocol):
 
         Rows that are there already stay, so a backfill that was cut off goes on by being said again. At most 5,000 at once.
         ConfigError for a name that is no entry of the active revision.
+        """
+
+    def cancel(self, name: str, who: str, note: str, limit: int, token: str = "") -> int:
+        """Let up to `limit` rows of kind backfill of `name` that are PENDING or WAITING become skipped(by_hand).
+
+        Return how many. token: of this backfill only, "" for all of them. The rows' note is who and why. What is claimed or
+        sent stays as it is. It is said until it returns 0; a repeat is the next step of that. ConfigError: an unknown name.
         """
 
     def rewind(self, to: DueTime, who: str) -> int:

@@ -46,7 +46,7 @@ class Runner:
     id: str
     host: str
     pid: int
-    role: str  # tick | run | fire | supervisor | worker
+    role: str  # tick | run | supervisor | worker, or the command that a person gave: fire, pause, skip, backfill, ...
     revision: int = 0
     skew: float = 0.0
     version: str = ""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 
-from offbeat.core.model import Instant, Key, Lane, State
-from offbeat.core.transitions import Verdict, judge_outcome, shares
+from offbeat.core.model import Instant, Key, Kind, Lane, State
+from offbeat.core.transitions import Verdict, held_back, judge_outcome, shares
 from offbeat.ports.ledger_memory.shelves import UNSETTLED, Row
 from offbeat.ports.ledger_memory.slots import SlotsMemory
 from offbeat.ports.ledger_values import SETTLES, Claim, Outcome, Runner
@@ -18,9 +18,17 @@ class DispatchingMemory(SlotsMemory):
         now = self.clock.now()
         while rows := self.claimable(limit, closed_queues, now):
             self.seq += len(rows)
-            if begun := self.begin(rows, runner, now):
+            if begun := self.begin([row for row in rows if not self._held_back(row, now)], runner, now):
                 return self.claims(begun, now)
         return []
+
+    def _held_back(self, row: Row, now: Instant) -> bool:
+        """Return whether a pause holds the row of a backfill; it is looked at again later then."""
+        if row.key.kind is not Kind.BACKFILL or not self.is_paused(row.key.eno, now):
+            return False
+        row.state, row.owner, row.send_at = State.PENDING, "", held_back(row.send_at, now)
+        row.next_try_at = float(row.send_at)
+        return True
 
     def claimable(self, limit: int, closed_queues: Collection[str], now: Instant) -> list[Row]:
         """Return what would be claimed now, lane by lane."""

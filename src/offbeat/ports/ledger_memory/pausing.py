@@ -11,7 +11,7 @@ from offbeat.ports.ledger_values import MOST_BACKFILLED, Paused, Slot, unknown_e
 
 
 class PausingMemory(Shelves):
-    """pause, resume, skip, pauses, backfill."""
+    """pause, resume, skip, pauses, backfill, cancel."""
 
     def pause(self, name: str, who: str, note: str, until: Instant | None = None) -> None:
         now = self.clock.now()
@@ -95,3 +95,13 @@ class PausingMemory(Shelves):
                 new += 1
         self.seq += new
         return new
+
+    def cancel(self, name: str, who: str, note: str, limit: int, token: str = "") -> int:
+        eno, gone = self._whom(name), 0
+        for row in sorted(self.rows.values(), key=lambda row: row.key):
+            is_ours = row.key.eno == eno and row.key.kind is Kind.BACKFILL and token in ("", row.key.kind_id)
+            if is_ours and row.state in (State.PENDING, State.WAITING) and gone < limit:
+                row.state, row.reason, row.note = State.SKIPPED, Reason.BY_HAND, by_whom(who, note)
+                gone += 1
+        self.seq += gone
+        return gone

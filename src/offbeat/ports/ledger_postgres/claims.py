@@ -158,12 +158,13 @@ def _claim(tx: Tx, row: tuple[Any, ...], pauses: list[PauseRow], upcoming: _Upco
         next_due=upcoming.after(key) if present else None,
         expires_at=expires_at,
         last_error=last_error,
-        paused=_is_paused(pauses, key.eno, tx.now),
+        paused=is_paused(pauses, key.eno, tx.now),
         waited=waited,
     )
 
 
-def _is_paused(pauses: Iterable[PauseRow], eno: int, now: Instant) -> bool:
+def is_paused(pauses: Iterable[PauseRow], eno: int, now: Instant) -> bool:
+    """Return whether a pause of the entry, or of all, holds now; a skip of one due time pauses no other one."""
     return any(p[0] in (None, eno) and not p[3] and p[1] <= now and (p[2] is None or now < p[2]) for p in pauses)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from offbeat.core.model import Key, Lane
-from offbeat.core.transitions import shares
-from offbeat.ports.ledger_postgres.claims import claims, hold
+from offbeat.core.model import Key, Kind, Lane
+from offbeat.core.transitions import HELD_BACK, shares
+from offbeat.ports.ledger_postgres.claims import all_pauses, claims, four, hold, is_paused
 from offbeat.ports.ledger_postgres.connection import MOST_ROWS, TOGETHER, Tx
 from offbeat.ports.ledger_postgres.planning import STILL_HELD
 from offbeat.ports.ledger_postgres.recording import RecordingPostgres, begin
-from offbeat.ports.ledger_postgres.rows import key_of, rounds
+from offbeat.ports.ledger_postgres.rows import KEYS, ON_KEY, key_of, rounds
 from offbeat.ports.ledger_postgres.slots import Slots
 from offbeat.ports.ledger_postgres.telling import settle_all
 from offbeat.ports.ledger_values import LEASE, LONGEST_WAIT, Claim, Outcome, Runner
@@ -32,6 +32,12 @@ _WHICH = (
     f"o.state = {{claimed}} AND o.lease_until > %(now)s + {2 * LEASE} AND o.send_at <= %(now)s",
     f"o.state = {{waiting}} AND o.send_at <= %(now)s AND NOT ({STILL_HELD})",
 )
+
+
+_LATER = f"o.send_at + {HELD_BACK} * (floor((%(now)s - o.send_at) / {HELD_BACK})::bigint + 1)"  # transitions.held_back
+HELD = f"""
+UPDATE {{s}}.outbox o SET state = {{pending}}, owner = '', send_at = {_LATER}, next_try_at = {_LATER}
+FROM {KEYS} AS k(eno, due_at, kind, kind_id) WHERE {ON_KEY.format("o")}"""
 
 
 def _union(lock: str) -> str:
@@ -64,6 +70,9 @@ def _claim(tx: Tx, runner: Runner, limit: int, closed_queues: Collection[str]) -
         if not chosen:
             break
         tx.mark(runner.id)
+        held = _hold_back(tx, [key for key, _ in chosen])
+        tried |= held
+        chosen = [pair for pair in chosen if pair[0] not in held]
         keys = [key for key, _ in chosen]
         slotted = [key for key, has_slot in chosen if has_slot]
         slots = Slots(tx, (key.eno for key in slotted), wait=False)
@@ -75,6 +84,16 @@ def _claim(tx: Tx, runner: Runner, limit: int, closed_queues: Collection[str]) -
         tried |= set(keys)
     tx.is_idle = not tried
     return []
+
+
+def _hold_back(tx: Tx, keys: Sequence[Key]) -> set[Key]:
+    """Let the rows of backfills that a pause holds be looked at again later; return them."""
+    filled = [key for key in keys if key.kind is Kind.BACKFILL]
+    pauses = all_pauses(tx) if filled else []
+    held = [key for key in filled if is_paused(pauses, key.eno, tx.now)]
+    if held:
+        tx.run(HELD, **four(held), now=tx.now)
+    return set(held)
 
 
 def claimable(tx: Tx, limit: int, closed_queues: Collection[str], *, lock: bool) -> list[tuple[Key, bool]]:

@@ -9,7 +9,7 @@ from offbeat.core.transitions import by_whom
 from offbeat.ports.ledger_postgres.connection import TOGETHER, Tx
 from offbeat.ports.ledger_postgres.covered import lock_entry, rowless
 from offbeat.ports.ledger_postgres.days import Days
-from offbeat.ports.ledger_postgres.rows import clean, find, save
+from offbeat.ports.ledger_postgres.rows import clean, find, key_of, save
 from offbeat.ports.ledger_values import MOST_BACKFILLED, Paused, Slot, unknown_entry
 
 PRESENT = """
@@ -38,6 +38,9 @@ LEFT JOIN LATERAL (SELECT true AS is_there FROM {s}.history h WHERE h.eno = %(en
   AND h.kind = {backfill} AND h.kind_id = %(token)s AND h.due_at BETWEEN %(low)s AND %(high)s LIMIT 1) h ON true
 WHERE h.is_there IS NULL
 ON CONFLICT DO NOTHING"""
+TO_CANCEL = """
+SELECT eno, due_at, kind, kind_id FROM {s}.outbox WHERE eno = %(eno)s AND kind = {backfill}
+  AND (%(token)s = '' OR kind_id = %(token)s) AND state IN ({pending}, {waiting}) ORDER BY due_at LIMIT %(limit)s"""
 MEET = "SELECT 1 FROM {s}.outbox WHERE kind <> {schedule} AND kind_id = %(token)s AND eno = %(eno)s FOR KEY SHARE"
 
 
@@ -50,7 +53,7 @@ def present(tx: Tx, name: str, where: str) -> int:
 
 
 class PausingPostgres(Days):
-    """pause, resume, skip, pauses, backfill."""
+    """pause, resume, skip, pauses, backfill, cancel."""
 
     def pause(self, name: str, who: str, note: str, until: Instant | None = None) -> None:
         def work(tx: Tx) -> None:
@@ -108,6 +111,25 @@ class PausingPostgres(Days):
             )
 
         return self.write(work, TOGETHER)
+
+    def cancel(self, name: str, who: str, note: str, limit: int, token: str = "") -> int:
+        told = self.read(lambda tx: _to_cancel(tx, self._whom(tx, name), token, limit))
+        self.ensure(key.due_at for key in told)
+
+        def work(tx: Tx) -> int:
+            rows = [row for row in find(tx, told).values() if row.state in (State.PENDING, State.WAITING)]
+            for row in rows:
+                row.state, row.reason, row.note, row.is_changed = State.SKIPPED, Reason.BY_HAND, by_whom(who, note), True
+            save(tx, rows)
+            tx.mark(who)
+            return len(rows)
+
+        # What a runner has taken meanwhile leaves room for others.
+        return 0 if not told else self.write(work, TOGETHER) or self.cancel(name, who, note, limit, token)
+
+
+def _to_cancel(tx: Tx, eno: int | None, token: str, limit: int) -> list[Key]:
+    return [key_of(row) for row in tx.rows(TO_CANCEL, eno=eno, token=clean(token), limit=limit)]
 
 
 def _skip(tx: Tx, key: Key, who: str, note: str) -> Slot:

@@ -1,4 +1,4 @@
-"""The ledger in Redis, for people: fire, slot, skip, pause, resume, backfill."""
+"""The ledger in Redis, for people: fire, slot, skip, pause, resume, backfill, cancel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from offbeat.ports.ledger_values import MOST_BACKFILLED, Paused, Runner, Slot, u
 
 
 class OperatingRedis(Claims):
-    """fire, slot, skip, pause, resume, pauses, backfill."""
+    """fire, slot, skip, pause, resume, pauses, backfill, cancel."""
 
     def fire(self, runner: Runner, name: str, token: str, call: TaskCall | CommandCall | None = None) -> Slot:
         own: bytes | str = ""
@@ -53,6 +53,19 @@ class OperatingRedis(Claims):
                 raise unknown_entry(name, self.where)
             new += added
         return new
+
+    def cancel(self, name: str, who: str, note: str, limit: int, token: str = "") -> int:
+        gone = 0
+        for index in ("lane:2", "lane:1", "wait"):
+            place = b"0"
+            while gone < limit:
+                found, place = self.ask("cancel", name, token, limit - gone, by_whom(who, note), index, place).body
+                if found < 0:
+                    raise unknown_entry(name, self.where)
+                gone += found
+                if place == b"0":
+                    break
+        return gone
 
     def pause(self, name: str, who: str, note: str, until: Instant | None = None) -> None:
         for _ in range(TRIES):

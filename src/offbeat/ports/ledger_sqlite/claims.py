@@ -154,6 +154,13 @@ def pauses_of(pauses: Iterable[PauseRow], eno: int, after: DueTime) -> Pauses:
     return tuple((start, end) for whose, start, end, _ in pauses if whose in (None, eno) and (end is None or end > after))
 
 
+def is_paused(pauses: Iterable[PauseRow], eno: int, now: Instant) -> bool:
+    """Return whether a pause of the entry, or of all, holds now; a skip of one due time pauses no other one."""
+    return any(
+        whose in (None, eno) and not once and start <= now and (end is None or now < end) for whose, start, end, once in pauses
+    )
+
+
 def claims(db: sqlite3.Connection, keys: Iterable[Key], revision: int, now: Instant) -> list[Claim]:
     """Return the rows as claims, with the definition that applies now."""
     pauses = all_pauses(db)
@@ -190,10 +197,7 @@ def _claim(
         next_due=_next_due(db, key, pauses) if present else None,
         expires_at=expires_at,
         last_error=last_error,
-        paused=any(
-            whose in (None, key.eno) and not once and start <= now and (end is None or now < end)
-            for whose, start, end, once in pauses
-        ),
+        paused=is_paused(pauses, key.eno, now),
         waited=bool(waited),
     )
 

@@ -5,15 +5,26 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Collection, Sequence
 
-from offbeat.core.model import RANK, Instant, Key, State
-from offbeat.core.transitions import Verdict, judge_outcome
-from offbeat.ports.ledger_sqlite.claims import THIS, belief_of, claimable, claims, key_tuple, meta_of, move
+from offbeat.core.model import RANK, Instant, Key, Kind, State
+from offbeat.core.transitions import Verdict, held_back, judge_outcome
+from offbeat.ports.ledger_sqlite.claims import (
+    THIS,
+    all_pauses,
+    belief_of,
+    claimable,
+    claims,
+    is_paused,
+    key_tuple,
+    meta_of,
+    move,
+)
 from offbeat.ports.ledger_sqlite.connection import MOST_ROWS, Store
 from offbeat.ports.ledger_sqlite.slots import begin, free, prolong
 from offbeat.ports.ledger_values import SETTLES, Claim, Outcome, Runner
 
 UNSETTLED_ROW = f"SELECT state, '', attempt, command, next_try_at, lane, send_at FROM outbox WHERE {THIS}"
 SETTLED_ROW = f"SELECT state, reason, attempt, command, 0, 0, send_at FROM history WHERE {THIS}"
+HELD = f"UPDATE outbox SET state = 'pending', owner = '', send_at = ?, next_try_at = ? WHERE {THIS}"
 HAND_BACK = (
     f"UPDATE outbox SET state = 'pending', owner = '', next_try_at = max(?, send_at), lane = ?, last_error = ? WHERE {THIS}"
 )
@@ -37,7 +48,8 @@ class DispatchingSqlite(Store):
                     return []
                 tried.update(keys)
                 db.execute("UPDATE meta SET seq = seq + ?", (len(keys),))
-                if begun := begin(db, runner, keys, now):
+                held = _hold_back(db, keys, now)
+                if begun := begin(db, runner, [key for key in keys if key not in held], now):
                     return claims(db, begun, meta[0], now)
 
     def settle(self, runner: Runner, outcomes: Sequence[Outcome]) -> Sequence[Key]:
@@ -53,6 +65,18 @@ class DispatchingSqlite(Store):
                 pairs = zip(some, verdicts, strict=True)
                 accepted.extend(outcome.key for outcome, verdict in pairs if verdict is not Verdict.REFUSED)
         return accepted
+
+
+def _hold_back(db: sqlite3.Connection, keys: Sequence[Key], now: Instant) -> set[Key]:
+    """Let the rows of backfills that a pause holds be looked at again later; return them."""
+    filled = [key for key in keys if key.kind is Kind.BACKFILL]
+    pauses = all_pauses(db) if filled else []
+    held = {key for key in filled if is_paused(pauses, key.eno, now)}
+    for key in held:
+        (send_at,) = db.execute(f"SELECT send_at FROM outbox WHERE {THIS}", key_tuple(key)).fetchone()
+        later = held_back(send_at, now)
+        db.execute(HELD, (later, later, *key_tuple(key)))
+    return held
 
 
 def _settled(db: sqlite3.Connection, outcome: Outcome, now: Instant) -> Verdict:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from offbeat.core.model import DueTime, Instant, Key, Reason, State
 from offbeat.core.transitions import by_whom
-from offbeat.ports.ledger_sqlite.claims import THIS, key_tuple, move
+from offbeat.ports.ledger_sqlite.claims import THIS, key_of, key_tuple, move
 from offbeat.ports.ledger_sqlite.connection import Store
 from offbeat.ports.ledger_values import MOST_BACKFILLED, Paused, Slot, unknown_entry
 
@@ -35,9 +35,14 @@ SELECT ?1, ?2, 'backfill', ?3, ?4, 2, 'backfill', ?4, (SELECT active_rev FROM me
 WHERE NOT EXISTS (SELECT 1 FROM history WHERE eno = ?1 AND due_at = ?2 AND kind = 'backfill' AND kind_id = ?3)
 ON CONFLICT DO NOTHING"""
 
+TO_CANCEL = """
+SELECT eno, due_at, kind, kind_id FROM outbox
+WHERE eno = ?1 AND kind = 'backfill' AND (?2 = '' OR kind_id = ?2) AND +state IN ('pending', 'waiting')
+ORDER BY due_at LIMIT ?3"""
+
 
 class PausingSqlite(Store):
-    """pause, resume, skip, pauses, backfill."""
+    """pause, resume, skip, pauses, backfill, cancel."""
 
     def pause(self, name: str, who: str, note: str, until: Instant | None = None) -> None:
         with self.writing() as db:
@@ -102,6 +107,15 @@ class PausingSqlite(Store):
             new = sum(db.execute(ADD_BACKFILL, (eno, due_at, token, send_at, now)).rowcount for due_at, send_at in rows)
             db.execute("UPDATE meta SET seq = seq + ?", (new,))
             return new
+
+    def cancel(self, name: str, who: str, note: str, limit: int, token: str = "") -> int:
+        with self.writing() as db:
+            keys = [key_of(row) for row in db.execute(TO_CANCEL, (self._whom(db, name), token, limit)).fetchall()]
+            for key in keys:
+                move(db, key)
+                db.execute(BY_HAND, (by_whom(who, note), *key_tuple(key)))
+            db.execute("UPDATE meta SET seq = seq + ?", (len(keys),))
+            return len(keys)
 
 
 def known(db: sqlite3.Connection, key: Key) -> Slot | None:
