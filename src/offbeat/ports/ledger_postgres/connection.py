@@ -179,6 +179,18 @@ class Store:
         """Run `work` in one consistent view, which cannot write."""
         return self._told(lambda: self._repeated(lambda: self._transaction(READ, work)))
 
+    def ask(self, work: Callable[[Rows], T], text: str, /, **values: Any) -> T:
+        """Return what `work` makes of the rows of one statement, which cannot write: all of it is one message."""
+
+        def once() -> T:
+            line = self._opened()
+            begin, whole = self.texts.of(READ, with_values=False), self.texts.of(text, with_values=True)
+            *_, standing, rows, _ = all_rows(line.execute(b";".join([begin, line.whole(whole, values), b"COMMIT"])))
+            self._meta(standing[0] if standing else None)
+            return work(rows)
+
+        return self._told(lambda: self._repeated(once))
+
     def write(self, work: Callable[[Tx], T], lock: str = "") -> T:
         """Run `work` in one transaction that is on disk when this returns. It is run again when it lost a deadlock.
 

@@ -15,6 +15,7 @@ from offbeat.ports.ledger_postgres.claims import claims, entry_of
 from offbeat.ports.ledger_postgres.codes import CODES, cause_of, kind_of, reason_of, state_of
 from offbeat.ports.ledger_postgres.connection import Tx
 from offbeat.ports.ledger_postgres.dispatching import DispatchingPostgres, claimable
+from offbeat.ports.ledger_postgres.line import Rows
 from offbeat.ports.ledger_postgres.planning import portion
 from offbeat.ports.ledger_postgres.rows import UNSETTLED, clean
 from offbeat.ports.ledger_problems import read_back
@@ -161,12 +162,11 @@ class ReadingPostgres(DispatchingPostgres):
         return self._parsed(ACTIVE, rules_from_json) or ""
 
     def _parsed(self, text: str, parse: Callable[[str], T], **values: object) -> T | None:
-        def work(tx: Tx) -> T | None:
-            row = tx.row(text, **values)
+        def work(rows: Rows) -> T | None:
             with read_back():
-                return None if row is None else parse(row[0])
+                return parse(rows[0][0]) if rows else None
 
-        return self.read(work)
+        return self.ask(work, text, **values)
 
     def entries(self) -> Sequence[tuple[Entry, DueTime | None]]:
         return self.read(lambda tx: [(entry_of(definition), last_due) for definition, last_due in tx.rows(ENTRIES)])
