@@ -38,6 +38,9 @@ class Store:
         self._answer()
         return PASSED if ask.attempt == 1 else REFUSED_ATTEMPT
 
+    def admit_all(self, asks: Sequence[Ask]) -> list[str]:
+        return [self.admit(ask) for ask in asks]
+
     def admit_late(self, asks: Sequence[Ask]) -> list[bool]:
         self._answer()
         self.told.extend(asks)

@@ -144,6 +144,15 @@ def test_no_sign_of_life_is_given_for_what_another_worker_has_taken_over(sides: 
     assert sides.worker.admit(COPY._replace(owner="w3")) == ALIVE, "w2 runs it"
 
 
+def test_several_are_answered_at_once_as_each_would_be(sides: Sides) -> None:
+    sides.worker.admit(FIRST)
+    sides.worker.admit(Ask("b", 2, KEEP))
+
+    asks = [Ask("c", 3, KEEP), Ask("b", 1, KEEP), COPY, Ask("a", 1, KEEP)]
+
+    assert sides.worker.admit_all(asks) == [PASSED, REFUSED_ATTEMPT, ALIVE, PASSED]
+
+
 def test_what_was_started_unasked_is_told_and_those_that_lost_are_named(sides: Sides) -> None:
     sides.worker.admit(Ask("b", 2, KEEP))
 

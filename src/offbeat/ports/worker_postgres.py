@@ -40,12 +40,12 @@ RETURNING attempt, xmax = 0, owner, alive_at, {NOW} - alive_at, finished"""
 TAKE_OVER = f"""
 UPDATE {{s}}.admitted SET owner = $3, alive_at = {NOW}, finished = false
 WHERE occurrence = $1 AND attempt = $2::integer AND owner = $4 AND alive_at = $5::float8 RETURNING 1"""
-ADMIT_LATE = """
-INSERT INTO {s}.admitted AS a (occurrence, attempt, owner)
+ADMIT_ALL = f"""
+INSERT INTO {{s}}.admitted AS a (occurrence, attempt, owner)
 SELECT occurrence, attempt, owner FROM json_to_recordset($1::json) AS told (occurrence text, attempt integer, owner text)
 ORDER BY occurrence
 ON CONFLICT (occurrence) DO UPDATE SET attempt = a.attempt
-RETURNING occurrence, attempt"""
+RETURNING occurrence, attempt, xmax = 0, owner, alive_at, {NOW} - alive_at, finished"""
 RUNNING = f"""
 INSERT INTO {{s}}.admitted AS a (occurrence, attempt, owner)
 SELECT occurrence, attempt, owner FROM json_to_recordset($1::json) AS told (occurrence text, attempt integer, owner text)
@@ -94,8 +94,17 @@ class WorkerPostgres:
         self._refuse_strangers(project)
 
     def admit(self, ask: Ask) -> str:
+        return self._verdict(ask, self._ask(ADMIT, ask.occurrence, ask.attempt, owner_text(ask))[0])
+
+    def admit_all(self, asks: Sequence[Ask]) -> list[str]:
+        if len(asks) == 1:
+            return [self.admit(asks[0])]
+        found = {name.decode(): row for name, *row in self._ask(ADMIT_ALL, _as_json(asks))}
+        return [self._verdict(ask, found[ask.occurrence]) for ask in asks]
+
+    def _verdict(self, ask: Ask, row: Sequence[bytes]) -> str:
         mine = owner_text(ask)
-        winner, is_new, owner, alive_at, silent, ended = self._ask(ADMIT, ask.occurrence, ask.attempt, mine)[0]
+        winner, is_new, owner, alive_at, silent, ended = row
         if int(winner) != ask.attempt:
             return REFUSED_ATTEMPT
         if is_new == b"t":
@@ -107,7 +116,7 @@ class WorkerPostgres:
         return verdict
 
     def admit_late(self, asks: Sequence[Ask]) -> list[bool]:
-        found = {name.decode(): int(winner) for name, winner in self._ask(ADMIT_LATE, _as_json(asks))}
+        found = {name.decode(): int(winner) for name, winner, *_ in self._ask(ADMIT_ALL, _as_json(asks))}
         return [found.get(ask.occurrence) == ask.attempt for ask in asks]
 
     def running(self, asks: Sequence[Ask]) -> None:

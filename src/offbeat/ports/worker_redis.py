@@ -92,6 +92,9 @@ class WorkerRedis:
             return REFUSED_ATTEMPT
         return str(self._looked("admit", ask).decode())
 
+    def admit_all(self, asks: Sequence[Ask]) -> list[str]:
+        return [self.admit(ask) for ask in asks]
+
     def admit_late(self, asks: Sequence[Ask]) -> list[bool]:
         def ask_all() -> Any:
             pipe = self._client.pipeline(transaction=False)

@@ -105,17 +105,12 @@ class WorkerSqlite:
             raise NoAnswer(f"{self.path} is newer than the offbeat of this worker: pip install --upgrade offbeat")
 
     def admit(self, ask: Ask) -> str:
+        return self.admit_all([ask])[0]
+
+    def admit_all(self, asks: Sequence[Ask]) -> list[str]:
         with self._writing() as db:
             now = self._clock.now()
-            if _admitted(db, ask, now):
-                return PASSED
-            winner, held = _held(db, ask, now)
-            if winner != ask.attempt:
-                return REFUSED_ATTEMPT
-            verdict = judge_again(ask, held)
-            if verdict == PASSED and ask.owner:
-                db.execute(WATCH, (owner_text(ask), now, 0, ask.occurrence))
-            return verdict
+            return [_verdict(db, ask, now) for ask in asks]
 
     def admit_late(self, asks: Sequence[Ask]) -> list[bool]:
         with self._writing() as db:
@@ -221,6 +216,18 @@ class WorkerSqlite:
             lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             os.fchmod(lock, found.st_mode & 0o660)
             return lock
+
+
+def _verdict(db: sqlite3.Connection, ask: Ask, now: float) -> str:
+    if _admitted(db, ask, now):
+        return PASSED
+    winner, held = _held(db, ask, now)
+    if winner != ask.attempt:
+        return REFUSED_ATTEMPT
+    verdict = judge_again(ask, held)
+    if verdict == PASSED and ask.owner:
+        db.execute(WATCH, (owner_text(ask), now, 0, ask.occurrence))
+    return verdict
 
 
 def _admitted(db: sqlite3.Connection, ask: Ask, now: float) -> bool:

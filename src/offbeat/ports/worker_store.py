@@ -24,6 +24,9 @@ class WorkerStore(Protocol):
         of a delivery that has ended or still runs. Of several copies that ask at once one passes.
         """
 
+    def admit_all(self, asks: Sequence[Ask]) -> list[str]:
+        """Answer several asks at once, as `admit` would; no occurrence comes twice."""
+
     def admit_late(self, asks: Sequence[Ask]) -> list[bool]:
         """Write down what was started unasked, each occurrence once; return for each whether no other attempt had won."""
 

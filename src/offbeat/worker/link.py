@@ -11,7 +11,8 @@ from typing import Callable, TypeVar
 
 from offbeat.ports.clock import Clock
 from offbeat.ports.worker_store import WorkerStore
-from offbeat.ports.worker_values import NoAnswer
+from offbeat.ports.worker_values import Ask, NoAnswer
+from offbeat.worker.crowd import Crowd
 
 T = TypeVar("T")
 QUICK = 0.05  # seconds: who is told "no" so soon may ask for himself, the next time
@@ -36,6 +37,7 @@ class Link:
         self._why = ""  # what the ledger is silent about, while somebody probes it: nobody else asks
         self._is_probed = False
         self._is_closed = False
+        self._crowd = self._new_crowd()
 
     def ask(self, question: Callable[[WorkerStore], T]) -> T:
         """Return what the ledger answers. The question may be asked twice. Raises: NoAnswer."""
@@ -50,6 +52,15 @@ class Link:
             if self._clock.monotonic() - began > QUICK:
                 self._begin_to_probe(str(error))
             raise
+
+    def admit(self, ask: Ask) -> str:
+        """Return the ledger's verdict; whoever asks at the same time is asked for together. Raises: NoAnswer."""
+        if self._owner != os.getpid():
+            self._start_anew()
+        return self._crowd.admit(ask)
+
+    def _new_crowd(self) -> Crowd:
+        return Crowd(lambda asks: self.ask(lambda store: store.admit_all(asks)))
 
     def _begin_to_probe(self, why: str) -> None:
         """Let one try again and again until it is answered: else every task would wait for a host that is gone."""
@@ -108,6 +119,7 @@ class Link:
     def _start_anew(self) -> None:
         _inherited.extend(self._idle)
         self._owner, self._lock, self._idle, self._is_probed = os.getpid(), threading.Lock(), [], False
+        self._crowd = self._new_crowd()
 
     def close(self) -> None:
         """Close what is idle, and probe no more."""
