@@ -3,35 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 from offbeat.core.model import (
-    CatchUp,
-    CommandCall,
     DueTime,
-    Entry,
-    Instant,
     Key,
     Kind,
-    Lane,
-    Overlap,
     Policy,
-    TaskCall,
-    Timing,
 )
 from offbeat.core.transitions import Span
+from offbeat.ports.ledger_claims import PauseRow, claim_of, is_paused, pauses_of, policy_of
 from offbeat.ports.ledger_postgres.codes import cause_of
 from offbeat.ports.ledger_postgres.connection import Tx
 from offbeat.ports.ledger_postgres.line import Rows
 from offbeat.ports.ledger_postgres.rows import KEYS, ON_KEY, key_columns, key_of
-from offbeat.ports.ledger_problems import read_back
 from offbeat.ports.ledger_values import LEASE, Claim, Runner
 
 if TYPE_CHECKING:
-    from offbeat.core.plan import Pauses
-
-PauseRow: TypeAlias = tuple[int | None, Instant, Instant | None, bool]  # whose (None: all), from, until, of one due time
+    pass
 
 HOLD = f"""
 UPDATE {{s}}.outbox o SET state = {{claimed}}, owner = %(owner)s, attempt = o.attempt + 1, lease_until = %(lease)s,
@@ -60,32 +49,6 @@ SELECT eno, recurrence, zone, first, last FROM {s}.versions
 WHERE eno = ANY(%(enos)s::bigint[]) AND gid IS NOT NULL AND (last IS NULL OR (last >= first AND last > %(after)s))
 ORDER BY vno"""
 PAUSES = "SELECT eno, from_at, until_at, once FROM {s}.pauses ORDER BY id"
-
-
-PolicyColumns: TypeAlias = tuple[str, int | None, int, int, str, int | None]  # in the order of Policy's fields
-
-
-@lru_cache(maxsize=256)
-def policy_of(columns: PolicyColumns) -> Policy:
-    """Return the policy of a version's columns."""
-    catch_up, grace, jitter, percent, overlap, max_runtime = columns
-    return Policy(
-        catch_up=CatchUp(catch_up),
-        grace=grace,
-        jitter=jitter,
-        jitter_percent=percent,
-        overlap=Overlap(overlap),
-        max_runtime=max_runtime,
-    )
-
-
-@lru_cache(maxsize=2048)
-def entry_of(definition: str) -> Entry:
-    """Return the entry that a definition tells."""
-    from offbeat.core.serial import entry_from_json
-
-    with read_back():
-        return entry_from_json(definition)
 
 
 def four(keys: Iterable[Key]) -> dict[str, Any]:
@@ -118,11 +81,6 @@ def pauses_in(rows: Rows) -> list[PauseRow]:
     return [(eno, start, end, once) for eno, start, end, once in rows]
 
 
-def pauses_of(pauses: Iterable[PauseRow], eno: int, after: DueTime) -> Pauses:
-    """Return those of the entry, and of all, that reach beyond `after`."""
-    return tuple((start, end) for whose, start, end, _ in pauses if whose in (None, eno) and (end is None or end > after))
-
-
 def claims(tx: Tx, keys: Sequence[Key]) -> list[Claim]:
     """Return the rows as claims, in the order of the keys, with the definition that applies now."""
     if not keys:
@@ -138,43 +96,16 @@ def claims(tx: Tx, keys: Sequence[Key]) -> list[Claim]:
 
 def _claim(tx: Tx, row: tuple[Any, ...], pauses: list[PauseRow], upcoming: _Upcoming) -> Claim:
     key = key_of(row)
-    name, send_at, lane, cause, attempt, lease_until, expires_at, last_error, call, waited = row[4:14]
-    definition, recurrence, zone, starts_at, ends_at, enabled, *policy = row[14:]
-    present = definition is not None
-    return Claim(
-        key=key,
-        name=name,
-        send_at=send_at,
-        lane=Lane(lane),
-        cause=cause_of(cause),
-        attempt=attempt,
-        lease_until=lease_until,
+    name, send_at, lane, cause, *columns = row[4:20]
+    present = row[14] is not None
+    return claim_of(
+        key,
+        (name, send_at, lane, cause_of(cause), *columns),
+        policy=policy_of(tuple(row[20:])) if present else Policy(),
         revision=tx.meta.revision,
-        call=_call(call, definition),
-        timing=Timing(recurrence=recurrence, zone=zone, starts_at=starts_at, ends_at=ends_at, enabled=enabled)
-        if present
-        else None,
-        policy=policy_of(tuple(policy)) if present else Policy(),
         next_due=upcoming.after(key) if present else None,
-        expires_at=expires_at,
-        last_error=last_error,
         paused=is_paused(pauses, key.eno, tx.now),
-        waited=waited,
     )
-
-
-def is_paused(pauses: Iterable[PauseRow], eno: int, now: Instant) -> bool:
-    """Return whether a pause of the entry, or of all, holds now; a skip of one due time pauses no other one."""
-    return any(p[0] in (None, eno) and not p[3] and p[1] <= now and (p[2] is None or now < p[2]) for p in pauses)
-
-
-def _call(call: str | None, definition: str | None) -> TaskCall | CommandCall | None:
-    if call is not None:
-        from offbeat.core.serial import call_from_json
-
-        with read_back():
-            return call_from_json(call)
-    return entry_of(definition).call if definition is not None else None
 
 
 class _Upcoming:

@@ -13,7 +13,8 @@ from typing import Any
 from offbeat.core.model import SHARD, Cause, CommandCall, DueTime, Entry, Lane, Overlap, Reason, Schedule, TaskCall, Timing
 from offbeat.core.plan import PlannedRow
 from offbeat.core.transitions import Span, boundary, bounds, compare, is_in, just_passed, next_due, queue_of
-from offbeat.ports.ledger_postgres.claims import all_pauses, pauses_of
+from offbeat.ports.ledger_claims import pauses_of
+from offbeat.ports.ledger_postgres.claims import all_pauses
 from offbeat.ports.ledger_postgres.connection import Tx
 from offbeat.ports.ledger_postgres.covered import covered
 from offbeat.ports.ledger_postgres.rows import clean

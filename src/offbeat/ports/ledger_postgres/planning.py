@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from offbeat.core.model import Policy, Reason
 from offbeat.core.transitions import SET_BACK, Belief, look_at_clock
-from offbeat.ports.ledger_postgres.claims import PAUSES, PauseRow, pauses_in, pauses_of, policy_of
+from offbeat.ports.ledger_claims import PauseRow, pauses_of, policy_of
+from offbeat.ports.ledger_postgres.claims import PAUSES, pauses_in
 from offbeat.ports.ledger_postgres.connection import Tx
 from offbeat.ports.ledger_postgres.inbox import BEAT, Inbox
 from offbeat.ports.ledger_values import LEASE, LONGEST_WAIT, Outlook, Runner

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from offbeat.core.identity import occurrence_id
 from offbeat.core.model import TROUBLE, BrokerSettings, DueTime, Entry, Instant, Key, LedgerSettings, Reason, Schedule, State
 from offbeat.core.transitions import Span
+from offbeat.ports.ledger_claims import entry_of
 from offbeat.ports.ledger_lines import NEVER, StoredGap, Stretch, has_gaps, line_of, newest_lines
-from offbeat.ports.ledger_postgres.claims import claims, entry_of
+from offbeat.ports.ledger_postgres.claims import claims
 from offbeat.ports.ledger_postgres.codes import CODES, cause_of, kind_of, reason_of, state_of
 from offbeat.ports.ledger_postgres.connection import Tx
 from offbeat.ports.ledger_postgres.dispatching import DispatchingPostgres, claimable

@@ -4,33 +4,26 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from offbeat.core.model import (
-    CatchUp,
-    Cause,
-    CommandCall,
     DueTime,
-    Entry,
     Instant,
     Key,
     Kind,
     Lane,
-    Overlap,
     Policy,
-    TaskCall,
-    Timing,
 )
 from offbeat.core.transitions import SET_BACK, Belief, Span, shares
-from offbeat.ports.ledger_problems import Unreadable, read_back
+from offbeat.ports import ledger_claims
+from offbeat.ports.ledger_claims import PauseRow, claim_of, is_paused, pauses_of
+from offbeat.ports.ledger_problems import Unreadable
 from offbeat.ports.ledger_values import LEASE, LONGEST_WAIT, Claim, Runner
 
 if TYPE_CHECKING:
-    from offbeat.core.plan import Pauses
+    pass
 
 KeyTuple: TypeAlias = tuple[int, int, str, str]
-PauseRow: TypeAlias = tuple[int | None, Instant, Instant | None, int]  # whose (None: all), from, until, once
 Meta: TypeAlias = tuple[int, Instant | None, Instant | None, str, int, int, str]  # the columns of META
 
 POLICY = "v.catch_up, v.grace, v.jitter, v.overlap, v.max_runtime"  # as `policy_of` takes them
@@ -49,7 +42,7 @@ WHERE {THIS}"""
 
 CLAIM = f"""
 SELECT e.name, o.send_at, o.lane, o.cause, o.attempt, o.lease_until, o.expires_at, o.last_error, o.call,
-  v.definition, v.recurrence, v.zone, v.starts_at, v.ends_at, v.enabled, o.waited, {POLICY}
+  o.waited, v.definition, v.recurrence, v.zone, v.starts_at, v.ends_at, v.enabled, {POLICY}
 FROM outbox o JOIN entries e ON e.eno = o.eno LEFT JOIN versions v ON v.eno = o.eno AND v.valid_until IS NULL
 WHERE o.eno = ? AND o.due_at = ? AND o.kind = ? AND o.kind_id = ?"""
 
@@ -106,32 +99,15 @@ def belief_of(meta: Meta) -> Belief:
     return Belief(newest=meta[1], suspect_at=meta[2])
 
 
-@lru_cache(maxsize=256)
 def policy_of(catch_up: str, grace: int | None, jitter: int, overlap: str, max_runtime: int | None) -> Policy:
     """Return the policy of a version's columns. jitter: in seconds, or below 0 a percentage of the gap."""
-    return Policy(
-        catch_up=CatchUp(catch_up),
-        grace=grace,
-        jitter=max(jitter, 0),
-        jitter_percent=max(-jitter, 0),
-        overlap=Overlap(overlap),
-        max_runtime=max_runtime,
-    )
+    return ledger_claims.policy_of((catch_up, grace, max(jitter, 0), max(-jitter, 0), overlap, max_runtime))
 
 
 def policy_columns(policy: Policy) -> tuple[str, int | None, int, str, int | None]:
     """Return the columns that `policy_of` reads."""
     jitter = -policy.jitter_percent or policy.jitter
     return str(policy.catch_up), policy.grace, jitter, str(policy.overlap), policy.max_runtime
-
-
-@lru_cache(maxsize=512)
-def entry_of(definition: str) -> Entry:
-    """Return the entry that a definition tells."""
-    from offbeat.core.serial import entry_from_json
-
-    with read_back():
-        return entry_from_json(definition)
 
 
 def hold(db: sqlite3.Connection, runner: Runner, keys: Iterable[Key], now: Instant) -> None:
@@ -147,18 +123,6 @@ def held_by(db: sqlite3.Connection, runner: Runner, keys: Iterable[Key], now: In
 def all_pauses(db: sqlite3.Connection) -> list[PauseRow]:
     """Return all pauses, in the order in which they were made."""
     return list(db.execute("SELECT eno, from_at, until_at, once FROM pauses ORDER BY id"))
-
-
-def pauses_of(pauses: Iterable[PauseRow], eno: int, after: DueTime) -> Pauses:
-    """Return those of the entry, and of all, that reach beyond `after`."""
-    return tuple((start, end) for whose, start, end, _ in pauses if whose in (None, eno) and (end is None or end > after))
-
-
-def is_paused(pauses: Iterable[PauseRow], eno: int, now: Instant) -> bool:
-    """Return whether a pause of the entry, or of all, holds now; a skip of one due time pauses no other one."""
-    return any(
-        whose in (None, eno) and not once and start <= now and (end is None or now < end) for whose, start, end, once in pauses
-    )
 
 
 def claims(db: sqlite3.Connection, keys: Iterable[Key], revision: int, now: Instant) -> list[Claim]:
@@ -177,38 +141,15 @@ def _claim(
     row = db.execute(CLAIM, key_tuple(key)).fetchone()
     if row is None:
         raise Unreadable("a row is in its index and not in its table")
-    name, send_at, lane, cause, attempt, lease_until, expires_at, last_error, call = row[:9]
-    definition, recurrence, zone, starts_at, ends_at, enabled, waited, *policy = row[9:]
-    present = definition is not None
-    return Claim(
-        key=key,
-        name=name,
-        send_at=send_at,
-        lane=Lane(lane),
-        cause=Cause(cause),
-        attempt=attempt,
-        lease_until=lease_until,
+    present = row[10] is not None
+    return claim_of(
+        key,
+        row[:16],
+        policy=policy_of(*row[16:]) if present else Policy(),
         revision=revision,
-        call=_call(call, definition),
-        timing=Timing(recurrence=recurrence, zone=zone, starts_at=starts_at, ends_at=ends_at, enabled=bool(enabled))
-        if present
-        else None,
-        policy=policy_of(*policy) if present else Policy(),
         next_due=_next_due(db, key, pauses) if present else None,
-        expires_at=expires_at,
-        last_error=last_error,
         paused=is_paused(pauses, key.eno, now),
-        waited=bool(waited),
     )
-
-
-def _call(call: str | None, definition: str | None) -> TaskCall | CommandCall | None:
-    if call is not None:
-        from offbeat.core.serial import call_from_json
-
-        with read_back():
-            return call_from_json(call)
-    return entry_of(definition).call if definition is not None else None
 
 
 def _next_due(db: sqlite3.Connection, key: Key, pauses: list[PauseRow]) -> DueTime | None:

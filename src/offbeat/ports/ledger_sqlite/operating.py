@@ -23,6 +23,7 @@ from offbeat.core.model import (
     Timing,
 )
 from offbeat.core.transitions import Span, boundary, bounds, compare, is_in, is_stale, just_passed, next_due, queue_of
+from offbeat.ports.ledger_claims import pauses_of
 from offbeat.ports.ledger_sqlite.claims import (
     all_pauses,
     belief_of,
@@ -31,7 +32,6 @@ from offbeat.ports.ledger_sqlite.claims import (
     key_of,
     key_tuple,
     meta_of,
-    pauses_of,
     policy_columns,
 )
 from offbeat.ports.ledger_sqlite.mending import SET_GROUP, soonest_of

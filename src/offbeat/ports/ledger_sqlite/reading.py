@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 from offbeat.core.model import TROUBLE, DueTime, Entry, Instant, Key, Reason, State
 from offbeat.core.transitions import Span
+from offbeat.ports.ledger_claims import entry_of
 from offbeat.ports.ledger_lines import NEVER, StoredGap, Stretch, has_gaps, line_of, newest_lines
-from offbeat.ports.ledger_sqlite.claims import THIS, belief_of, claimable, claims, entry_of, key_tuple, meta_of
+from offbeat.ports.ledger_sqlite.claims import THIS, belief_of, claimable, claims, key_tuple, meta_of
 from offbeat.ports.ledger_sqlite.dispatching import DispatchingSqlite
 from offbeat.ports.ledger_sqlite.planning import PlanningSqlite
 from offbeat.ports.ledger_sqlite.revisions import RevisionsSqlite, origin_from_json
