@@ -17,7 +17,7 @@ import pytest
 from tests.ports.ledger_world import NOON, entry, outcome, pass_once, report, runner, schedule
 from tests.ports.redis_place import own_place, post, record_and_push
 
-from offbeat.core.model import CatchUp, State
+from offbeat.core.model import CatchUp, Overlap, State
 from offbeat.core.plan import plan
 from offbeat.ports.broker import Push
 from offbeat.ports.clock import FakeClock
@@ -207,6 +207,34 @@ def test_of_large_messages_a_script_has_only_some(place: Place) -> None:
         assert ledger.enqueue(A, large) == [""] * 9
         assert ledger.client.say("LLEN", queue) == 9
         ledger.client.say("UNLINK", queue)
+
+
+@pytest.mark.parametrize("fused", [False, True], ids=["enqueue", "record and push"])
+def test_what_one_queue_refuses_does_not_hinder_the_others(place: Place, fused: bool) -> None:
+    clock = FakeClock(float(NOON))
+    lists = [f"{{{parse(place.address).prefix}:queue}}{number}" for number in range(3)]
+    with closing(LedgerRedis(place, horizon=clock)) as ledger:
+        slot: dict[str, Any] = {"overlap": Overlap.SKIP, "max_runtime": 100}
+        ledger.activate(schedule(*(entry(f"e{n}", **(slot if n % 2 else {})) for n in range(9))), "s")
+        clock.advance(60)
+        ledger.client.say("SET", lists[1], "no list")
+        windows = plan(portion := ledger.take(9))
+        draft = ledger.draft(portion, windows)
+        posts = [post(claim, lists[claim.key.eno % 3]) for claim in draft.claims]
+        if fused:
+            mail = Mail(mark=draft.mark, until=draft.now + 8, posts=tuple(posts))
+            recorded = ledger.record_and_push(A, windows, portion.revision, mail)
+            answers, left = list(recorded.answers), [claim.key for claim in recorded.claims]
+        else:
+            ledger.record(A, windows, portion.revision)
+            answers, left = list(ledger.enqueue(A, [*posts, *posts]))[:9], []
+
+        refused = [claim.key for claim in draft.claims if claim.key.eno % 3 == 1]
+        said = "the queue's key is of the type string"
+        assert answers == [said if claim.key in refused else "" for claim in draft.claims]
+        assert left in (refused, []) and bool(left) is fused
+        assert [ledger.client.say("LLEN", lists[number]) for number in (0, 2)] == [3, 3]
+        assert sorted(row.state for row in ledger.history()) == sorted([State.CLAIMED] * 3 + [State.DISPATCHED] * 6)
 
 
 class Overtaken(RedisClient):

@@ -112,6 +112,14 @@ local function is_new(hour, count, is_filled)
   new_rows = new_rows + count
 end
 
+local function packed_row(v)
+  local last = math.max(#v, FIELDS)  -- what a newer program has added stays
+  while last > 9 and v[last] == false do last = last - 1 end
+  local kept = {}
+  for position = 1, last do kept[position] = v[position] end
+  return cmsgpack.pack(kept)
+end
+
 -- Write a row and all indexes that follow from its state. at: of next try, lease end, or of what it waits for.
 local function save(row, at)
   local v, state = row.v, row.v[STATE]
@@ -147,11 +155,7 @@ local function save(row, at)
     call('HDEL', K .. 'calls', row.id)
     v[OWN_CALL] = false
   end
-  local last = math.max(#v, FIELDS)  -- what a newer program has added stays
-  while last > 9 and v[last] == false do last = last - 1 end
-  local kept = {}
-  for position = 1, last do kept[position] = v[position] end
-  call('HSET', K .. 'h:' .. row.hour, row.field, cmsgpack.pack(kept))
+  call('HSET', K .. 'h:' .. row.hour, row.field, packed_row(v))
   row.was, row.lane = state, v[LANE]
 end
 

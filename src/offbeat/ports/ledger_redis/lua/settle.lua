@@ -63,21 +63,70 @@ local function settle(row, outcome)
 end
 
 own = tonumber(ARGV[3])
--- Push, then mark. Whatever may fail is asked first, so that a row is marked if and only if its message is in the queue.
-local function push(row, outcome)
+-- Why a row is not to be pushed: "" when its message is out already; nil when it is.
+local function judge(row, outcome)
   local v = row and row.v
   if not row or v[ATTEMPT] ~= outcome[2] then return 'FENCED' end
   if v[STATE] >= DISPATCHED and v[STATE] ~= SKIPPED then return '' end
   if v[STATE] ~= CLAIMED or tonumber(call('ZSCORE', K .. 'leases', row.id) or '0') <= now then return 'FENCED' end
-  local words = pushed(outcome[9], outcome[10], ARGV[3 + outcome[11]])
-  if words ~= '' then return words end
-  settle(row, outcome)
-  return ''
 end
 
+-- Mark what was pushed: together what has no slot and nothing of its own to tidy up.
+local function mark(run)
+  local hours, ended = {}, {}
+  for _, each in ipairs(run) do
+    local row, v, task = each[2], each[2].v, each[3][8]
+    if slot_time(row) == 0 and v[COMMAND] ~= 1 and not v[OWN_CALL] then
+      v[STATE], v[REASON], v[REV], v[NOTE], v[OWNER], v[TRIED_AT] = DISPATCHED, 1, rev, false, false, false
+      v[DISPATCHED_AT], v[TASK] = now - row.due * SECOND, task ~= '' and task or false
+      local flat = hours[row.hour] or {}
+      hours[row.hour] = flat
+      flat[#flat + 1], flat[#flat + 2] = row.field, packed_row(v)
+      ended[#ended + 1] = row.id
+      changed = changed + 1
+    else
+      settle(row, each[3])
+    end
+  end
+  for hour, flat in pairs(hours) do call('HSET', K .. 'h:' .. hour, unpack(flat)) end
+  if #ended > 0 then call('ZREM', K .. 'leases', unpack(ended)) end
+end
+
+-- Push, then mark. Whatever may fail is asked first, so that a row is marked if and only if its message is in the queue.
+local function push(run)
+  local texts = {}
+  for number, each in ipairs(run) do texts[number] = ARGV[3 + each[3][11]] end
+  local words = pushed(run[1][3][9], run[1][3][10], unpack(texts))
+  for _, each in ipairs(run) do answers[each[1]] = words end
+  if words == '' then mark(run) end
+end
+
+local runs, by_queue, seen, later = {}, {}, {}, {}
 for position, outcome in ipairs(cjson.decode(ARGV[2])) do
+  local id = outcome[1]
+  if not outcome[9] then
+    answers[position] = settle(find(id), outcome) and 1 or 0
+  elseif seen[id] then
+    later[#later + 1] = {position, outcome}
+  else
+    seen[id] = true
+    local row, queue = find(id), outcome[9] .. ':' .. outcome[10]
+    answers[position] = judge(row, outcome)
+    if not answers[position] then
+      if not by_queue[queue] then
+        by_queue[queue] = {}
+        runs[#runs + 1] = by_queue[queue]
+      end
+      table.insert(by_queue[queue], {position, row, outcome})
+    end
+  end
+end
+for _, run in ipairs(runs) do push(run) end
+for _, each in ipairs(later) do  -- the same row again
+  local position, outcome = unpack(each)
   local row = find(outcome[1])
-  if outcome[9] then answers[position] = push(row, outcome) else answers[position] = settle(row, outcome) and 1 or 0 end
+  answers[position] = judge(row, outcome)
+  if not answers[position] then push({{position, row, outcome}}) end
 end
 if changed > 0 then raise_seq(changed) end
 return head(answers)
