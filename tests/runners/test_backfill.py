@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from offbeat.core.model import Kind
+from offbeat.core.recurrences.recurrence import compile_recurrence
 from offbeat.errors import ConfigError
 from offbeat.ports.clock import FakeClock
 from offbeat.runners.backfill import STEP, backfill, measure
@@ -81,3 +82,32 @@ def test_what_cannot_be_done_is_said_and_nothing_is_recorded(site: MemorySite, n
 
 def test_an_empty_span_of_due_times_records_nothing(site: MemorySite) -> None:
     assert list(backfill(site, "ping", NOON + 1, NOON + 30)) == []
+
+
+def test_over_a_change_of_the_clocks_it_sends_what_the_schedule_would_have(
+    site: MemorySite, clock: FakeClock, write: Write
+) -> None:
+    write('[entries.ping]\ncron = "30 3 * * *"\ntimezone = "Europe/Sofia"\n')
+    clock.advance(40 * 86_400)
+    site.sync(site.runner("tick"))
+    march = NOON + 26 * 86_400  # the 27th; at 03:00 of the 29th the clock jumps to 04:00
+
+    list(backfill(site, "ping", march, march + 4 * 86_400))
+
+    (entry,) = (entry for entry, _ in site.ledger.entries())
+    wanted = list(compile_recurrence(entry.timing.recurrence, "Europe/Sofia").due_times(march, march + 4 * 86_400))
+    assert len(wanted) == 4
+    assert sorted(row.due_at for row in site.ledger.history("ping") if row.kind == "backfill") == wanted
+
+
+def test_due_times_before_the_entry_was_there_are_counted_by_its_present_recurrence_and_told_before(
+    site: MemorySite, clock: FakeClock, write: Write
+) -> None:
+    write('[entries.ping]\nevery = "1h"\n')
+    clock.advance(60)
+    site.sync(site.runner("tick"))
+
+    extent = measure(site, "ping", NOON - 7200, NOON)
+
+    assert (extent.count, extent.first, extent.last) == (2, NOON - 3600, NOON)
+    assert not site.ledger.history("ping")

@@ -35,6 +35,7 @@ MOST = 100_000  # groups and rows that are looked at
 WAITING = 10_000  # of the newest rows, those that wait for a later instant are shown
 SHOWN = 3  # due times of one entry in a row that people are shown one by one
 WAITS = "waits for the end of the one before"
+HELD = "a pause holds it"
 WHY = {
     Reason.COALESCED: "late, and a newer due time has come",
     Reason.MISSED: 'late, and catch_up = "none"',
@@ -139,6 +140,10 @@ def _present(ledger: Ledger) -> Iterator[Step]:
                 entry=row.entry, due_at=row.due_at, send_at=send_at, when="later", cause=str(row.cause), note=conceal(note)
             )
     for claim in claims:
+        if claim.paused and claim.key.kind is Kind.BACKFILL:
+            due_at, send_at = claim.key.due_at, claim.send_at
+            yield Step(entry=claim.name, due_at=due_at, send_at=send_at, when="later", cause=str(claim.cause), note=HELD)
+            continue
         enabled = claim.timing.enabled if claim.timing else None
         reason = (
             Reason.REMOVED
