@@ -70,6 +70,7 @@ class Workers:
         self.visibility = draw.choice((0.0, VISIBILITY))  # 0: a broker that hands out again when a connection ends
         self.lossy = draw.choice((0.0, 0.0, 0.3))  # chance of each fate of a report: lost, told twice
         self.settings = Settings("redis://simulated", "sim", draw.choice((RUN, REFUSE)), draw.choice((2.0, 10.0)), [])
+        self.doubled: set[int] = set()  # publications of which there are copies, since nobody answered who put them back
         self._stranded: dict[str, list[Delivery]] = {}
         self.records = [RecordHere() for _ in range(HOSTS)]
         self.made = self._published = self._count = 0
@@ -224,7 +225,9 @@ class TaskHere:
             raise OperationalError("connection refused")
         run.world.note(self.process, "put back", publication.number)
         self.workers.deliver(replace(self.delivery, headers=headers, again=False), countdown)
-        if run.world.draw.random() < run.faults.unconfirmed:
+        is_lost = run.world.draw.random() < run.faults.unconfirmed and publication.number not in self.workers.doubled
+        if is_lost:  # once each: else they multiply while the ledger is silent
+            self.workers.doubled.add(publication.number)
             raise OperationalError("connection reset before the confirm came")
 
 
