@@ -9,7 +9,7 @@ from math import floor
 from typing import Any
 
 from offbeat.core.model import CommandCall, Entry, Key, Policy, Schedule, State, TaskCall, Timing
-from offbeat.core.plan import plan
+from offbeat.core.plan import Member, Portion, plan
 from offbeat.ports.ledger import Ledger
 from offbeat.ports.ledger_values import Claim, Outcome, Outlook, Report, Runner
 
@@ -49,6 +49,15 @@ def pass_once(ledger: Ledger, who: Runner, limit: int = 10_000) -> Sequence[Clai
     """Take, plan and record once; return the claims."""
     portion = ledger.take(limit)
     return ledger.record(who, plan(portion), portion.revision)
+
+
+def members(portion: Portion) -> dict[str, list[Member]]:
+    """Return the members by name, in the order of their groups."""
+    found: dict[str, list[Member]] = {}
+    for _, group in portion.groups:
+        for member in group:
+            found.setdefault(member.name, []).append(member)
+    return found
 
 
 def outcome(claim: Claim, state: State = State.DISPATCHED, **more: Any) -> Outcome:

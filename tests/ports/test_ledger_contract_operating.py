@@ -6,25 +6,16 @@ from collections.abc import Callable
 from itertools import permutations
 
 import pytest
-from tests.ports.ledger_world import NOON, entry, outcome, pass_once, runner, schedule, states
+from tests.ports.ledger_world import NOON, entry, members, outcome, pass_once, runner, schedule, states
 
 from offbeat.core.model import SHARD, CatchUp, Cause, Lane, Reason, State
-from offbeat.core.plan import Gap, Member, Portion, Window
+from offbeat.core.plan import Gap, Window
 from offbeat.errors import LedgerError
 from offbeat.ports.clock import FakeClock
 from offbeat.ports.ledger import Ledger
 from offbeat.ports.ledger_values import HistoryRow
 
 A, B = runner("a"), runner("b")
-
-
-def members(portion: Portion) -> dict[str, list[Member]]:
-    """Return the members by name, in the order of their groups."""
-    found: dict[str, list[Member]] = {}
-    for _, group in portion.groups:
-        for member in group:
-            found.setdefault(member.name, []).append(member)
-    return found
 
 
 def test_a_schedule_becomes_active_from_the_next_whole_second_on(ledger: Ledger, clock: FakeClock) -> None:

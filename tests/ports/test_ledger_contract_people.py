@@ -5,25 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from tests.ports.ledger_world import NOON, command, entry, outcome, pass_once, runner, schedule
+from tests.ports.ledger_world import NOON, command, entry, members, outcome, pass_once, runner, schedule
 
 from offbeat.core.model import Cause, Kind, Reason, State
-from offbeat.core.plan import Gap, Member, Portion, Window
+from offbeat.core.plan import Gap, Window
 from offbeat.errors import ConfigError
 from offbeat.ports.clock import FakeClock
 from offbeat.ports.ledger import Ledger
 from offbeat.ports.ledger_values import LEASE, Claim
 
 A, B = runner("a"), runner("b")
-
-
-def members(portion: Portion) -> dict[str, list[Member]]:
-    """Return the members by name, in the order of their groups."""
-    found: dict[str, list[Member]] = {}
-    for _, group in portion.groups:
-        for member in group:
-            found.setdefault(member.name, []).append(member)
-    return found
 
 
 def test_fire_records_a_manual_row_that_is_due_now(ledger: Ledger, clock: FakeClock) -> None:
