@@ -31,7 +31,7 @@ class Ledger:
 
 def gathered(ledger: Ledger, first: Ask, rest: list[Ask]) -> list[str | type[BaseException]]:
     """Return what each is told: the first one asks alone, the rest while it waits."""
-    crowd = Crowd(ledger.ask_all)
+    crowd = Crowd(ledger.ask_all, lanes=1)
 
     def told(ask: Ask) -> str | type[BaseException]:
         try:
@@ -47,7 +47,7 @@ def gathered(ledger: Ledger, first: Ask, rest: list[Ask]) -> list[str | type[Bas
             pass
         ledger.go.set()
         answers = [one.result(20) for one in waiting]
-    assert (crowd._waiting, crowd._is_led) == ([], False)
+    assert (crowd._waiting, crowd._under_way) == ([], 0)
     return answers
 
 
@@ -80,3 +80,20 @@ def test_no_question_grows_without_end() -> None:
     gathered(ledger, Ask("first", 1, 60), [Ask(f"o{number}", 1, 60) for number in range(MOST + 10)])
 
     assert [len(question) for question in ledger.questions] == [1, MOST, 10]
+
+
+def test_as_many_ask_alone_as_there_are_lanes() -> None:
+    ledger = Ledger()
+    crowd = Crowd(ledger.ask_all, lanes=3)
+
+    with ThreadPoolExecutor(5) as pool:
+        answers = [pool.submit(crowd.admit, Ask(f"o{number}", 1, 60)) for number in range(5)]
+        while len(ledger.questions) < 3 or len(crowd._waiting) < 2:
+            pass
+        ledger.go.set()
+        assert [one.result(20) for one in answers] == [PASSED] * 5
+
+    assert sorted(ask.occurrence for question in ledger.questions for ask in question) == [f"o{n}" for n in range(5)], (
+        "once each"
+    )
+    assert crowd._under_way == 0

@@ -26,20 +26,21 @@ class Place:
 
 
 class Crowd:
-    """Who comes while a question is under way waits for the next one; the first of those asks it, for all of them."""
+    """Who comes while `lanes` questions are under way waits for the next one; the first of those asks it, for all of them."""
 
-    def __init__(self, ask_all: Callable[[list[Ask]], list[str]]) -> None:
+    def __init__(self, ask_all: Callable[[list[Ask]], list[str]], lanes: int) -> None:
         self._ask_all = ask_all
+        self._lanes = lanes
         self._lock = threading.Lock()
         self._waiting: list[Place] = []
-        self._is_led = False
+        self._under_way = 0
 
     def admit(self, ask: Ask) -> str:
         """Return the ledger's verdict. Raises: NoAnswer."""
         place = Place(ask)
         with self._lock:
-            place.leads = not self._is_led
-            self._is_led = True
+            place.leads = self._under_way < self._lanes
+            self._under_way += place.leads
             self._waiting.append(place)
         try:
             if not place.leads:
@@ -70,7 +71,7 @@ class Crowd:
         with self._lock:
             found = {mine.ask.occurrence: mine}
             for place in self._waiting:
-                if len(found) < MOST:
+                if len(found) < MOST and not place.leads:  # who leads asks for itself
                     found.setdefault(place.ask.occurrence, place)
             some = list(found.values())
             self._waiting = [place for place in self._waiting if found.get(place.ask.occurrence) is not place]
@@ -83,7 +84,9 @@ class Crowd:
                 self._waiting.remove(place)
             if not place.leads:
                 return
-            self._is_led = bool(self._waiting)
-            if self._is_led:
-                self._waiting[0].leads = True
-                self._waiting[0].called.set()
+            following = next((one for one in self._waiting if not one.leads), None)
+            if following is None:
+                self._under_way -= 1
+            else:
+                following.leads = True
+                following.called.set()

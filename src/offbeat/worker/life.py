@@ -31,6 +31,7 @@ log = logging.getLogger("offbeat.worker")
 
 BEAT = 30.0  # seconds between two signs of life
 LOOK, SOON = 1.0, 0.25  # seconds between two looks whether the ledger is to be told something; and while it is
+LANES = 8  # connections by which a process asks for admissions, before it gathers what its threads ask
 PROBE = 0.25  # seconds between two tries to reach a ledger that is silent
 QUIET = 60.0  # seconds between two complaints about the same thing
 KEEP = 8 * 86_400  # seconds after a message's expiry, or from now, for which it is remembered who has won
@@ -99,7 +100,8 @@ class Life:
             if len(self._links) >= MOST_LINKS:
                 self._links.pop(next(iter(self._links))).close()
             address = self.settings.ledger
-            self._links[name] = Link(lambda: open_store(address, name), self.clock, self._aside)
+            lanes = 1 if address.startswith("sqlite:") else LANES  # a file has one writer
+            self._links[name] = Link(lambda: open_store(address, name), self.clock, self._aside, lanes=lanes)
         return self._links[name]
 
     def _aside(self, is_over: Callable[[], bool]) -> None:

@@ -24,13 +24,16 @@ class Link:
     """As many connections as there are tasks at the same time, and no more.
 
     aside: somebody else, who calls what he is given again and again until it returns True: he tries to reach a silent ledger,
-    so that no task waits for it.
+    so that no task waits for it. lanes: how many admissions are asked for at once before those who come are gathered.
     """
 
-    def __init__(self, connect: Callable[[], WorkerStore], clock: Clock, aside: Callable[[Callable[[], bool]], None]) -> None:
+    def __init__(
+        self, connect: Callable[[], WorkerStore], clock: Clock, aside: Callable[[Callable[[], bool]], None], *, lanes: int = 1
+    ) -> None:
         self._connect = connect
         self._clock = clock
         self._aside = aside
+        self._lanes = lanes
         self._owner = os.getpid()
         self._lock = threading.Lock()
         self._idle: list[WorkerStore] = []
@@ -60,7 +63,7 @@ class Link:
         return self._crowd.admit(ask)
 
     def _new_crowd(self) -> Crowd:
-        return Crowd(lambda asks: self.ask(lambda store: store.admit_all(asks)))
+        return Crowd(lambda asks: self.ask(lambda store: store.admit_all(asks)), self._lanes)
 
     def _begin_to_probe(self, why: str) -> None:
         """Let one try again and again until it is answered: else every task would wait for a host that is gone."""
