@@ -7,7 +7,8 @@ from typing import Any
 
 from offbeat.core.model import Key, Kind, Lane
 from offbeat.core.transitions import HELD_BACK, shares
-from offbeat.ports.ledger_postgres.claims import all_pauses, claims, four, hold, is_paused
+from offbeat.ports.ledger_claims import is_paused
+from offbeat.ports.ledger_postgres.claims import all_pauses, claims, four, hold
 from offbeat.ports.ledger_postgres.connection import MOST_ROWS, TOGETHER, Tx
 from offbeat.ports.ledger_postgres.planning import STILL_HELD
 from offbeat.ports.ledger_postgres.recording import RecordingPostgres, begin

@@ -7,13 +7,13 @@ from collections.abc import Collection, Sequence
 
 from offbeat.core.model import RANK, Instant, Key, Kind, State
 from offbeat.core.transitions import Verdict, held_back, judge_outcome
+from offbeat.ports.ledger_claims import is_paused
 from offbeat.ports.ledger_sqlite.claims import (
     THIS,
     all_pauses,
     belief_of,
     claimable,
     claims,
-    is_paused,
     key_tuple,
     meta_of,
     move,
