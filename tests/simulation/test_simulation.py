@@ -31,7 +31,7 @@ DENSE = (
     "deploy",
 )
 DAYS = 260  # of each of the eight chunks of long runs: 2,080 in all
-SEEDS = 8  # of each dense kind
+SEEDS = 5  # of each dense kind
 
 
 def clean(results: list[Result]) -> None:
@@ -47,7 +47,7 @@ def clean(results: list[Result]) -> None:
 
 def caught(mutant: Mutant) -> tuple[int, Result]:
     """Return the first seed with which a mutant breaks a rule, and that run; the last one of all when none does."""
-    for seed in range(mutant.seeds):
+    for seed in range(mutant.first, mutant.first + mutant.seeds):
         with mutant.patch():
             result = Run(seed, mutant.plan, hasty=True).go()
         if result.violations:
@@ -105,3 +105,11 @@ def test_a_seed_is_the_same_run_in_another_process_with_another_order_of_hashes(
 
 def test_every_kind_of_run_is_drawn() -> None:
     assert {plan_of(seed).kind for seed in range(300)} == {*DENSE, "long"}
+
+
+@pytest.mark.parametrize("kind", ["rough", "overlap", "guard", "deploy"])
+def test_every_promise_holds_on_a_sqlite_file_too(kind: str) -> None:
+    results = [simulate(seed, kind, sqlite=True) for seed in (1, 3)]
+
+    clean(results)
+    assert sum(result.counts["push"] for result in results) > 100

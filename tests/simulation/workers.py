@@ -334,6 +334,9 @@ class StoreHere:
         self._process().hand["answered"] = True
         return verdict
 
+    def admit_all(self, asks: Sequence[Ask]) -> list[str]:
+        return [self.admit(ask) for ask in asks]
+
     def admit_late(self, asks: Sequence[Ask]) -> list[bool]:
         return list(self._asked("admit_late", asks))
 
