@@ -189,7 +189,7 @@ ODD = {
     "datestyle": "SQL, DMY",
     "lc_messages": "C",
     "enable_indexscan": "off",
-    "statement_timeout": "50ms",
+    "statement_timeout": "1s",
     "lock_timeout": "1ms",
 }
 

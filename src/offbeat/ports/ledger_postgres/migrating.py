@@ -91,6 +91,7 @@ class Foundation:
 
         run("SET TRANSACTION ISOLATION LEVEL READ COMMITTED, READ WRITE")  # whatever the role's defaults are
         run("SET LOCAL lock_timeout = '4s'")
+        run("SET LOCAL statement_timeout = '4500ms'")
         run("SET LOCAL search_path = pg_catalog, pg_temp")
         if not has_schema:  # IF NOT EXISTS asks for the right to make one even where it exists
             run("CREATE SCHEMA IF NOT EXISTS {s}")
