@@ -177,6 +177,11 @@ class Checker(Starts):
             elif not current:
                 self.wrong("I5", "an outcome of an old attempt was accepted", outcome)
             elif row.state is State.CLAIMED:
+                if (
+                    self.run.restores and process.hand.get(outcome.key) is not row
+                ):  # a claim of before the restore, by its number
+                    row.confirmed.clear()
+                    self.forgotten.add(self._id(row.claim))
                 self._settled(row, outcome, now)
 
     def _enqueue(self, process: Process, runner: Any, posts: Any, *, now: float, answer: Any) -> None:
