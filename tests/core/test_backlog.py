@@ -8,9 +8,9 @@ from math import ceil, floor
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offbeat.core.backlog import BACKLOG, may_be_late, with_waiting
+from offbeat.core.backlog import may_be_late, with_waiting
 from offbeat.core.model import PUNCTUAL, CatchUp, Lane, Policy, Reason
-from offbeat.core.plan import Group, Member, Portion, plan, plan_group
+from offbeat.core.plan import BACKLOG, Group, Member, Portion, plan, plan_group
 from offbeat.core.recurrences.recurrence import compile_recurrence
 
 NOON = 1_772_366_400  # 2026-03-01T12:00:00Z

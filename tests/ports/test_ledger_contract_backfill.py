@@ -8,8 +8,7 @@ import pytest
 from tests.ports.ledger_world import NOON, entry, outcome, pass_once, runner, schedule, states
 
 from offbeat.core.model import Kind, Overlap, Reason, State
-from offbeat.core.recheck import decide_at_claim
-from offbeat.core.transitions import HELD_BACK
+from offbeat.core.recheck import HELD_BACK, decide_at_claim
 from offbeat.errors import ConfigError
 from offbeat.ports.clock import FakeClock
 from offbeat.ports.ledger import Ledger

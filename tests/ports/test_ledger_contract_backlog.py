@@ -6,8 +6,8 @@ from collections import Counter
 
 from tests.ports.ledger_world import NOON, entry, outcome, pass_once, runner, schedule, states
 
-from offbeat.core.backlog import BACKLOG
 from offbeat.core.model import CatchUp, Lane, State
+from offbeat.core.plan import BACKLOG
 from offbeat.ports.clock import FakeClock
 from offbeat.ports.ledger import Ledger
 from offbeat.ports.ledger_values import Claim

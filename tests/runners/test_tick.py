@@ -9,9 +9,8 @@ from typing import Any
 
 import pytest
 
-from offbeat.core.backlog import BACKLOG
 from offbeat.core.model import Reason, State
-from offbeat.core.plan import plan
+from offbeat.core.plan import BACKLOG, plan
 from offbeat.ports.clock import FakeClock
 from offbeat.ports.command import Order
 from offbeat.ports.ledger_values import LEASE, Report

@@ -1,32 +1,18 @@
-"""How much of a backlog is recorded at once: with catch_up "all" an outage leaves late occurrences, and they wait as rows.
+"""What a store tells of a backlog: with catch_up "all" an outage leaves late occurrences, and few of them wait as rows at once.
 
-Never a clock. What there is no room for stays behind the group's cursor, and follows as rows leave.
+Never a clock. What there is no room for (core/plan.py) stays behind the group's cursor, and follows as rows leave.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TypeAlias
 
-from offbeat.core.model import PUNCTUAL, CatchUp, Instant
+from offbeat.core.model import PUNCTUAL, Instant
+from offbeat.core.plan import Group, Member, is_all
 
-if TYPE_CHECKING:
-    from offbeat.core.plan import Group, Member
-
-    Groups: TypeAlias = Iterable[tuple[Group, tuple[Member, ...]]]
-
-BACKLOG = 200  # late occurrences of an entry with catch_up "all" that are recorded and wait
-
-
-def is_all(member: Member) -> bool:
-    """Return whether each late occurrence of the member is sent."""
-    return member.policy.catch_up is CatchUp.ALL and not member.gone
-
-
-def room(member: Member) -> int:
-    """Return how many more late occurrences of the member may be recorded."""
-    return max(BACKLOG - member.waiting, 0)
+Groups: TypeAlias = Iterable[tuple[Group, tuple[Member, ...]]]
 
 
 def may_be_late(groups: Groups, now: Instant) -> list[int]:

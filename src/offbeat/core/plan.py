@@ -13,7 +13,6 @@ from itertools import islice
 from math import ceil, floor
 from typing import TypeAlias
 
-from offbeat.core.backlog import is_all, room
 from offbeat.core.identity import spread
 from offbeat.core.model import PUNCTUAL, CatchUp, Cause, DueTime, Instant, Lane, Policy, Reason
 from offbeat.core.recurrences.recurrence import Recurrence, compile_recurrence
@@ -21,6 +20,7 @@ from offbeat.errors import Problem, ScheduleError
 
 BURST = 2000  # most rows of one window, so that memory does not grow with the schedule; one due time is never cut in two
 RETRY = 60  # seconds until a recurrence that cannot be worked out here is tried again
+BACKLOG = 200  # late occurrences of an entry with catch_up "all" that are recorded and wait at once
 GAP = 3  # this many equal skips in a row are one gap
 Pauses: TypeAlias = tuple[tuple[Instant, Instant | None], ...]
 
@@ -185,6 +185,11 @@ def plan_group(group: Group, members: Sequence[Member], now: Instant, *, burst: 
     )
 
 
+def is_all(member: Member) -> bool:
+    """Return whether each late occurrence of the member is sent."""
+    return member.policy.catch_up is CatchUp.ALL and not member.gone
+
+
 def next_usable(
     spans: Iterable[tuple[Recurrence, DueTime, DueTime | None]], after: DueTime, pauses: Pauses = ()
 ) -> DueTime | None:
@@ -332,7 +337,7 @@ def _roomy(rule: Recurrence, classes: Sequence[tuple[list[Member], list[_Span]]]
     for same, spans in classes:
         if is_all(same[0]):
             due_times = (at for span in spans if not span.reason for at in rule.due_times(span.after, min(span.until, late)))
-            beyond = next(islice(due_times, room(same[0]), None), None)
+            beyond = next(islice(due_times, max(BACKLOG - same[0].waiting, 0), None), None)
             until = until if beyond is None else min(until, beyond - 1)
     return until
 

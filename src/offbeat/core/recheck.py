@@ -5,7 +5,11 @@ Light to import: a fire needs this and no planner.
 
 from __future__ import annotations
 
+from math import floor
+
 from offbeat.core.model import PUNCTUAL, CatchUp, DueTime, Instant, Kind, Policy, Reason
+
+HELD_BACK = 300  # seconds after which a backfill's row that a pause holds is looked at again
 
 
 def decide_at_claim(
@@ -41,3 +45,8 @@ def decide_at_claim(
     if policy.catch_up is CatchUp.LATEST and late and next_due is not None and next_due <= now:
         return Reason.COALESCED
     return Reason.MISSED if policy.catch_up is CatchUp.NONE and late and not waited else Reason.NONE
+
+
+def held_back(send_at: DueTime, now: Instant) -> DueTime:
+    """Return the send time of a backfill's row that a pause holds: moved by whole HELD_BACK, so that the spread stays."""
+    return send_at + HELD_BACK * (floor((now - send_at) / HELD_BACK) + 1)

@@ -41,7 +41,6 @@ HEARTBEAT = 60.0  # seconds without a sign of life after which a supervisor coun
 RETENTION = 90 * 86_400  # seconds that settled rows, gaps and outputs are kept
 KEPT_BEHIND = 7 * 86_400  # seconds before the smallest cursor that are never pruned
 SET_BACK = 60.0  # seconds that a clock may be set back without letting go of what is held
-HELD_BACK = 300  # seconds after which a backfill's row that a pause holds is looked at again
 COUNTED = 1_000_000  # due times of a gap that are counted one by one at most
 
 _ENDED = RANK[State.SUCCEEDED]
@@ -373,11 +372,6 @@ def set_back(validity: tuple[DueTime, DueTime | None], to: DueTime, now: Instant
     valid_from, valid_until = (to + 1 if at is not None and at > wrong else at for at in validity)
     assert valid_from is not None
     return valid_from, valid_until
-
-
-def held_back(send_at: DueTime, now: Instant) -> DueTime:
-    """Return the send time of a backfill's row that a pause holds: moved by whole HELD_BACK, so that the spread stays."""
-    return send_at + HELD_BACK * (floor((now - send_at) / HELD_BACK) + 1)
 
 
 def by_whom(who: str, note: str) -> str:

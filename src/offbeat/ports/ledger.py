@@ -113,7 +113,7 @@ class Dispatching(Protocol):
         believed.
 
         A row of kind backfill whose entry is paused now (or all are) is not handed out: it becomes PENDING, its send_at moved
-        by transitions.held_back, so that it is neither lost nor too late when somebody resumes.
+        by core/recheck.held_back, so that it is neither lost nor too late when somebody resumes.
         """
 
     def settle(self, runner: Runner, outcomes: Sequence[Outcome]) -> Sequence[Key]:

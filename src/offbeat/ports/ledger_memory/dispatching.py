@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 
 from offbeat.core.model import Instant, Key, Kind, Lane, State
-from offbeat.core.transitions import Verdict, held_back, judge_outcome, shares
+from offbeat.core.recheck import held_back
+from offbeat.core.transitions import Verdict, judge_outcome, shares
 from offbeat.ports.ledger_memory.shelves import UNSETTLED, Row
 from offbeat.ports.ledger_memory.slots import SlotsMemory
 from offbeat.ports.ledger_values import SETTLES, Claim, Outcome, Runner

@@ -6,7 +6,8 @@ from collections.abc import Collection, Sequence
 from typing import Any
 
 from offbeat.core.model import Key, Kind, Lane
-from offbeat.core.transitions import HELD_BACK, shares
+from offbeat.core.recheck import HELD_BACK
+from offbeat.core.transitions import shares
 from offbeat.ports.ledger_claims import is_paused
 from offbeat.ports.ledger_postgres.claims import all_pauses, claims, four, hold
 from offbeat.ports.ledger_postgres.connection import MOST_ROWS, TOGETHER, Tx
@@ -35,7 +36,7 @@ _WHICH = (
 )
 
 
-_LATER = f"o.send_at + {HELD_BACK} * (floor((%(now)s - o.send_at) / {HELD_BACK})::bigint + 1)"  # transitions.held_back
+_LATER = f"o.send_at + {HELD_BACK} * (floor((%(now)s - o.send_at) / {HELD_BACK})::bigint + 1)"  # recheck.held_back
 HELD = f"""
 UPDATE {{s}}.outbox o SET state = {{pending}}, owner = '', send_at = {_LATER}, next_try_at = {_LATER}
 FROM {KEYS} AS k(eno, due_at, kind, kind_id) WHERE {ON_KEY.format("o")}"""

@@ -112,8 +112,8 @@ class PlanningPostgres(Inbox):
 
 def portion(tx: Tx, limit: int) -> Portion:
     """Return what is due, in a view that the caller has open."""
-    from offbeat.core.backlog import BACKLOG, may_be_late, with_waiting
-    from offbeat.core.plan import Group, Portion
+    from offbeat.core.backlog import may_be_late, with_waiting
+    from offbeat.core.plan import BACKLOG, Group, Portion
 
     due = tx.rows(DUE, now=tx.now, limit=limit) if tx.believed else []
     groups: list[Group] = []

@@ -6,7 +6,8 @@ import sqlite3
 from collections.abc import Collection, Sequence
 
 from offbeat.core.model import RANK, Instant, Key, Kind, State
-from offbeat.core.transitions import Verdict, held_back, judge_outcome
+from offbeat.core.recheck import held_back
+from offbeat.core.transitions import Verdict, judge_outcome
 from offbeat.ports.ledger_claims import is_paused
 from offbeat.ports.ledger_sqlite.claims import (
     THIS,

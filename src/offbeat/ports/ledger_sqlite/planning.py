@@ -124,8 +124,8 @@ class PlanningSqlite(Store):
 
     def portion(self, db: sqlite3.Connection, limit: int) -> Portion:
         """Return what is due, in a view that the caller has open."""
-        from offbeat.core.backlog import BACKLOG, may_be_late, with_waiting
-        from offbeat.core.plan import Group, Portion
+        from offbeat.core.backlog import may_be_late, with_waiting
+        from offbeat.core.plan import BACKLOG, Group, Portion
 
         now = self.clock.now()
         meta = meta_of(db)

@@ -78,7 +78,7 @@ give(1, math.min(#lanes[1], 1))
 for lane = 2, 3 do give(lane, math.min(#lanes[lane], math.max(1, math.floor(limit / 10)))) end
 for lane = 1, 3 do give(lane, #lanes[lane]) end
 
--- What a pause holds of a backfill is looked at again later, as core.transitions.held_back says.
+-- What a pause holds of a backfill is looked at again later, as core.recheck.held_back says.
 local HELD_BACK, pauses = 300, nil
 local function is_paused(eno)
   pauses = pauses or call('HVALS', K .. 'pauses')
