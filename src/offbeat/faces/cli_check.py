@@ -77,13 +77,11 @@ def _look(session: Session, *, broker: bool, ledger: bool) -> tuple[int, list[Pr
         found += problems
         if schedule is not None:
             from offbeat.core.past import past_warnings
-            from offbeat.faces.ledger_check import ledger_problems, ledger_promise, ledger_summary
 
             entries = len(schedule.entries)
             found += past_warnings(schedule, session.clock.now())
-            if ledger or session.verbose or site.environ.get("OFFBEAT_LEDGER"):
-                said.append(ledger_promise(site))
-            found += ledger_problems(site, schedule, ledger_summary(site, strict=ledger))
+            is_asked = ledger or bool(session.verbose or site.environ.get("OFFBEAT_LEDGER"))
+            found += _look_at_ledger(site, schedule, said if is_asked else [], strict=ledger)
         if broker and schedule is not None:
             said += _look_at_broker(site, schedule)
     except OffbeatError as exc:
@@ -92,6 +90,20 @@ def _look(session: Session, *, broker: bool, ledger: bool) -> tuple[int, list[Pr
         found += [problem for problem in exc.problems if problem not in found]
         return entries, found, said, exc.exit_code
     return entries, found, said, 0
+
+
+def _look_at_ledger(site: Site, schedule: Schedule, said: list[str], *, strict: bool) -> list[Problem]:
+    """Return problems of the ledger; add to `said` what it cannot promise, unless it has no place. Raises OffbeatError."""
+    from offbeat.faces.ledger_check import is_address_refused, ledger_problems, ledger_promise, ledger_summary
+
+    try:
+        told = ledger_summary(site, strict=strict)
+    except OffbeatError as exc:
+        if not is_address_refused(exc):
+            said.append(ledger_promise(site))
+        raise
+    said.append(ledger_promise(site))
+    return ledger_problems(site, schedule, told)
 
 
 def _look_at_broker(site: Site, schedule: Schedule) -> list[str]:

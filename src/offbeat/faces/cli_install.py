@@ -34,8 +34,8 @@ def install_crontab(session: Session, dry_run: bool) -> None:
     """Put a tick a minute into this user's crontab, in a marked block of this tree.
 
     The rest of the crontab stays as it is. Doing it again brings the block up to date. The environment that decides where the
-    ledger is goes along, unless it has a password in it. A broker's address is not written at all, and cron does not see yours:
-    put OFFBEAT_BROKER into a file that git ignores, and name it in schedule.toml: env_file = ".env".
+    ledger is goes along, unless it has, or may have, a password in it. A broker's address is not written at all, and cron does
+    not see yours: put OFFBEAT_BROKER into a file that git ignores, and name it in schedule.toml: env_file = ".env".
     """
     from offbeat.faces import install as faces_install
     from offbeat.ports.files import find_tree

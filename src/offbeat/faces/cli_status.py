@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from offbeat.core.passwords import shown_address
 from offbeat.errors import Problem, Severity
 from offbeat.faces.cli_check import problem_row
 from offbeat.faces.cli_history import open_existing
@@ -107,7 +108,7 @@ def _no_ledger(session: Session, site: Site, max_age: float | None, as_json: boo
         print_json(
             [
                 {
-                    "ledger": conceal(site.ledger_address),
+                    "ledger": shown_address(site.ledger_address),
                     "project": schedule.project if schedule else None,
                     "revision": 0,
                     "tree": None if site.from_ledger else str(site.tree),
@@ -118,7 +119,8 @@ def _no_ledger(session: Session, site: Site, max_age: float | None, as_json: boo
             ]
         )
     else:
-        click.echo(f"ledger:     {printable(conceal(site.ledger_address))}, not there yet; the first `offbeat tick` makes it")
+        where = printable(shown_address(site.ledger_address))
+        click.echo(f"ledger:     {where}, not there yet; the first `offbeat tick` makes it")
         click.echo(f"tree:       {'none here' if site.from_ledger else printable(str(site.tree))}")
         if schedule is None:
             print_problems(by_place(errors_in(problems)), err=False)

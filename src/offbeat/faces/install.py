@@ -11,6 +11,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from offbeat.core.passwords import has_password, is_public
 from offbeat.errors import ConfigError, Problem
 
 BEGIN, END = "# offbeat: begin ", "# offbeat: end "
@@ -27,7 +28,6 @@ CARRIED = (
 )
 CRON_PATH = "/usr/bin:/bin"
 LONGEST = 990  # characters of a command that every cron takes (Debian's limit is 1000)
-PASSWORD = re.compile(r"://[^\s/:@]*:[^\s/@]+@|[?&;]password=", re.IGNORECASE)
 NO_CRONTAB = ("no crontab for", "no such file")  # how crontab -l says that there is none
 
 
@@ -97,12 +97,13 @@ def tick_line(command: Sequence[str], tree: str, variables: Mapping[str, str]) -
 def variables_for(environ: Mapping[str, str], home: str) -> tuple[dict[str, str], tuple[Problem, ...]]:
     """Return what the crontab's line has to set so that cron's tick is like one done here, and what it cannot have.
 
-    home: what cron will set HOME to. Addresses with a password stay out: a crontab is no place for them.
+    home: what cron will set HOME to. Addresses that have, or may have, a password stay out: a crontab is no place for them.
     """
     kept = {name: _from_anywhere(environ[name]) for name in CARRIED if environ.get(name)}
-    warnings = [_secret(name) for name, text in kept.items() if PASSWORD.search(text)]
+    secret = [name for name, text in kept.items() if (not is_public(text) if name == "OFFBEAT_LEDGER" else has_password(text))]
+    warnings = [_secret(name) for name in secret]
     warnings += [_left_out(name) for name in ("OFFBEAT_BROKER", "CELERY_BROKER_URL") if environ.get(name)]
-    kept = {name: text for name, text in kept.items() if not PASSWORD.search(text)}
+    kept = {name: text for name, text in kept.items() if name not in secret}
     if (here := environ.get("HOME", "")) and here.rstrip("/") != home.rstrip("/"):
         kept["HOME"] = here
     path = search_path(environ.get("PATH", ""))
@@ -221,7 +222,8 @@ def _refused(option: str, said: str) -> Problem:
 
 
 def _secret(name: str) -> Problem:
-    return _warning(f"${name} has a password in it", "it is not written into the crontab; cron's tick will not have it", name)
+    what = f"${name} has a password in it, or is no address"
+    return _warning(what, "it is not written into the crontab; cron's tick will not have it", name)
 
 
 def _left_out(name: str) -> Problem:

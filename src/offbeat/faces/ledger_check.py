@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from offbeat.core.model import CommandCall, Overlap
+from offbeat.core.passwords import shown_address
 from offbeat.errors import OffbeatError, Problem, Severity
 from offbeat.faces.delivery import LIMITS, guards_seen, ledger_kind
 from offbeat.faces.words import conceal, count_of
@@ -25,7 +26,7 @@ SHARED = "OFFBEAT_LEDGER=postgresql://... or redis://..., the same for all of th
 
 def ledger_promise(site: Site) -> str:
     """Return where the ledger is, and what it cannot promise, in one line."""
-    where, kind = conceal(site.ledger_address), ledger_kind(site.ledger_address)
+    where, kind = shown_address(site.ledger_address), ledger_kind(site.ledger_address)
     limit = LIMITS.get(kind, "")
     return f"ledger: {kind}, {where}" + (f"; {limit}" if limit else "")
 
@@ -40,16 +41,24 @@ def ledger_problems(site: Site, schedule: Schedule, told: LedgerStatus | None, m
 
 
 def ledger_summary(site: Site, *, strict: bool = False) -> LedgerStatus | None:
-    """Return the ledger's summary, None when there is none yet or it cannot be read; strict: then OffbeatError is raised."""
+    """Return the ledger's summary, None when there is none yet or it cannot be read; strict: then OffbeatError is raised.
+
+    Also raised when the address is refused: no tick can do anything with that.
+    """
     from offbeat.faces.cli_history import open_existing
 
     try:
         ledger = open_existing(site)
         return ledger.status() if ledger else None
-    except OffbeatError:
-        if strict:
+    except OffbeatError as error:
+        if strict or is_address_refused(error):
             raise
         return None
+
+
+def is_address_refused(error: OffbeatError) -> bool:
+    """Return whether it is the address of the ledger that is wrong."""
+    return any(problem.file == "OFFBEAT_LEDGER" for problem in error.problems)
 
 
 def _layer(site: Site, mounts: Path) -> Problem | None:
@@ -66,7 +75,7 @@ def _layer(site: Site, mounts: Path) -> Problem | None:
         return None
     return Problem(
         code="C310",
-        file=conceal(site.ledger_address),
+        file=shown_address(site.ledger_address),
         what=f"the ledger is a file in a container's own layer ({kind})",
         why="it is gone when the container is replaced: what was due meanwhile is not caught up with, and pauses are forgotten",
         fix="put it on a volume: OFFBEAT_LEDGER=sqlite:////VOLUME/ledger.db, or use PostgreSQL or Redis",

@@ -21,8 +21,6 @@ EARLIEST, LATEST = -62_135_510_400, 253_402_214_400  # 0001-01-02 to 9999-12-31,
 _SPAN = re.compile(r"(\d+)\s*(w|d|h|min|m|s)")
 _SPAN_SECONDS = {"w": 604_800, "d": 86_400, "h": 3_600, "min": 60, "m": 60, "s": 1}
 _CLOCK = re.compile(r"([01]?\d|2[0-3]):[0-5]\d(:[0-5]\d)?", re.ASCII)
-_USERINFO = re.compile(r"(\b[a-z][a-z0-9+.-]*://[^\s/?#@:]*):[^\s\"']*@", re.IGNORECASE)
-_SECRET = re.compile(r"([?&](?:password|passwd|secret|token)=)[^&\s\"']+", re.IGNORECASE)
 
 
 def format_utc(instant: float | None) -> str:
@@ -218,7 +216,11 @@ def conceal(text: str) -> str:
     >>> conceal("redis://me:pa@ss@host/0 is down")
     'redis://me:***@host/0 is down'
     """
-    return _SECRET.sub(r"\1***", _USERINFO.sub(r"\1:***@", text)) if "://" in text else text
+    if "://" not in text:
+        return text
+    from offbeat.core.passwords import masked
+
+    return masked(text)
 
 
 def count_of(number: int, noun: str, plural: str = "") -> str:

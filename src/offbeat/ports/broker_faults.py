@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 from urllib.parse import quote, unquote
 
+from offbeat.core.passwords import shown_address
 from offbeat.errors import Problem
 from offbeat.ports.broker import Delivery
 
@@ -42,13 +43,7 @@ def redact(url: str) -> str:
     >>> redact("redis://:s3cret@cache.example:6379/0?ssl_cert_reqs=none")
     'redis://***@cache.example:6379/0'
     """
-    scheme, found, rest = url.partition("://")
-    if not found:
-        return "***" if any(mark in url for mark in "@:?") else url
-    users, at, place = rest.rpartition("@")
-    if any(mark in users for mark in "?#"):
-        return f"{scheme}://***"  # who can tell a password with "?" from a query with "@"
-    return f"{scheme}://{'***@' if at else ''}{place.partition('?')[0].partition('#')[0]}"
+    return shown_address(url).partition("?")[0]
 
 
 class Words:
@@ -74,6 +69,8 @@ def _of_url(url: str) -> Iterator[str]:
         if at:
             user, _, password = users.partition(":")
             yield from (part, users, user, password)
+            if "?" in users or "#" in users:  # what kombu takes for options is part of a password then
+                yield from users.replace("?", "&").replace("#", "&").replace("=", "&").split("&")
         for _, value in secrets_of_query(part):
             yield value
 

@@ -12,6 +12,7 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from offbeat.core.events import Event
+from offbeat.core.passwords import shown_address
 from offbeat.errors import LedgerAwayError, LedgerError, OffbeatError
 from offbeat.ports import files
 from offbeat.runners.backoff import delay
@@ -77,8 +78,8 @@ class Daemon:
         site = self.site
         if not self._begin():
             return
-        tree = "" if site.from_ledger else str(site.tree)
-        _event(logging.INFO, Event.STARTED, runner=self.dispatcher.runner.id, tree=tree, ledger=site.ledger_address)
+        tree, where = "" if site.from_ledger else str(site.tree), shown_address(site.ledger_address)
+        _event(logging.INFO, Event.STARTED, runner=self.dispatcher.runner.id, tree=tree, ledger=where)
         while not self.stop.is_set:
             site.clock.sleep_until(self._step_safely())
         _event(logging.INFO, Event.STOPPING, runner=self.dispatcher.runner.id)
@@ -197,7 +198,7 @@ class Daemon:
         self._revision = outlook.revision
         self._tell_failures(outlook.failed_at)
         if outlook.ahead and not self._was_ahead:
-            self.tell((ahead_problem(site.ledger_address, outlook.now, outlook.ahead),))
+            self.tell((ahead_problem(shown_address(site.ledger_address), outlook.now, outlook.ahead),))
         if site.watch.is_skewed and not self._was_skewed:
             self.tell((skew_problem(site.watch.skew),))
         if restored := site.watch.take_restored():

@@ -88,7 +88,9 @@ def _tick(site: Site, seconds: float, again: bool) -> Ticked:
     problems = tuple(problem for problem in synced.problems if problem.severity is Severity.ERROR and not synced.told)
     problems += synced.notices + site.watch.take_restored() + failed_commands(site, outlook)
     if site.is_news("ahead", "yes" if outlook.ahead else "") and outlook.ahead:
-        problems += (ahead_problem(site.ledger_address, outlook.now, outlook.ahead),)
+        from offbeat.core.passwords import shown_address
+
+        problems += (ahead_problem(shown_address(site.ledger_address), outlook.now, outlook.ahead),)
     exit_code = int(any(problem.severity is Severity.ERROR for problem in problems))
     if site.watch.is_skewed:
         problems += (skew_problem(site.watch.skew),) if site.is_news("skew", "yes") or again else ()

@@ -55,6 +55,8 @@ def parse(address: str) -> Address:
         userinfo, _, netloc = parts.netloc.rpartition("@")
         if "@" in parts.path + parts.fragment or parts.fragment:
             raise ValueError("a character of the password")
+        if "@" in parts.query and not options.keys() <= set(KNOWN):
+            raise ValueError("options that may be part of a password")
         username, _, password = userinfo.partition(":")
         found = _places(form, netloc, parts.path)
         database = int(options["db"]) if "db" in options else found["database"]
