@@ -77,7 +77,10 @@ def open_existing(site: Site) -> Ledger | None:
 
     address = site.ledger_address
     file = address.partition("?")[0].removeprefix("sqlite:///")
-    if address.startswith("sqlite:///") and not os.path.lexists(file):
+    if address.startswith("sqlite:///") and file and not os.path.lexists(file):
+        from offbeat.ports.ledger_sqlite import share_of
+
+        share_of(address.partition("?")[2])  # what no tick can open is told here too
         return None
     ledger = open_ledger(address, clock=site.clock, project=site.project, owner=site.owner, read_only=True)
     click.get_current_context().call_on_close(ledger.close)

@@ -49,7 +49,8 @@ class Span(click.ParamType):  # type: ignore[type-arg, unused-ignore]  # generic
 def tick(ctx: click.Context, max_time: float, adopt: bool) -> None:
     """Send what is due, once, and end. Prints nothing when all is well, so that cron mails only what matters.
 
-    Safe to start twice in the same second. A problem of the tree is told once for each change of it.
+    Safe to start twice in the same second. A problem of the tree, or a ledger or broker that is out of reach, is told
+    once for each change of it; a wrong address of the ledger by every tick.
     """
     from offbeat.faces.logs import TOLD
     from offbeat.runners.tick import tick as do_tick

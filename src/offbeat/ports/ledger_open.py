@@ -10,6 +10,7 @@ from offbeat.ports.ledger import Ledger
 
 POSTGRES = ("postgresql", "postgres")
 REDIS = ("redis", "rediss", "unix", "redis+unix", "redis+sentinel", "valkey", "valkeys")
+_FORMLESS = "is none: it has no :// after a kind of ledger"
 
 
 def open_ledger(
@@ -68,12 +69,16 @@ def _postgres(address: str, *, clock: Clock, project: str, owner: str, read_only
 
 def _unsupported(address: str) -> ConfigError:
     """Return the error; of the address only its scheme is shown, since there may be a password in the rest."""
-    scheme = address.partition(":")[0].lower()
+    from offbeat.core.passwords import scheme_of
+
+    begins = f'begins with "{scheme_of(address)}", which no store answers to' if scheme_of(address) else _FORMLESS
+    if address.partition("?")[0] == "sqlite:///":
+        begins = "names no file after sqlite:///"
     return ConfigError(
         Problem(
             code="C302",
             file="OFFBEAT_LEDGER",
-            what=f'the ledger\'s address begins with "{scheme[:40]}", which no store answers to',
+            what=f"the ledger's address {begins}",
             why="there is nowhere to record occurrences, so nothing is recorded and nothing is sent",
             fix="OFFBEAT_LEDGER=sqlite:////var/lib/offbeat/ledger.sqlite3, postgresql://user:password@host/database, "
             "or redis://user:password@host:6379/0",

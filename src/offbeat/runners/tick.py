@@ -47,7 +47,8 @@ class Ticked:
 def tick(site: Site, *, seconds: float = 50.0, again: bool = False) -> Ticked:
     """Do one pass for a crontab line, within `seconds`. Never raises OffbeatError: its problems are in the answer.
 
-    The same trouble is told once, until it changes, so that cron does not mail it every minute; `again` tells it each time.
+    The same trouble is told once, until it changes, so that cron does not mail it every minute; `again` tells it each time,
+    and a wrong address of the ledger is told each time anyway.
     Whatever hangs, it ends at most 5 s later; what it held then is sent by others when the lease has ended.
     """
     try:
@@ -58,12 +59,17 @@ def tick(site: Site, *, seconds: float = 50.0, again: bool = False) -> Ticked:
     except OffbeatError as error:
         site.hear()
         site.watch.keep()
-        told = again or site.is_news("trouble", str(error))
+        told = site.is_news("trouble", str(error)) or again or _is_of_address(error)
         problems = error.problems or (_unknown(str(error)),)
         return Ticked(problems=problems if told else (), exit_code=error.exit_code)
 
 
 @contextmanager
+def _is_of_address(error: OffbeatError) -> bool:
+    """Return whether there is no ledger to go to at all: told every time, it ends by nothing but a person's doing."""
+    return any(problem.file == "OFFBEAT_LEDGER" for problem in error.problems)
+
+
 def interrupted(site: Site, seconds: float) -> Iterator[None]:
     """End what hangs after so many seconds, with a LedgerError, and drop the connections, which would hang again."""
     try:
