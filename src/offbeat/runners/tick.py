@@ -64,13 +64,13 @@ def tick(site: Site, *, seconds: float = 50.0, again: bool = False) -> Ticked:
         return Ticked(problems=problems if told else (), exit_code=error.exit_code)
 
 
-@contextmanager
 def _is_of_address(error: OffbeatError) -> bool:
     """Return whether there is no ledger to go to at all: told every time, it ends by nothing but a person's doing."""
     return any(problem.file == "OFFBEAT_LEDGER" for problem in error.problems)
 
 
 def interrupted(site: Site, seconds: float) -> Iterator[None]:
+@contextmanager
     """End what hangs after so many seconds, with a LedgerError, and drop the connections, which would hang again."""
     try:
         with site.limit(seconds):
