@@ -69,8 +69,8 @@ def _is_of_address(error: OffbeatError) -> bool:
     return any(problem.file == "OFFBEAT_LEDGER" for problem in error.problems)
 
 
-def interrupted(site: Site, seconds: float) -> Iterator[None]:
 @contextmanager
+def interrupted(site: Site, seconds: float) -> Iterator[None]:
     """End what hangs after so many seconds, with a LedgerError, and drop the connections, which would hang again."""
     try:
         with site.limit(seconds):
