@@ -7,6 +7,7 @@ import threading
 import pytest
 
 from offbeat.ports.broker_kombu.deadline import within
+from offbeat.ports.stop import Stop
 
 
 def test_what_work_returns_or_raises_comes_through() -> None:
@@ -78,4 +79,16 @@ def test_who_interrupts_the_wait_cuts_the_work() -> None:
 
     with pytest.raises(Interrupted):
         within(0.1, Job(), cut=interrupt)
+    assert cut.is_set()
+
+
+def test_once_told_to_stop_it_waits_a_few_seconds_for_what_was_to_take_a_minute() -> None:
+    cut = threading.Event()
+
+    def hang() -> None:
+        cut.wait(120)
+        raise OSError("bad file descriptor")
+
+    with pytest.raises(TimeoutError):
+        within(60, hang, cut=cut.set, stop=Stop(is_set=True))
     assert cut.is_set()

@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -17,6 +17,7 @@ from offbeat.core.model import BrokerSettings, Cause, Json, TaskCall
 from offbeat.ports import broker_faults as faults
 from offbeat.ports.broker_kombu.broker import IDLE, BrokerKombu
 from offbeat.ports.clock import FakeClock, SystemClock
+from offbeat.ports.stop import Stop
 
 NOW = 1_772_332_199.0  # by the ledger's clock, which is not ours
 
@@ -268,3 +269,28 @@ def test_a_connection_is_kept_and_opened_anew_when_it_has_been_idle(clock: FakeC
 
     assert first is kept
     assert anew is not first
+
+
+class Soon:
+    """Set after it was looked at so many times: a signal that comes in the middle of a batch."""
+
+    def __init__(self, looks: int) -> None:
+        self.looks = looks
+
+    @property
+    def is_set(self) -> bool:
+        self.looks -= 1
+        return self.looks < 0
+
+
+def test_told_to_stop_in_a_batch_it_tells_what_it_sent_and_what_it_did_not_try(tmp_path: Path, clock: FakeClock) -> None:
+    options = {"data_folder_in": "queue", "data_folder_out": "queue", "control_folder": "control"}
+    settings = BrokerSettings(transport_options=options)
+    broker = BrokerKombu("filesystem://", settings, clock=clock, root=tmp_path, stop=cast(Stop, Soon(12)))
+
+    deliveries = broker.publish([message(number) for number in range(50)], seconds=5)
+    sent = sum(delivery.taken for delivery in deliveries)
+
+    assert 0 < sent < 50
+    assert [delivery.tried for delivery in deliveries] == [True] * sent + [False] * (50 - sent)
+    assert len(envelopes(tmp_path / "queue")) == sent

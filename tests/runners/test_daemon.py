@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -12,6 +12,8 @@ from offbeat.errors import LedgerAwayError, LedgerError, Problem
 from offbeat.ports.clock import FakeClock
 from offbeat.runners.daemon import LOOK, POLL, Daemon, Stop
 from offbeat.runners.deploy import deploy
+from offbeat.runners.dispatch import BATCH
+from offbeat.runners.tick import tick
 
 from .conftest import NOON, MemorySite
 from .test_tick import failed_command
@@ -263,3 +265,35 @@ def test_what_an_entry_waits_for_is_told_once_however_often_it_is_looked_for(
     live(daemon, clock, 300)
 
     assert [problem.code for problem in told] == ["S168"]
+
+
+@pytest.mark.parametrize("where", ["daemon", "tick"])
+def test_told_to_stop_in_a_burst_it_sends_no_more_and_hands_back_at_once_what_it_did_not_try(
+    site: MemorySite, clock: FakeClock, write: Callable[[str], Path], where: str
+) -> None:
+    write("".join(f'[entries.e{number}]\nevery = "1m"\n' for number in range(1500)))
+    site.sync(site.runner("tick"))
+    clock.advance(60)
+    stop = site.stop
+    publish, calls = site.wire.publish, []
+
+    class Stopping:
+        def publish(self, messages: Sequence[object], seconds: float) -> object:
+            stop.is_set = True
+            calls.append(len(messages))
+            return publish(messages, seconds)
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(whole, name)
+
+    whole, site.wire = site.wire, Stopping()
+    if where == "tick":
+        tick(site)
+    else:
+        Daemon(site=site, stop=stop, tell=lambda _: None).run()
+
+    assert len(calls) == 1
+    stop.is_set, site.wire = False, whole
+    other = site.runner("other")
+    assert len(site.ledger.claim(other, 1500, ())) == BATCH - calls[0]  # of the portion that was recorded
+    assert not any(row.note for row in site.ledger.history(limit=1500))

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Iterable
-from types import FrameType
 
 import click
 
@@ -50,17 +48,20 @@ def tick(ctx: click.Context, max_time: float, adopt: bool) -> None:
     """Send what is due, once, and end. Prints nothing when all is well, so that cron mails only what matters.
 
     Safe to start twice in the same second. A problem of the tree, or a ledger or broker that is out of reach, is told
-    once for each change of it; a wrong address of the ledger by every tick.
+    once for each change of it; a wrong address of the ledger by every tick. SIGTERM or Ctrl-C: settles what it has sent,
+    hands back the rest, and ends with 128 and the signal's number.
     """
     from offbeat.faces.logs import TOLD
+    from offbeat.ports.stop import heed
     from offbeat.runners.tick import tick as do_tick
 
     session: Session = ctx.obj
     site = session.open_site(base=LOG_WARNING, told=TOLD, adopt=adopt)
+    heed(site.stop, site.clock)
     done = do_tick(site, seconds=max_time, again=session.verbose > 0)
     if done.problems:
         tell(session, done.problems)
-    ctx.exit(done.exit_code)
+    ctx.exit(128 + site.stop.number if site.stop.is_set else done.exit_code)
 
 
 @click.command(cls=Command, examples=("offbeat run", "offbeat run --log-format json -v"))
@@ -69,23 +70,14 @@ def tick(ctx: click.Context, max_time: float, adopt: bool) -> None:
 def run(session: Session, adopt: bool) -> None:
     """Stay and send what is due, to the second; log lines go to stderr.
 
-    Picks up a changed tree by itself. SIGTERM or Ctrl-C: finishes its batch and ends.
+    Picks up a changed tree by itself. SIGTERM or Ctrl-C: settles what it has sent, hands back the rest, and ends.
     """
-    from offbeat.runners.daemon import Daemon, Stop
+    from offbeat.ports.stop import heed
+    from offbeat.runners.daemon import Daemon
 
     site = session.open_site(base=LOG_INFO, adopt=adopt)
-    stop = Stop()
-
-    def ask_to_stop(number: int, _: FrameType | None) -> None:
-        if stop.is_set and number == signal.SIGINT:
-            raise KeyboardInterrupt
-        stop.is_set = True
-        site.clock.wake()
-
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
-        if signal.getsignal(number) is not signal.SIG_IGN:  # nohup, or a shell's background
-            signal.signal(number, ask_to_stop)
-    Daemon(site=site, stop=stop, tell=log_problems).run()
+    heed(site.stop, site.clock)
+    Daemon(site=site, stop=site.stop, tell=log_problems).run()
 
 
 def tell(session: Session, problems: Iterable[Problem]) -> None:

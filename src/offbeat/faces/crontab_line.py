@@ -48,6 +48,7 @@ def _tick_once(tree: str | None, from_ledger: bool) -> int:
 
     from offbeat.faces.logs import TOLD, set_up_logs
     from offbeat.ports.clock import SystemClock
+    from offbeat.ports.stop import heed
     from offbeat.runners.site import open_site
     from offbeat.runners.tick import tick
 
@@ -55,6 +56,7 @@ def _tick_once(tree: str | None, from_ledger: bool) -> int:
     known = from_ledger or None
     site = open_site(start=Path.cwd(), tree=tree, environ=os.environ, clock=SystemClock(), from_ledger=known)
     try:
+        heed(site.stop, site.clock)
         done = tick(site, seconds=SECONDS)
     finally:
         site.close()
@@ -62,4 +64,4 @@ def _tick_once(tree: str | None, from_ledger: bool) -> int:
         from offbeat.faces.cli_session import by_place, print_problems
 
         print_problems(by_place(done.problems))
-    return done.exit_code
+    return 128 + site.stop.number if site.stop.is_set else done.exit_code

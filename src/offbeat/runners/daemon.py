@@ -1,6 +1,6 @@
 """The resident runner: one thread, one pass at a time, asleep until the next due time.
 
-A signal only sets a flag and wakes the clock; the batch in hand is finished first. Nothing here decides anything.
+A signal only sets a flag and wakes the clock; the step in hand is finished, and what it leaves is handed back. Decides nothing.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from offbeat.core.events import Event
 from offbeat.core.passwords import shown_address
 from offbeat.errors import LedgerAwayError, LedgerError, OffbeatError
 from offbeat.ports import files
+from offbeat.ports.stop import Stop as Stop
 from offbeat.runners.backoff import delay
 from offbeat.runners.dispatch import Dispatcher
 from offbeat.runners.retention import Retention
@@ -37,13 +38,6 @@ HANGS = 15.0  # seconds more after which a pass is interrupted
 AWAY = 5.0  # seconds at most between two tries of a ledger that is away: asking costs one connection
 JUMP = 1.0  # seconds by which the wall clock went otherwise than time: it was set, or the machine slept
 log = logging.getLogger("offbeat")
-
-
-@dataclass(slots=True)
-class Stop:
-    """Set by a signal; looked at between steps."""
-
-    is_set: bool = False
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,6 +63,7 @@ class Daemon:
     _failures: int = field(default=0, init=False)
 
     def __post_init__(self) -> None:
+        self.site.stop = self.stop
         self.dispatcher = Dispatcher(site=self.site, runner=self.site.runner("run"))
         self.retention = Retention(site=self.site)
 
@@ -171,6 +166,8 @@ class Daemon:
             return outlook
         deadline = site.clock.monotonic() + PASS
         work(dispatcher, deadline)
+        if self.stop.is_set:
+            return outlook
         self.retention.prune(deadline)
         self._tell_rules()
         outlook = site.look(dispatcher.runner, patient=False)

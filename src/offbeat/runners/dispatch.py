@@ -64,7 +64,7 @@ class Turn:
 class Dispatcher:
     """Sends what was claimed. One for each runner process: it remembers what the broker said and how fast it was.
 
-    deadline: monotonic; what is in hand by then is handed back.
+    deadline: monotonic; what is in hand by then, or when the site is told to stop, is handed back.
     """
 
     site: Site
@@ -79,6 +79,10 @@ class Dispatcher:
     def ledger(self) -> Ledger:
         return self.site.ledger
 
+    def is_over(self, until: float = inf) -> bool:
+        """Return whether nothing more is to be begun: the deadline or `until` (monotonic) has come, or we are told to stop."""
+        return self.site.stop.is_set or self.site.clock.monotonic() >= min(until, self.deadline)
+
     def closed_queues(self, mono: float) -> frozenset[str]:
         """Return the queues that this runner leaves alone now; commands are one of them where there is no tree."""
         closed = self.backoff.closed_queues(mono)
@@ -90,8 +94,7 @@ class Dispatcher:
         since: monotonic time before the portion was asked for. What is not recorded by the deadline stays due.
         """
         for some in handfuls(windows) if self.ledger.enqueuing() else (windows,):
-            mono = self.site.clock.monotonic()
-            if mono >= self.deadline:
+            if self.is_over():
                 return
             until = min(since + LEASE - MARGIN, self.deadline)
             claims = self._record_and_push(portion, some, Turn(now=portion.now, since=since, until=until))
@@ -186,7 +189,7 @@ class Dispatcher:
         commands, by_key = self.site.commands(), {claim.key: claim for claim in claims}
         for order in by_slot(steps):
             together = [by_key[step.key] for step in order.steps]
-            if self.site.clock.monotonic() >= turn.until:
+            if self.is_over(turn.until):
                 self._settle([_back(claim, turn.now) for claim in together], turn)
                 continue
             error = commands.start(order)
@@ -223,7 +226,7 @@ class Dispatcher:
         if not claims:
             return
         began = self.site.clock.monotonic()
-        if began >= turn.until:
+        if self.is_over(turn.until):
             self._settle([_back(claim, turn.now) for claim in claims], turn)
             return
         if self.backoff.is_down() and not self.backoff.may_probe(began):
@@ -251,6 +254,9 @@ class Dispatcher:
             return False
         size = len(claims) if enqueuing or broker.remembers() else STEP
         for start in range(0, len(claims), size):
+            if self.site.stop.is_set:
+                self._settle([_back(claim, turn.now) for claim in claims[start:]], turn)
+                return False
             deliveries = self._deliver(claims[start : start + size], broker, enqueuing, turn)
             all_taken = all_taken and all(delivery.taken for delivery in deliveries)
             if lost := next((delivery for delivery in deliveries if delivery.down), None):
@@ -271,7 +277,9 @@ class Dispatcher:
             deliveries: Sequence[Delivery] = broker.publish(messages, turn.until - clock.monotonic())
             settled: set[int] = set()
         else:
-            fused = Fused(broker=broker, enqueuing=enqueuing, runner=self.runner, clock=clock, until=turn.until)
+            fused = Fused(
+                broker=broker, enqueuing=enqueuing, runner=self.runner, clock=clock, until=turn.until, stop=self.site.stop
+            )
             sent = fused.send(claims, messages)
             deliveries, settled = sent.deliveries, sent.settled
             self._fenced(sent.fenced)

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from offbeat.ports.clock import Clock
     from offbeat.ports.ledger import Enqueuing, Ledger
     from offbeat.ports.ledger_values import Claim, Mail, Post, Recorded, Runner
+    from offbeat.ports.stop import Stop
     from offbeat.runners.site import Site
 
 T = TypeVar("T")
@@ -57,13 +58,14 @@ def one_server(ledger: Ledger, broker: Broker) -> Enqueuing | Delivery | None:
 
 @dataclass(slots=True, kw_only=True)
 class Fused:
-    """Sends by the fused step. until: monotonic; what was not tried by then is told as not tried."""
+    """Sends by the fused step. until: monotonic; what was not tried by then, or before `stop` was set, is told as not tried."""
 
     broker: Broker
     enqueuing: Enqueuing
     runner: Runner
     clock: Clock
     until: float
+    stop: Stop
 
     def send(self, claims: Sequence[Claim], messages: Sequence[Message]) -> Sent:
         """Push and settle the claims, SCRIPT at a time.
@@ -83,7 +85,7 @@ class Fused:
             else:
                 others.append(n)
         for start in range(0, len(posts), SCRIPT):
-            if self.clock.monotonic() >= self.until:
+            if self.stop.is_set or self.clock.monotonic() >= self.until:
                 return sent
             self._push(posts[start : start + SCRIPT], sent)
         if others and (left := self.until - self.clock.monotonic()) > 0:

@@ -32,7 +32,7 @@ class Retention:
         if 0 <= now - self._last() < EVERY:
             return 0
         gone, keep = 0, self._keep()
-        while gone < MOST and self.site.clock.monotonic() < deadline:
+        while gone < MOST and not self.site.stop.is_set and self.site.clock.monotonic() < deadline:
             went = self.site.ledger.prune(STEP, keep)
             gone += went
             if went < STEP:

@@ -24,6 +24,7 @@ from offbeat.ports.clock import Clock
 from offbeat.ports.ledger_open import open_ledger
 from offbeat.ports.ledger_values import Origin, Runner
 from offbeat.ports.process import runner_here
+from offbeat.ports.stop import Stop
 from offbeat.runners.notes import Notes
 from offbeat.runners.places import as_entered, file_name, is_shared
 from offbeat.runners.rules import Rules
@@ -70,7 +71,7 @@ class Site:
     """One tree on this host. Close it when done; every part is opened at its first use.
 
     from_ledger: there is no tree here; what was deployed is all that counts, and `tree` names nothing. limit: what ends a step
-    that hangs, after so many seconds.
+    that hangs, after so many seconds. stop: set when this process is told to end: no more is begun then.
     """
 
     tree: Path
@@ -83,6 +84,7 @@ class Site:
     notes: Notes = field(init=False)
     watch: Watch = field(init=False)
     rules: Rules = field(default_factory=Rules, init=False)
+    stop: Stop = field(default_factory=Stop, init=False)
     _ledger: Ledger | None = field(default=None, init=False)
     _broker: Broker | None = field(default=None, init=False)
     _project: str = field(default="", init=False)
@@ -147,7 +149,7 @@ class Site:
             if settings is None:
                 raise OffbeatError("no schedule is in force yet")
             url = broker_url(self.environ, settings, self.root)
-            self._broker = BrokerKombu(url, settings, clock=self.clock, root=self.root)
+            self._broker = BrokerKombu(url, settings, clock=self.clock, root=self.root, stop=self.stop)
         return self._broker
 
     def commands(self) -> Commands:

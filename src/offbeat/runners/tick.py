@@ -16,6 +16,7 @@ from offbeat.core.identity import format_due_at
 from offbeat.errors import BrokerError, LedgerError, OffbeatError, Problem, Severity
 from offbeat.ports.alarm import TimeIsUp
 from offbeat.ports.files import PATIENCE
+from offbeat.ports.stop import ENDS
 from offbeat.runners.watch import skew_problem
 
 if TYPE_CHECKING:
@@ -77,6 +78,7 @@ def interrupted(site: Site, seconds: float) -> Iterator[None]:
             yield
     except TimeIsUp:
         site.drop()
+        seconds = min(seconds, ENDS) if site.stop.is_set else seconds
         log.error("overtime", extra={"event": Event.OVERTIME, "fields": {"seconds": round(seconds, 1)}})
         raise LedgerError(_overtime(seconds)) from None
 
@@ -126,8 +128,9 @@ def _send(site: Site, deadline: float, so_far: Ticked, again: bool) -> Ticked:
     runner = site.runner("tick")
     dispatcher = Dispatcher(site=site, runner=runner, deadline=deadline)
     work(dispatcher, deadline)
-    Retention(site=site).prune(deadline)
-    wake_at = site.look(runner, patient=False).wake_at
+    if not site.stop.is_set:
+        Retention(site=site).prune(deadline)
+    wake_at = so_far.wake_at if site.stop.is_set else site.look(runner, patient=False).wake_at
     so_far = _with_rules(site, so_far, again)
     tally, problems = dispatcher.tally, so_far.problems
     if tally.error:
@@ -148,7 +151,7 @@ def _send(site: Site, deadline: float, so_far: Ticked, again: bool) -> Ticked:
 
 
 def work(dispatcher: Dispatcher, deadline: float) -> None:
-    """Record and dispatch all that is due, then all that can be claimed, until `deadline` (monotonic).
+    """Record and dispatch all that is due, then all that can be claimed, until `deadline` (monotonic), or till told to stop.
 
     A runner whose clock differs from the ledger's, or whose rules are older, records nothing, and dispatches what others
     recorded.
@@ -157,14 +160,14 @@ def work(dispatcher: Dispatcher, deadline: float) -> None:
     dispatcher.site.rules.forget()
     while True:  # of a backlog more is recorded as it is sent
         is_more = _record(dispatcher)
-        if not _claim(dispatcher) or not is_more or dispatcher.site.clock.monotonic() >= deadline:
+        if not _claim(dispatcher) or not is_more or dispatcher.is_over():
             return
 
 
 def _record(dispatcher: Dispatcher) -> bool:
     """Record all that is due, as far as there is room for it; return whether there is more."""
     portions, before, asked = 0, None, None
-    while not dispatcher.site.watch.is_skewed and dispatcher.site.clock.monotonic() < dispatcher.deadline:
+    while not dispatcher.site.watch.is_skewed and not dispatcher.is_over():
         asked = _record_once(dispatcher, before)
         if asked is None or asked is before:
             break
@@ -177,7 +180,7 @@ def _record(dispatcher: Dispatcher) -> bool:
 def _claim(dispatcher: Dispatcher) -> bool:
     """Dispatch all that can be claimed; return whether there was anything."""
     any_claimed = False
-    while dispatcher.site.clock.monotonic() < dispatcher.deadline and _claim_once(dispatcher, dispatcher.batch):
+    while not dispatcher.is_over() and _claim_once(dispatcher, dispatcher.batch):
         any_claimed = True
     return any_claimed
 

@@ -19,8 +19,9 @@ from offbeat.ports.broker_kombu.address import SHORTEST, TIMEOUT, fault_of, is_r
 from offbeat.ports.broker_kombu.connect import connect
 from offbeat.ports.broker_kombu.deadline import within
 from offbeat.ports.broker_kombu.line_redis import RedisLine
-from offbeat.ports.broker_kombu.lines import BrokenLineError, Letter, Line
+from offbeat.ports.broker_kombu.lines import BrokenLineError, Letter, Line, Until
 from offbeat.ports.clock import Clock
+from offbeat.ports.stop import Stop
 
 IDLE = 30.0  # seconds; a connection unused for longer is opened anew, because what is between may have forgotten it
 CHECK = 2.0  # seconds for a connection that was used before to show that it is alive; what is left of TIMEOUT is for a new one
@@ -32,12 +33,18 @@ LONGEST_EXPIRATION = 2**32 - 1  # milliseconds; RabbitMQ closes the channel over
 class BrokerKombu:
     """One broker, one connection, one thread."""
 
-    def __init__(self, url: str, settings: BrokerSettings, *, clock: Clock, root: Path | None = None) -> None:
-        """url: with its secrets. root: of the repository, for relative paths in [broker]; the working directory without."""
+    def __init__(
+        self, url: str, settings: BrokerSettings, *, clock: Clock, root: Path | None = None, stop: Stop | None = None
+    ) -> None:
+        """url: with its secrets. root: of the repository, for relative paths in [broker]; the working directory without.
+
+        stop: what ends a publish early; what was not tried by then is told as not tried.
+        """
         self._url = url
         self._settings = settings
         self._clock = clock
         self._root = root or Path.cwd()
+        self._stop = stop or Stop()
         self._words = faults.Words(url, settings.transport_options, settings.ssl, _of_environment(url))
         self._line: Line | None = None
         self._used_at = 0.0
@@ -71,7 +78,7 @@ class BrokerKombu:
         if not isinstance(line, RedisLine):
             return ""
         try:
-            found = within(TIMEOUT, line.server_id, cut=line.cut)
+            found = within(TIMEOUT, line.server_id, cut=line.cut, stop=self._stop)
         except Exception as exc:  # noqa: BLE001 - whatever it is, a new connection will tell
             return self._broke(BrokenLineError(exc))
         except BaseException:
@@ -90,7 +97,7 @@ class BrokerKombu:
         letters, refused = self._letters(messages)
         found: dict[int, Push | Delivery] = dict(refused)
         try:
-            within(TIMEOUT, lambda: line.prepare(letters, found), cut=line.cut)
+            within(TIMEOUT, lambda: line.prepare(letters, found), cut=line.cut, stop=self._stop)
         except (BrokenLineError, TimeoutError) as exc:
             broken: Push | Delivery = self._broke(exc)
             found = {letter.number: broken for letter in letters} | found.copy()
@@ -144,8 +151,9 @@ class BrokerKombu:
         found: dict[int, Delivery] = {}
         rest = faults.out_of_time()
         left = max(0.0, until - self._clock.monotonic())
+        ends = Until(at=until, clock=self._clock, stop=self._stop)
         try:
-            within(left + OVER, lambda: line.send(letters, until, found), cut=line.cut)
+            within(left + OVER, lambda: line.send(letters, ends, found), cut=line.cut, stop=self._stop)
         except (BrokenLineError, TimeoutError) as exc:
             rest = self._broke(exc)
         except BaseException:
@@ -179,6 +187,7 @@ class BrokerKombu:
                 _longest(options, patience) * (self._url.count(";") + 1),
                 lambda: connect(self._url, options, secure, clock=self._clock, seconds=patience),
                 late=lambda line: line.drop(),
+                stop=self._stop,
             )
         except Exception as exc:  # noqa: BLE001 - each transport of kombu has its own errors; Delivery is the one answer
             return faults.connecting(exc, self._words)
@@ -194,7 +203,7 @@ class BrokerKombu:
             self.close()
             return
         try:
-            within(max(SHORTEST, min(CHECK, seconds)), lambda: line.check(idle), cut=line.cut)
+            within(max(SHORTEST, min(CHECK, seconds)), lambda: line.check(idle), cut=line.cut, stop=self._stop)
         except Exception:  # noqa: BLE001 - whatever it is, a new connection will tell
             self._drop()
 

@@ -10,22 +10,30 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any, Generic, TypeVar
 
+from offbeat.ports.stop import HURRY, Stop
+
 T = TypeVar("T")
 CUT = 0.5  # seconds for work to end by itself once its sockets are cut
+SLICE = 0.2  # seconds between two looks whether we are told to stop
 
 
 def within(
-    seconds: float, work: Callable[[], T], *, cut: Callable[[], None] | None = None, late: Callable[[T], None] | None = None
+    seconds: float,
+    work: Callable[[], T],
+    *,
+    cut: Callable[[], None] | None = None,
+    late: Callable[[T], None] | None = None,
+    stop: Stop | None = None,
 ) -> T:
     """Return what `work` returns, or raise what it raises, if it is done in `seconds`.
 
     cut: ends what work waits for; called when the time is over, and when the wait is interrupted. late: is given what work
-    returns when nobody waits for it any more, on work's own thread; to be thrown away.
+    returns when nobody waits for it any more, on work's own thread; to be thrown away. stop: once it is set, HURRY is all.
     Raises: TimeoutError when the time is over (CUT more at most), even if work ended by being cut.
     """
     job = _Job(work, late)
     try:
-        if job.wait(max(0.0, seconds)):
+        if _is_done(job, max(0.0, seconds), stop):
             return job.result()
         if cut is not None:
             cut()
@@ -37,6 +45,18 @@ def within(
             cut()
         raise
     raise TimeoutError(f"no answer within {seconds:.1f} s") from job.error
+
+
+def _is_done(job: _Job[T], left: float, stop: Stop | None) -> bool:
+    """Wait for so many seconds, or fewer once we are told to stop; return whether it has ended."""
+    is_hurried = stop is None
+    while not job.wait(min(left, SLICE) if stop else left):
+        left -= SLICE if stop else left
+        if stop and stop.is_set and not is_hurried:
+            left, is_hurried = min(left, HURRY), True
+        if left <= 0:
+            return False
+    return True
 
 
 class _Job(Generic[T]):

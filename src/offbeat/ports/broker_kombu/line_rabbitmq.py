@@ -9,7 +9,7 @@ from typing import Any
 
 from offbeat.ports import broker_faults as faults
 from offbeat.ports.broker import Delivery
-from offbeat.ports.broker_kombu.lines import BrokenLineError, Letter, cut_sockets
+from offbeat.ports.broker_kombu.lines import BrokenLineError, Letter, Until, cut_sockets
 from offbeat.ports.clock import Clock
 
 WINDOW = 200  # letters sent to RabbitMQ before their confirms are waited for
@@ -41,12 +41,12 @@ class ConfirmedLine:
         self._listen_for_blocked()
         self._ask()
 
-    def send(self, letters: Sequence[Letter], until: float, found: dict[int, Delivery]) -> None:
+    def send(self, letters: Sequence[Letter], until: Until, found: dict[int, Delivery]) -> None:
         import amqp
 
         self._found = found
         windows = list(_windows(letters))
-        while windows and self._clock.monotonic() < until and not self.blocked:
+        while windows and not until.is_over() and not self.blocked:
             window = windows.pop(0)
             try:
                 self._send(window, until)
@@ -129,18 +129,18 @@ class ConfirmedLine:
         self._tag = 0
         return channel
 
-    def _send(self, window: Sequence[Letter], until: float) -> None:
+    def _send(self, window: Sequence[Letter], until: Until) -> None:
         self._waiting.clear()
         self._returned.clear()
         if self._channel is None:
             self._channel = self._open()
         for letter in window:
-            if self._clock.monotonic() >= until:
+            if until.is_over():
                 break
             self._put(letter)
         while self._waiting:
             before = len(self._waiting)
-            patience = min(BLOCKED if self.blocked else CONFIRM, max(LAST, until - self._clock.monotonic()))
+            patience = min(BLOCKED if self.blocked else CONFIRM, max(LAST, until.at - self._clock.monotonic()))
             try:
                 self._connection.connection.drain_events(timeout=patience)
             except TimeoutError as exc:

@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from offbeat.ports import broker_faults as faults
 from offbeat.ports.broker import Delivery, Push
-from offbeat.ports.broker_kombu.lines import BrokenLineError, Letter, PlainLine, cut_sockets
+from offbeat.ports.broker_kombu.lines import BrokenLineError, Letter, PlainLine, Until, cut_sockets
 from offbeat.ports.clock import Clock
 
 MARK = "offbeat:sent:"  # before an id: the key that says that it was pushed, under which attempt
@@ -64,10 +64,10 @@ class RedisLine(PlainLine):
         self._is_nameless = False  # the server does not tell this user which it is
         self._ahead: float | None = None  # seconds by which the server's clock is ahead of our monotonic one
 
-    def send(self, letters: Sequence[Letter], until: float, found: dict[int, Delivery]) -> None:
+    def send(self, letters: Sequence[Letter], until: Until, found: dict[int, Delivery]) -> None:
         """Send in order, STEP at a time, none after `until` by the server's own clock, no id twice. See Line.send."""
         for step in _steps(letters):
-            if self._clock.monotonic() >= until:
+            if until.is_over():
                 return
             if self.forgetful:
                 super().send(step, until, found)
@@ -120,11 +120,11 @@ class RedisLine(PlainLine):
             except Exception as exc:  # noqa: BLE001 - this letter cannot be written; there is no list of what that raises
                 found[letter.number] = faults.refused(f"cannot be written: {exc}", retry=False)
 
-    def _send_once(self, letters: Sequence[Letter], until: float, found: dict[int, Delivery]) -> None:
+    def _send_once(self, letters: Sequence[Letter], until: Until, found: dict[int, Delivery]) -> None:
         posts, others = self._sorted(letters, found)
         try:
             if posts:
-                others += self._read(posts, self._push(posts, until), found)
+                others += self._read(posts, self._push(posts, until.at), found)
         except self._connection.channel_errors as exc:
             if self._stops_all(exc):
                 raise BrokenLineError(exc) from exc

@@ -16,6 +16,7 @@ from offbeat.core.message import Message
 from offbeat.ports import broker_faults as faults
 from offbeat.ports.broker import Delivery
 from offbeat.ports.clock import Clock
+from offbeat.ports.stop import Stop
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,18 @@ class Letter:
         )
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Until:
+    """When nothing more is sent: at an instant (`at`, monotonic), or once we are told to stop."""
+
+    at: float
+    clock: Clock
+    stop: Stop
+
+    def is_over(self) -> bool:
+        return self.stop.is_set or self.clock.monotonic() >= self.at
+
+
 class BrokenLineError(Exception):
     """The connection is of no use any more. cause: why."""
 
@@ -60,8 +73,8 @@ class Line(Protocol):
 
     blocked: str
 
-    def send(self, letters: Sequence[Letter], until: float, found: dict[int, Delivery]) -> None:
-        """Send in order until the clock's monotonic `until`; write into `found` what became of each, by number, once known.
+    def send(self, letters: Sequence[Letter], until: Until, found: dict[int, Delivery]) -> None:
+        """Send in order while `until` is not over; write into `found` what became of each, by number, once known.
 
         Raises: BrokenLineError.
         """
@@ -97,9 +110,9 @@ class PlainLine:
         self._clock = clock
         self._channel = connection.channel()
 
-    def send(self, letters: Sequence[Letter], until: float, found: dict[int, Delivery]) -> None:
+    def send(self, letters: Sequence[Letter], until: Until, found: dict[int, Delivery]) -> None:
         for letter in letters:
-            if self._clock.monotonic() >= until:
+            if until.is_over():
                 break
             try:
                 found[letter.number] = self._send(letter)
