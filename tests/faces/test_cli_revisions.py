@@ -37,7 +37,7 @@ def test_the_first_deploy_makes_all_entries_of_the_tree_active(settled: Settled)
     assert result.exit_code == 0
     first, *rest = result.stdout.splitlines()
     assert first.startswith("revision 1 is in force: 2 entries, digest ")
-    assert rest == ["added:    old, report"]
+    assert rest[0] == "added:    old, report" and rest[1].startswith("from now on what is deployed counts")
     (row,) = shop.json("log")
     assert (row["revision"], row["is_active"], row["is_deployed"], row["note"]) == (1, True, True, "the shop opens")
 
@@ -115,6 +115,30 @@ def test_from_the_first_deploy_on_a_tick_compiles_no_tree(deployed: Shop, settle
     assert [row["revision"] for row in deployed.json("log")] == [1]
     (status,) = deployed.json("status")
     assert (status["revision"], status["is_deployed"]) == (1, True)
+
+
+def test_the_first_deploy_says_that_the_files_count_no_more_also_where_nothing_else_changes(settled: Settled) -> None:
+    shop = settled(FIRST)
+    shop.call("tick")
+
+    first, second = shop.call("deploy"), shop.call("deploy")
+
+    assert first.stdout.startswith("revision 1 is in force already, and deployed from now on: 2 entries")
+    assert "from now on what is deployed counts, and not the files" in first.stdout
+    assert second.stdout.startswith("nothing changed: revision 1 ")
+    assert "from now on" not in second.stdout
+
+
+@pytest.mark.parametrize("words", ["check", "next", "list", "tick -v"])
+def test_whoever_reads_the_files_says_when_they_are_not_what_is_deployed(deployed: Shop, settled: Settled, words: str) -> None:
+    same = deployed.call(*words.split())
+    settled(SECOND)
+
+    other = deployed.call(*words.split())
+
+    assert (same.exit_code, other.exit_code) == (0, 0)
+    assert "these files are another schedule" not in same.output
+    assert "what is deployed counts (revision 1), and these files are another schedule" in other.output
 
 
 def test_plan_shows_what_is_deployed_and_says_that_the_tree_is_another(deployed: Shop, settled: Settled) -> None:

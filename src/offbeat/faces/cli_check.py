@@ -80,8 +80,7 @@ def _look(session: Session, *, broker: bool, ledger: bool) -> tuple[int, list[Pr
 
             entries = len(schedule.entries)
             found += past_warnings(schedule, session.clock.now())
-            is_asked = ledger or bool(session.verbose or site.environ.get("OFFBEAT_LEDGER"))
-            found += _look_at_ledger(site, schedule, said if is_asked else [], strict=ledger)
+            found += _look_at_ledger(session, site, schedule, said, strict=ledger)
         if broker and schedule is not None:
             said += _look_at_broker(site, schedule)
     except OffbeatError as exc:
@@ -92,17 +91,21 @@ def _look(session: Session, *, broker: bool, ledger: bool) -> tuple[int, list[Pr
     return entries, found, said, 0
 
 
-def _look_at_ledger(site: Site, schedule: Schedule, said: list[str], *, strict: bool) -> list[Problem]:
+def _look_at_ledger(session: Session, site: Site, schedule: Schedule, said: list[str], *, strict: bool) -> list[Problem]:
     """Return problems of the ledger; add to `said` what it cannot promise, unless it has no place. Raises OffbeatError."""
-    from offbeat.faces.ledger_check import is_address_refused, ledger_problems, ledger_promise, ledger_summary
+    from offbeat.faces.ledger_check import is_address_refused, ledger_problems, ledger_promise, ledger_summary, undeployed
 
+    is_asked = strict or bool(session.verbose or site.environ.get("OFFBEAT_LEDGER"))
     try:
         told = ledger_summary(site, strict=strict)
     except OffbeatError as exc:
-        if not is_address_refused(exc):
+        if is_asked and not is_address_refused(exc):
             said.append(ledger_promise(site))
         raise
-    said.append(ledger_promise(site))
+    if is_asked:
+        said.append(ledger_promise(site))
+    if words := undeployed(schedule, told):
+        said.append(words)
     return ledger_problems(site, schedule, told)
 
 

@@ -57,7 +57,8 @@ class Names:
 def deploy(session: Session, allow_problems: bool, note: str, dry_run: bool, as_json: bool) -> None:
     """Check the tree, then make its schedule the active revision for all runners of the ledger.
 
-    From the first deploy on the ledger is the truth: runners compile no trees of their own, and need none.
+    From the first deploy on the ledger is the truth: runners compile no trees of their own, and need none. There is no way back
+    in the same ledger: files count again only in a new one.
     Exit 1: the tree has problems, and nothing was deployed.
     """
     from offbeat.runners.deploy import deploy as do_deploy
@@ -131,12 +132,16 @@ def _tell(done: Deployed, names: Names, *, as_json: bool, quiet: bool) -> None:
     what = f"{count_of(done.entries, 'entry', 'entries')}, digest {done.digest[:SHORT]}"
     if done.changed:
         click.echo(f"revision {done.revision} is in force: {what}")
+    elif done.first:
+        click.echo(f"revision {done.revision} is in force already, and deployed from now on: {what}")
     else:
         click.echo(f"nothing changed: revision {done.revision} is in force already: {what}")
     if source := origin_words(done.origin.commit, done.origin.author, dirty=done.origin.dirty):
         click.echo(f"from {source}")
     if done.changed:
         _tell_names(names)
+    if done.first:
+        click.echo("from now on what is deployed counts, and not the files: offbeat deploy after each change of them")
 
 
 def origin_words(commit: str, author: str, *, dirty: bool) -> str:

@@ -11,10 +11,11 @@ import click
 from offbeat.core.model import CommandCall, Entry, Overlap, TaskCall
 from offbeat.errors import OffbeatError
 from offbeat.faces.cli_session import Command, Session, json_option, print_json, print_table, read_schedule
+from offbeat.faces.ledger_check import tell_undeployed
 from offbeat.faces.words import format_recurrence, format_utc, recurrence_words
 
 if TYPE_CHECKING:
-    from offbeat.ports.ledger_values import Paused
+    from offbeat.ports.ledger_values import LedgerStatus, Paused
     from offbeat.runners.site import Site
 
 
@@ -26,25 +27,26 @@ def list_(session: Session, as_json: bool) -> None:
     site = session.open_site()
     schedule = read_schedule(site)
     entries = sorted(schedule.entries, key=lambda entry: entry.name)
-    paused = _paused(site)
+    told, paused = _standing(site)
     if as_json:
         print_json(_row(entry, _holds(paused, entry)) for entry in entries)
         return
     print_table(("ENTRY", "WHEN", "ZONE", "WHAT", "TO", "WHERE"), [_cells(entry, _holds(paused, entry)) for entry in entries])
+    tell_undeployed(schedule, told)
     if not entries and not session.quiet:
         click.echo("no entries yet; add one: offbeat add hourly NAME", err=True)
 
 
-def _paused(site: Site) -> Mapping[str, Paused]:
-    """Return the pauses that hold now, by the entry's name, "" for all; none when the ledger cannot be read."""
+def _standing(site: Site) -> tuple[LedgerStatus | None, Mapping[str, Paused]]:
+    """Return the ledger's summary, and the pauses that hold now, by the entry's name, "" for all; none when it cannot tell."""
     from offbeat.faces.cli_history import open_existing
     from offbeat.faces.cli_pause import pauses_now
 
     try:
         ledger = open_existing(site)
-        return {each.name: each for each in pauses_now(ledger)} if ledger else {}
+        return (ledger.status(), {each.name: each for each in pauses_now(ledger)}) if ledger else (None, {})
     except OffbeatError:
-        return {}
+        return None, {}
 
 
 def _holds(paused: Mapping[str, Paused], entry: Entry) -> Paused | None:

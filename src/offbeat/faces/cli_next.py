@@ -19,11 +19,12 @@ from offbeat.faces.cli_session import (
     read_schedule,
     require_known,
 )
+from offbeat.faces.ledger_check import tell_undeployed
 from offbeat.faces.words import format_local, format_local_words, format_relative, format_utc, parse_instant, printable
 
 if TYPE_CHECKING:
     from offbeat.core.model import DueTime, Entry
-    from offbeat.ports.ledger_values import Paused
+    from offbeat.ports.ledger_values import LedgerStatus, Paused
     from offbeat.runners.site import Site
 
 
@@ -55,7 +56,7 @@ def next_(session: Session, names: tuple[str, ...], count: int, start: str | Non
         after = begin - 1
     chosen = [entry for entry in schedule.entries if not names or entry.name in names]
     rows = sorted(((due, send, entry) for entry in chosen for due, send in coming(entry, after, count)), key=_order)
-    pauses = _pauses(site)
+    told, pauses = _standing(site)
     if as_json:
         print_json(_row(due, send, entry, _stop(pauses, entry, due)) for due, send, entry in rows)
         return
@@ -63,6 +64,7 @@ def next_(session: Session, names: tuple[str, ...], count: int, start: str | Non
     heads = ("ENTRY", "DUE", "", "SENT", "")
     shown = [n for n in range(len(heads)) if n < 3 or any(row[n] for row in cells)]
     print_table([heads[n] for n in shown], [[row[n] for n in shown] for row in cells])
+    tell_undeployed(schedule, told)
     named = {entry.name for _, _, entry in rows}
     for entry in chosen:
         if entry.name in named:
@@ -87,15 +89,15 @@ def coming(entry: Entry, after: DueTime, count: int) -> Iterator[tuple[DueTime, 
         after = due
 
 
-def _pauses(site: Site) -> list[Paused]:
-    """Return the pauses that hold or are still to come; none when the ledger cannot be read."""
+def _standing(site: Site) -> tuple[LedgerStatus | None, list[Paused]]:
+    """Return the ledger's summary, and the pauses that hold or are still to come; none when it cannot be read."""
     from offbeat.faces.cli_history import open_existing
 
     try:
         ledger = open_existing(site)
-        return list(ledger.pauses()) if ledger else []
+        return (ledger.status(), list(ledger.pauses())) if ledger else (None, [])
     except OffbeatError:
-        return []
+        return None, []
 
 
 def _stop(pauses: list[Paused], entry: Entry, due: DueTime) -> Paused | None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import click
 
 from offbeat.errors import Problem, Severity
 from offbeat.faces.cli_session import LOG_INFO, LOG_WARNING, Command, Session, by_place, print_problems
 from offbeat.faces.words import parse_span
+
+if TYPE_CHECKING:
+    from offbeat.runners.site import Site
 
 ADOPT = "Take over a ledger file that belongs to another tree or host (the tree has moved), or was used with newer zones."
 
@@ -61,6 +65,8 @@ def tick(ctx: click.Context, max_time: float, adopt: bool) -> None:
     done = do_tick(site, seconds=max_time, again=session.verbose > 0)
     if done.problems:
         tell(session, done.problems)
+    if session.verbose and not done.exit_code:
+        _tell_undeployed(site)
     ctx.exit(128 + site.stop.number if site.stop.is_set else done.exit_code)
 
 
@@ -78,6 +84,15 @@ def run(session: Session, adopt: bool) -> None:
     site = session.open_site(base=LOG_INFO, adopt=adopt)
     heed(site.stop, site.clock)
     Daemon(site=site, stop=site.stop, tell=log_problems).run()
+
+
+def _tell_undeployed(site: Site) -> None:
+    """Say so where the tree is not what is deployed: its changes count for nothing until they are."""
+    from offbeat.faces.ledger_check import ledger_summary, tell_undeployed
+
+    schedule, _ = site.read()
+    if schedule is not None:
+        tell_undeployed(schedule, ledger_summary(site))
 
 
 def tell(session: Session, problems: Iterable[Problem]) -> None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import click
+
 from offbeat.core.model import CommandCall, Overlap
 from offbeat.core.passwords import shown_address
 from offbeat.errors import OffbeatError, Problem, Severity
@@ -38,6 +40,22 @@ def ledger_problems(site: Site, schedule: Schedule, told: LedgerStatus | None, m
     """
     found = [_layer(site, mounts), _hosts(told), *(_unguarded(entry, told) for entry in schedule.entries)]
     return [problem for problem in found if problem is not None]
+
+
+def undeployed(schedule: Schedule, told: LedgerStatus | None) -> str:
+    """Return what to say of a tree that is not what is deployed, "" where it is, or where the files count."""
+    if told is None or not told.deployed or told.digest == schedule.digest:
+        return ""
+    return (
+        f"what is deployed counts (revision {told.revision}), and these files are another schedule: "
+        "offbeat diff tells the two apart, offbeat deploy puts the files in force"
+    )
+
+
+def tell_undeployed(schedule: Schedule, told: LedgerStatus | None) -> None:
+    """Say so on stderr."""
+    if words := undeployed(schedule, told):
+        click.echo(f"offbeat: {words}", err=True)
 
 
 def ledger_summary(site: Site, *, strict: bool = False) -> LedgerStatus | None:

@@ -5,7 +5,7 @@ Never half: a revision is stored and activated in one step of the ledger, and on
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from offbeat.errors import ConfigError, LedgerError, Problem, ScheduleError, Severity
@@ -25,7 +25,7 @@ class Deployed:
     """What a deploy or a rollback did.
 
     revision: the number in force. changed: False when its schedule was in force already (then only its origin is renewed).
-    problems: warnings of the tree, and, if allowed, its errors.
+    problems: warnings of the tree, and, if allowed, its errors. first: until now the files of the tree counted.
     """
 
     revision: int
@@ -34,6 +34,7 @@ class Deployed:
     changed: bool
     origin: Origin
     problems: tuple[Problem, ...] = ()
+    first: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,7 +75,8 @@ def deploy(site: Site, *, origin_note: str = "", allow_problems: bool = False) -
         number = site.ledger.activate(schedule, stamp, _text(problems), known=outlook.stamp, origin=origin)
         if number:
             site.compiled(stamp, schedule, problems)
-            return _deployed(number, schedule, origin, changed=number != outlook.revision, problems=problems)
+            done = _deployed(number, schedule, origin, changed=number != outlook.revision, problems=problems)
+            return replace(done, first=not outlook.deployed)
     raise _overtaken()
 
 
@@ -94,7 +96,7 @@ def rollback(site: Site, number: int) -> Deployed:
         origin = Origin(commit=old.commit, author=old.author, dirty=old.dirty, note=f"rollback to {number}", deployed=True)
         done = site.ledger.activate(schedule, outlook.stamp, known=outlook.stamp, origin=origin)
         if done:
-            return _deployed(done, schedule, origin, changed=done != outlook.revision)
+            return replace(_deployed(done, schedule, origin, changed=done != outlook.revision), first=not outlook.deployed)
     raise _overtaken()
 
 
