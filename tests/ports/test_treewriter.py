@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -280,3 +282,26 @@ values = st.recursive(
 @given(st.dictionaries(text, values, min_size=1, max_size=3))
 def test_whatever_is_written_is_read_back(value: dict[str, object]) -> None:
     assert tomllib.loads(f"a = {_format(value)}")["a"] == value
+
+
+def test_entries_that_are_added_at_the_same_time_are_all_there(tree: Path) -> None:
+    words = "import sys; from pathlib import Path; from offbeat.ports.treewriter import add_entry; import offbeat.core.parse\n"
+    words += "sys.stdin.readline(); add_entry(Path(sys.argv[1]), sys.argv[2], {'every': '45m'})"
+    started = [
+        subprocess.Popen([sys.executable, "-c", words, str(tree), f"e{number}"], stdin=subprocess.PIPE) for number in range(6)
+    ]
+    for process in started:
+        process.communicate(b"\n")
+
+    assert [process.returncode for process in started] == [0] * 6
+    assert sorted(entry.name for entry in parsed(tree).entries) == [f"e{number}" for number in range(6)]
+
+
+def test_an_entry_whose_name_a_link_has_is_refused_with_the_place_of_the_link(tree: Path) -> None:
+    add_link(tree, "hourly", "report")
+
+    with pytest.raises(ConfigError) as refused:
+        add_entry(tree, "report", {"every": "45m"})
+
+    assert code(refused) == "C122"
+    assert refused.value.problems[0].file == "cron/hourly/report"

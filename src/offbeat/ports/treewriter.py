@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import stat as modes
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -131,6 +131,11 @@ def add_link(tree: Path, directory: str, name: str) -> tuple[Path, ...]:
     Returns: paths relative to the repository's root.
     Raises: ConfigError when the name cannot run or is taken, or when the file system has no links.
     """
+    with _one_at_a_time(tree):
+        return _add_link(tree, directory, name)
+
+
+def _add_link(tree: Path, directory: str, name: str) -> tuple[Path, ...]:
     problem = _cannot_link(tree, directory, name)
     if problem is not None:
         raise ConfigError(problem)
@@ -201,6 +206,26 @@ def add_entry(tree: Path, name: str, fields: Mapping[str, object]) -> Path:
     Returns: the path relative to the repository's root.
     Raises: ScheduleError with the problems; ConfigError when the name is taken.
     """
+    with _one_at_a_time(tree):
+        return _add_entry(tree, name, fields)
+
+
+@contextmanager
+def _one_at_a_time(tree: Path) -> Iterator[None]:
+    """Hold the tree's folder against every other writer of ours, or the one that reads first would undo what the other adds."""
+    import fcntl
+
+    with _telling(tree, repository_of(tree)):
+        folder = os.open(tree, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with suppress(OSError):  # a file system without locks: then as with any editor
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
+def _add_entry(tree: Path, name: str, fields: Mapping[str, object]) -> Path:
     from offbeat.core.parse import parse
     from offbeat.core.passwords import masked
 
@@ -214,9 +239,10 @@ def add_entry(tree: Path, name: str, fields: Mapping[str, object]) -> Path:
     old, problems = parse(replace(files, schedule=before), {})
     if old is None:
         raise ScheduleError(*(p for p in problems if p.severity is Severity.ERROR))
-    if name in _entries(tree) or any(entry.name == name for entry in old.entries):
+    there = next((entry.file for entry in old.entries if entry.name == name), before.path if name in _entries(tree) else "")
+    if there:
         fix = "change the one that is there, or use another name"
-        raise ConfigError(_refused("C122", f'an entry "{name}" is there already', fix, before.path))
+        raise ConfigError(_refused("C122", f'an entry "{name}" is there already', fix, there))
     new, problems = parse(replace(files, schedule=replace(before, content=text)), {})
     wrong = [p for p in problems if p.severity is Severity.ERROR and (new is None or p.entry == masked(name))]
     if wrong or new is None:
