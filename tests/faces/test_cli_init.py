@@ -182,3 +182,12 @@ def test_an_empty_option_is_not_ignored(shop: Shop, option: str) -> None:
     assert result.exit_code == 2
     assert f"{option}: it is empty" in result.stderr
     assert (shop.tree / "schedule.toml").read_text() == before
+
+
+@pytest.mark.parametrize("words", [("add", "hourly", "a\nb"), ("fire", "ta\nsk")])
+def test_a_name_with_a_line_end_is_spelled_out_in_one_line(shop: Shop, words: tuple[str, ...]) -> None:
+    result = shop.call(*words)
+
+    assert result.exit_code == 1
+    assert words[-1].replace("\n", "\\n") in result.stderr
+    assert words[-1] not in result.stderr

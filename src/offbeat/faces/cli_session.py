@@ -207,10 +207,17 @@ def print_problems(problems: Iterable[Problem], *, err: bool = True) -> None:
     """Print problems in the order given, each in its three lines."""
     colour = is_colourful(sys.stderr if err else sys.stdout)
     for problem in problems:
-        lines = [printable(line) for line in conceal(str(problem)).splitlines()]
+        lines = [printable(line) for line in conceal(str(_of_one_line(problem))).split("\n")]
         if colour:
             lines[0] = click.style(lines[0], fg="yellow" if problem.severity is Severity.WARNING else "red")
         click.echo("\n".join(lines), err=err, color=colour)
+
+
+def _of_one_line(problem: Problem) -> Problem:
+    """Return the problem with no line end in what it names: a name with one in it would look like lines of ours."""
+    from dataclasses import replace
+
+    return replace(problem, file=printable(problem.file), what=printable(problem.what))
 
 
 def by_place(problems: Iterable[Problem]) -> list[Problem]:
