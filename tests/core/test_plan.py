@@ -326,7 +326,9 @@ def claim_reason(**changes: object) -> Reason:
         ({"now": NOON + 9.0, "expires_at": NOON + 9.1}, Reason.NONE),
         ({"now": NOON + 9.0, "kind": Kind.MANUAL, "expires_at": NOON + 8.0}, Reason.TOO_LATE),
         ({"now": NOON + 9999.0, "kind": Kind.MANUAL, "enabled": None}, Reason.NONE),
-        ({"now": NOON + 9999.0, "kind": Kind.MANUAL, "policy": Policy(grace=10)}, Reason.TOO_LATE),
+        ({"now": NOON + 9999.0, "kind": Kind.MANUAL, "policy": Policy(grace=10)}, Reason.NONE),
+        ({"now": NOON + 9999.0, "kind": Kind.BACKFILL, "policy": Policy(grace=10)}, Reason.NONE),
+        ({"now": NOON + 9.0, "kind": Kind.BACKFILL, "expires_at": NOON + 8.0}, Reason.TOO_LATE),
     ],
 )
 def test_a_claimed_row_is_decided_again_by_what_holds_now(changes: dict[str, object], reason: Reason) -> None:

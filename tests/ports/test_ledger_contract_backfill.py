@@ -66,6 +66,30 @@ def reason(claim: Claim, clock: FakeClock) -> Reason:
     )
 
 
+def test_what_a_person_asked_for_is_not_too_late_however_late_a_runner_comes(hourly: Ledger, clock: FakeClock) -> None:
+    hourly.backfill("e", "token", ROWS)  # an entry with a minute of grace
+    hourly.fire(B, "e", "fired")
+    clock.advance(3000)
+    claims = {claim.key.kind: claim for claim in hourly.claim(A, 100)}
+
+    assert claims.keys() == {Kind.BACKFILL, Kind.MANUAL}
+    assert reason(claims[Kind.BACKFILL], clock) is Reason.NONE
+    assert claims[Kind.MANUAL].policy.grace == 60
+    assert claims[Kind.MANUAL].expires_at == NOON + 30  # its first claim is long ago: no worker would start it
+    assert reason(claims[Kind.MANUAL], clock) is Reason.TOO_LATE
+
+
+def test_what_is_backfilled_expires_from_its_first_claim_on(hourly: Ledger, clock: FakeClock) -> None:
+    hourly.backfill("e", "token", ROWS[:1])
+    clock.advance(3000)
+    decided = [reason(claim, clock) for claim in hourly.claim(A, 100)]
+    clock.advance(31)
+    (second,) = hourly.claim(A, 100)
+
+    assert [*decided, reason(second, clock)] == [Reason.NONE, Reason.TOO_LATE]
+    assert second.expires_at == NOON + 3030
+
+
 def test_a_pause_of_all_holds_it_too_and_a_pause_of_another_or_a_skip_does_not(hourly: Ledger, clock: FakeClock) -> None:
     hourly.backfill("e", "token", ROWS[:1])
     hourly.pause("", "ann", "")

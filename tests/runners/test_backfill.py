@@ -13,6 +13,7 @@ from offbeat.core.recurrences.recurrence import compile_recurrence
 from offbeat.errors import ConfigError
 from offbeat.ports.clock import FakeClock
 from offbeat.runners.backfill import STEP, backfill, measure
+from offbeat.runners.fire import fire
 from offbeat.runners.tick import tick
 
 from .conftest import NOON, MemorySite
@@ -111,3 +112,37 @@ def test_due_times_before_the_entry_was_there_are_counted_by_its_present_recurre
 
     assert (extent.count, extent.first, extent.last) == (2, NOON - 3600, NOON)
     assert not site.ledger.history("ping")
+
+
+@pytest.mark.parametrize("down", [0, 3600])
+def test_a_short_grace_drops_nothing_that_a_person_asked_for(site: MemorySite, clock: FakeClock, write: Write, down: int) -> None:
+    write('[entries.ping]\nevery = "1h"\ngrace = "30s"\n')
+    tick(site)
+    list(backfill(site, "ping", NOON - 6 * 3600, NOON))
+    site.wire.down = bool(down)
+    clock.advance(55)  # the next minute's tick
+    tick(site)
+    fire(site, "ping")
+    clock.advance(down)
+    site.wire.down = False
+    tick(site)
+    clock.advance(120)
+    tick(site)
+
+    causes = [message.headers["offbeat_cause"] for message in site.wire.sent]
+    assert (causes.count("backfill"), causes.count("manual")) == (6, 1)
+
+
+def test_what_is_late_is_tried_again_with_pauses_although_its_grace_is_long_over(
+    site: MemorySite, clock: FakeClock, write: Write
+) -> None:
+    write('[entries.ping]\nevery = "1h"\ngrace = "1s"\n')
+    tick(site)
+    list(backfill(site, "ping", NOON - 3600, NOON))
+    clock.advance(55)
+    site.wire.down = True
+    tick(site)
+
+    (row,) = [row for row in site.ledger.history("ping") if row.kind == Kind.BACKFILL]
+    assert row.next_try_at is not None
+    assert row.next_try_at > clock.now()

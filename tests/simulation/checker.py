@@ -221,7 +221,7 @@ class Checker(Starts):
         late = now - claim.send_at > 90
         if reason is Reason.TOO_LATE:
             has_expired = claim.expires_at is not None and claim.expires_at <= now
-            return has_expired or (policy.grace is not None and claim.send_at + policy.grace < now)
+            return has_expired or _is_out_of_grace(claim, now)
         if reason is Reason.COALESCED:
             usable = self.book.has_usable(claim.name, claim.key.due_at, now, sure=False)
             return policy.catch_up is CatchUp.LATEST and late and usable
@@ -290,7 +290,7 @@ class Checker(Starts):
         policy, name = claim.policy, claim.name
         if self.highest < claim.send_at:
             self.wrong("I4", "pushed before its send time", name, claim.key)
-        if claim.call is None or (policy.grace is not None and claim.send_at + policy.grace < at):
+        if claim.call is None or _is_out_of_grace(claim, at):
             self.wrong("I4", "pushed though removed or out of grace at its claim", name, claim.key)
         if claim.call and (message.headers["task"], tuple(message.body[0])) != (claim.call.task, claim.call.args):  # type: ignore[union-attr]
             self.wrong("I10", "pushed something else", name, message.headers["task"])
@@ -378,3 +378,9 @@ class Checker(Starts):
                 self.forgotten.add(occurrence)
         self.forgotten |= self.admitted.keys() - set(self.run.store.remembered())
         self.memory = memory
+
+
+def _is_out_of_grace(claim: Claim, at: float) -> bool:
+    """Return whether a claim is too late; what a person asked for never is."""
+    grace = claim.policy.grace
+    return claim.key.kind is Kind.SCHEDULE and grace is not None and claim.send_at + grace < at

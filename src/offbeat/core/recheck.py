@@ -27,13 +27,14 @@ def decide_at_claim(
 ) -> Reason:
     """Return why a claimed row must not be dispatched any more, NONE when it may (ledger rule 9: late binding).
 
-    enabled: None when the entry is gone. next_due: the entry's next usable due time after due_at. What a person fired is only
-    held to its grace, and to its expiry. waited: for the end of another occurrence of its entry; then it was not missed for
+    enabled: None when the entry is gone. next_due: the entry's next usable due time after due_at. What a person fired or
+    backfilled is only held to its expiry. waited: for the end of another occurrence of its entry; then it was not missed for
     being late. expires_at: None without `expires`, and before the first claim.
     """
     if expires_at is not None and expires_at <= now:  # no worker would start it, and a broker may drop it unseen
         return Reason.TOO_LATE
-    if policy.grace is not None and send_at + policy.grace < now:
+    last_call = in_grace_until(kind, send_at, policy)
+    if last_call is not None and last_call < now:
         return Reason.TOO_LATE
     if kind is not Kind.SCHEDULE:
         return Reason.NONE
@@ -45,6 +46,14 @@ def decide_at_claim(
     if policy.catch_up is CatchUp.LATEST and late and next_due is not None and next_due <= now:
         return Reason.COALESCED
     return Reason.MISSED if policy.catch_up is CatchUp.NONE and late and not waited else Reason.NONE
+
+
+def in_grace_until(kind: Kind, send_at: DueTime, policy: Policy) -> Instant | None:
+    """Return the last instant at which a row may go out, None without a limit.
+
+    Grace is for what came due by itself. What a person asks for is meant, however long no runner or broker was there for it.
+    """
+    return None if policy.grace is None or kind is not Kind.SCHEDULE else send_at + policy.grace
 
 
 def held_back(send_at: DueTime, now: Instant) -> DueTime:

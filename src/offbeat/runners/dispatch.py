@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from offbeat.core.events import Event
 from offbeat.core.model import CommandCall, Lane, Reason, State, TaskCall
+from offbeat.core.recheck import in_grace_until
 from offbeat.errors import ConfigError, LedgerError, Problem
 from offbeat.ports.command import Step, by_slot
 from offbeat.ports.ledger import FENCED, Ledger
@@ -335,8 +336,9 @@ class Dispatcher:
     def _later(self, claim: Claim, error: str, now: float) -> Outcome:
         """Hand a claim back, to be tried again, at the latest when its grace has ended."""
         next_try_at = now + delay(claim.attempt)
-        if claim.policy.grace is not None:
-            next_try_at = min(next_try_at, claim.send_at + claim.policy.grace + 1)
+        last_call = in_grace_until(claim.key.kind, claim.send_at, claim.policy)
+        if last_call is not None:
+            next_try_at = min(next_try_at, last_call + 1)
         self.tally.retried += 1
         _say(logging.INFO, Event.RETRIED, claim, error=error, next_try_at=next_try_at)
         return Outcome(
