@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from math import floor
 from typing import Any
+
+from hypothesis import HealthCheck, settings
 
 from offbeat.core.model import CommandCall, Entry, Key, Policy, Schedule, State, TaskCall, Timing
 from offbeat.core.plan import Member, Portion, plan
@@ -14,6 +17,18 @@ from offbeat.ports.ledger import Ledger
 from offbeat.ports.ledger_values import Claim, Outcome, Outlook, Report, Runner
 
 NOON = 1_772_366_400  # 2026-03-01T12:00:00Z, a whole hour
+
+
+def any_order(examples: int) -> settings:
+    """Return how a state machine is run: with the same `examples` each time, or as many others as LEDGER_EXAMPLES says."""
+    soak = int(os.environ.get("LEDGER_EXAMPLES", "0"))
+    return settings(
+        max_examples=soak or examples,
+        stateful_step_count=40,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        derandomize=not soak,
+    )
 
 
 def runner(name: str = "a", role: str = "tick") -> Runner:

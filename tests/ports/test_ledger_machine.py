@@ -10,10 +10,9 @@ from math import floor
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from tests.ports.ledger_world import NOON, command, entry, outcome, report, runner, schedule
+from tests.ports.ledger_world import NOON, any_order, command, entry, outcome, report, runner, schedule
 
 from offbeat.core.model import RANK, CatchUp, Entry, Key, Kind, LedgerSettings, Overlap, State
 from offbeat.core.plan import Portion, plan
@@ -278,6 +277,4 @@ class Both(RuleBasedStateMachine):
 
 
 TestBoth = Both.TestCase
-TestBoth.settings = settings(
-    max_examples=60, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
-)
+TestBoth.settings = any_order(60)

@@ -8,10 +8,10 @@ from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule, run_state_machine_as_test
 from tests.ports.ledger_queues import Wire
+from tests.ports.ledger_world import any_order
 from tests.ports.redis_place import own_place, post
 from tests.ports.test_ledger_machine import RUNNERS, Both
 
@@ -106,7 +106,4 @@ def test_redis_and_memory_answer_alike(durable_redis_address: str) -> None:
     class Here(Beside):
         address = durable_redis_address
 
-    quick = settings(
-        max_examples=20, stateful_step_count=40, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True
-    )
-    run_state_machine_as_test(Here, settings=quick)
+    run_state_machine_as_test(Here, settings=any_order(20))
