@@ -122,9 +122,7 @@ def test_check_opens_the_ledger_on_request(shop: Shop) -> None:
     plain, asked = shop.call("check"), shop.call("check", "--ledger")
 
     assert plain.exit_code == 0
-    assert plain.stdout.splitlines()[1].startswith(
-        "ledger: Redis, redis://***@127.0.0.1:1/0; it forgets what its server loses"
-    )
+    assert plain.stdout.splitlines()[1].startswith("ledger: Redis, redis://***@127.0.0.1:1/0; it forgets what its server loses")
     assert asked.exit_code == 3
     assert "hunter2" not in plain.output + asked.output
 

@@ -579,7 +579,9 @@ def test_a_clock_that_is_right_is_no_problem(ticked: Shop) -> None:
     assert "L302" not in ticked.call("plan").output
 
 
-@pytest.mark.parametrize("words", [("plan", "--hours", "nan"), ("backfill", "tick", "--from", "1h", "--to", "now", "--per-minute", "NaN")])
+@pytest.mark.parametrize(
+    "words", [("plan", "--hours", "nan"), ("backfill", "tick", "--from", "1h", "--to", "now", "--per-minute", "NaN")]
+)
 def test_nan_is_wrong_usage_wherever_a_number_is_asked_for(ticked: Shop, words: tuple[str, ...]) -> None:
     result = ticked.call(*words)
 

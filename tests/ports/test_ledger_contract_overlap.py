@@ -350,7 +350,7 @@ def with_runtime(ledger: Ledger, clock: FakeClock, policy: dict[str, Any], secon
 
 @pytest.mark.parametrize("overlap", [Overlap.SKIP, Overlap.WAIT])
 def test_a_slot_keeps_its_until_when_max_runtime_is_shortened(ledger: Ledger, clock: FakeClock, overlap: Overlap) -> None:
-    policy = {"overlap": overlap, "max_runtime": 300}
+    policy: dict[str, Any] = {"overlap": overlap, "max_runtime": 300}
     first = begin(ledger, clock, entry(**policy))
     ledger.settle(A, [outcome(first)])  # until + 360
     with_runtime(ledger, clock, policy, 20)
@@ -369,7 +369,7 @@ def test_a_slot_keeps_its_until_when_max_runtime_is_shortened(ledger: Ledger, cl
 
 
 def test_what_waits_for_a_slot_is_not_woken_by_a_shorter_max_runtime(ledger: Ledger, clock: FakeClock) -> None:
-    policy = {"overlap": Overlap.WAIT, "max_runtime": 300}
+    policy: dict[str, Any] = {"overlap": Overlap.WAIT, "max_runtime": 300}
     one = entry("e", "every 60 0", ends_at=NOON + 120, **policy)
     ledger.settle(A, [outcome(begin(ledger, clock, one))])  # until + 360
     next_minute(ledger, clock)
@@ -381,7 +381,7 @@ def test_what_waits_for_a_slot_is_not_woken_by_a_shorter_max_runtime(ledger: Led
 
 
 def test_a_longer_max_runtime_counts_for_what_has_the_slot(ledger: Ledger, clock: FakeClock) -> None:
-    policy = {"overlap": Overlap.WAIT, "max_runtime": 100}
+    policy: dict[str, Any] = {"overlap": Overlap.WAIT, "max_runtime": 100}
     one = entry("e", "every 60 0", ends_at=NOON + 120, **policy)
     ledger.settle(A, [outcome(begin(ledger, clock, one))])  # until + 160
     next_minute(ledger, clock)
@@ -395,7 +395,7 @@ def test_a_longer_max_runtime_counts_for_what_has_the_slot(ledger: Ledger, clock
 
 
 def test_a_start_that_is_told_after_max_runtime_was_shortened_makes_no_slot_shorter(ledger: Ledger, clock: FakeClock) -> None:
-    policy = {"overlap": Overlap.SKIP, "max_runtime": 300}
+    policy: dict[str, Any] = {"overlap": Overlap.SKIP, "max_runtime": 300}
     first = begin(ledger, clock, entry(**policy))
     ledger.settle(A, [outcome(first)])  # until + 360
     with_runtime(ledger, clock, policy, 20)
@@ -409,7 +409,7 @@ def test_a_start_that_is_told_after_max_runtime_was_shortened_makes_no_slot_shor
 
 @pytest.mark.parametrize("seconds", [20, 300])
 def test_a_wrong_clocks_slot_is_let_go_whatever_max_runtime_became(ledger: Ledger, clock: FakeClock, seconds: int) -> None:
-    policy = {"overlap": Overlap.SKIP, "max_runtime": 100}
+    policy: dict[str, Any] = {"overlap": Overlap.SKIP, "max_runtime": 100}
     begin(ledger, clock, entry(**policy))
     clock.advance(-4000)
     with_runtime(ledger, clock, policy, seconds)
