@@ -353,6 +353,25 @@ def test_an_executed_link_sends_its_period_once(settled: Settled, tmp_path: Path
     assert sent(shop) == 1
 
 
+@pytest.mark.parametrize(("table", "reason"), [("", "paused"), ("enabled = false", "disabled")])
+def test_a_slot_that_is_not_to_be_sent_says_why_and_is_no_failure_however_often_it_is_asked_for(
+    settled: Callable[[str], Shop], table: str, reason: str
+) -> None:
+    shop = settled("")
+    shop.link("hourly", "report")
+    shop = settled(f"[defaults]\n{table}\n")
+    shop.call("tick")
+    if reason == "paused":
+        assert shop.call("pause", "--all").exit_code == 0
+
+    first, second = shop.call("slot", "hourly/report"), shop.call("slot", "hourly/report")
+
+    assert (first.exit_code, second.exit_code) == (0, 0)
+    assert first.stdout.startswith(f"report: not sent: skipped, {reason}")
+    assert f"skipped, {reason}" in second.stdout
+    assert "offbeat resume report" in first.stdout or reason != "paused"
+
+
 def test_a_slot_that_is_no_path_is_wrong_usage(ticked: Shop) -> None:
     assert ticked.call("slot", "search_dates").exit_code == 2
 

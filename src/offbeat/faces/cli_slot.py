@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
-from offbeat.core.model import State
+from offbeat.core.model import Reason, State
 from offbeat.faces.cli_session import LOG_CRITICAL, Command, Session
 from offbeat.faces.words import format_utc, printable
+
+if TYPE_CHECKING:
+    from offbeat.runners.fire import Fired
 
 
 @click.command(cls=Command, hidden=True, examples=("offbeat slot hourly/search_dates",))
@@ -28,8 +33,11 @@ def slot(ctx: click.Context, path: str) -> None:
     shown = printable(fired.entry)
     if fired.known:
         if not session.quiet:
-            how = _known(fired.state, fired.due_at, fired.dispatched_at)
-            click.echo(f"{shown}: {how}; run_celery_task {printable(name)} sends it anyway")
+            click.echo(f"{shown}: {_known(fired)}; run_celery_task {printable(name)} sends it anyway")
+        ctx.exit(0)
+    if fired.state is State.SKIPPED:  # as it was meant: whoever mails what a run-parts says of an error is not to mail that
+        if not session.quiet:
+            click.echo(f"{shown}: not sent: {_why(fired)}; run_celery_task {printable(name)} sends it anyway")
         ctx.exit(0)
     if fired.state is State.DISPATCHED:
         if not session.quiet:
@@ -42,7 +50,13 @@ def slot(ctx: click.Context, path: str) -> None:
     ctx.exit(tell_fired(fired))
 
 
-def _known(state: State, due_at: int, dispatched_at: float | None) -> str:
-    if dispatched_at is not None:
-        return f"already sent at {format_utc(dispatched_at)}"
-    return f"already recorded for {format_utc(due_at)}, {state}"
+def _known(fired: Fired) -> str:
+    if fired.dispatched_at is not None:
+        return f"already sent at {format_utc(fired.dispatched_at)}"
+    return f"already recorded for {format_utc(fired.due_at)}, {_why(fired)}"
+
+
+def _why(fired: Fired) -> str:
+    """Return the state and its reason, and what ends a pause."""
+    ends = f" (offbeat resume {printable(fired.entry)}, or resume --all)" if fired.reason is Reason.PAUSED else ""
+    return f"{fired.state}, {fired.reason}{ends}" if fired.reason else str(fired.state)

@@ -16,9 +16,11 @@ from offbeat.errors import ConfigError, LedgerError, Problem
 from offbeat.runners.dispatch import Dispatcher
 
 if TYPE_CHECKING:
-    from offbeat.core.model import Entry, Schedule
+    from offbeat.core.model import Entry, Key, Schedule
     from offbeat.ports.ledger_values import Slot
     from offbeat.runners.site import Site
+
+RECENT = 100  # rows of an entry, from a due time on, among which one is looked for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,10 +131,17 @@ def _send(site: Site, name: str, slot: Slot) -> Fired:
         told,
         known=False,
         state=state,
+        reason=_reason(site, name, slot.key) if tally.skipped else slot.reason,
         error=tally.error,
         problems=tally.problems,
         is_command=isinstance(slot.claim.call, CommandCall),
     )
+
+
+def _reason(site: Site, name: str, key: Key) -> Reason:
+    """Return why it was not sent, as the ledger has it."""
+    rows = site.ledger.history(name, RECENT, key.due_at, states=(State.SKIPPED,))
+    return next((row.reason for row in rows if row.key == key), Reason.NONE)
 
 
 def _unlisted(schedule: Schedule | None, name: str) -> TaskCall:
