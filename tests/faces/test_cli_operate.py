@@ -253,6 +253,33 @@ def test_a_backfill_that_is_said_again_sends_nothing_twice_unless_it_is_meant(ti
     assert (gone_on["new"], gone_on["token"]) == (0, meant["token"])
 
 
+def test_a_relative_span_that_is_said_again_a_little_later_sends_nothing_twice(ticked: Shop) -> None:
+    args = ("backfill", "report", "--from", "12h", "--to", "6h", "--per-minute", "60000")
+    first = ticked.call(*args)
+    for seconds in (1, 7):
+        ticked.clock.advance(seconds)
+        ticked.call("tick")
+        again = ticked.call(*args)
+
+    assert "recorded 6;" in first.stdout
+    assert "all of it was recorded before: nothing is sent twice" in again.stdout
+    assert sent(ticked) == 6
+
+
+def test_of_a_span_that_overlaps_an_earlier_one_the_rest_is_sent_and_waited_for(ticked: Shop) -> None:
+    ticked.call("backfill", "report", "--from", "12h", "--to", "6h", "--per-minute", "60000")
+    rest = ticked.call("backfill", "report", "--from", "15h", "--to", "9h", "--per-minute", "60000")
+    ticked.clock.advance(1)
+    ticked.call("tick")
+    ticked.call("backfill", "report", "--from", "3h", "--to", "now")  # waits, and is no part of what is waited for
+    waited = ticked.call("backfill", "report", "--from", "15h", "--to", "6h", "--wait")
+
+    assert "recorded 3;" in rest.stdout
+    assert rest.stdout.endswith("\n3 were recorded before, and are not sent twice (--again)\n")
+    assert sent(ticked) == 9
+    assert waited.stderr.splitlines()[-1] == "sent 9 of 9"
+
+
 def test_a_dry_run_of_a_backfill_records_nothing(ticked: Shop) -> None:
     start, end = span(ticked, 2)
 

@@ -33,7 +33,7 @@ MOST_LOOKED_AT = 100_000  # rows of history that are gone through to count what 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Order:
-    """What is to be backfilled: due times in [start, end). token: makes it the same one when it is said again."""
+    """What is to be backfilled: due times in [start, end), each once for a token; "" is the same for all of the entry."""
 
     entry: Entry
     start: int
@@ -66,7 +66,7 @@ class Order:
 )
 @click.option("--dry-run", is_flag=True, help="Say what it would be; record nothing.")
 @click.option("--wait", is_flag=True, help="Stay until all of it is sent.")
-@click.option("--again", is_flag=True, help="Once more, although the same span was backfilled before.")
+@click.option("--again", is_flag=True, help="All of the span, also what was backfilled before.")
 @click.option(
     "--token", default="", metavar="TEXT", help="Go on with a backfill that was begun with --again, or cancel this one."
 )
@@ -76,8 +76,9 @@ class Order:
 def backfill(session: Session, /, name: str, start: str | None, end: str | None, **options: bool | float | str) -> None:
     """Send NAME for each of its due times from T up to (without) T, by its recurrence and arguments as they are now.
 
-    Whether they were sent before does not matter. The messages have ids of their own and cause `backfill`. Said again,
-    the same span goes on where it was cut off, and sends nothing twice. Due times to come are left to the schedule.
+    Whether the schedule has sent them does not matter. The messages have ids of their own and cause `backfill`. What an
+    earlier backfill of NAME has recorded is not sent again, whatever its span was (--again sends it): so the same words go on
+    where they were cut off. Due times to come are left to the schedule.
     """
     if options["cancel"]:
         _cancel(session, name, str(options["token"]), as_json=bool(options["as_json"]), spanned=bool(start or end))
@@ -167,8 +168,8 @@ def _outcome(order: Order, extent: Extent, new: int, *, dry_run: bool) -> str:
         return "nothing is recorded (--dry-run)"
     if not new:
         return "all of it was recorded before: nothing is sent twice; --again sends it once more"
-    known = f", {extent.count - new} were before" if new < extent.count else ""
-    return f"recorded {new}{known}; runners send them, {order.per_minute:g} a minute, behind what is live"
+    known = f"\n{extent.count - new} were recorded before, and are not sent twice (--again)" if new < extent.count else ""
+    return f"recorded {new}; runners send them, {order.per_minute:g} a minute, behind what is live{known}"
 
 
 def _record(site: Site, order: Order, extent: Extent, said: bool) -> int:
@@ -207,7 +208,8 @@ def _settled(site: Site, order: Order, extent: Extent) -> int:
     limit = 2 * extent.count + 100
     while True:
         rows = site.ledger.history(order.entry.name, limit, extent.first)
-        ours = [row.state for row in rows if row.key and row.key.kind_id == extent.token]
+        of_token = (row for row in rows if row.key and row.key.kind_id == extent.token)
+        ours = [row.state for row in of_token if extent.last is None or row.due_at <= extent.last]
         if len(ours) >= extent.count or len(rows) < limit:
             return extent.count - sum(state in UNSETTLED for state in ours)
         limit *= 4

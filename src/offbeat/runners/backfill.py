@@ -45,9 +45,12 @@ class Progress:
     send_at: DueTime
 
 
-def backfill_token(name: str, after: DueTime, until: DueTime) -> str:
-    """Return what makes a backfill the same one when it is said again."""
-    return fingerprint(f"{name}\0{after}\0{until}".encode("utf-8", "surrogateescape"))
+def backfill_token(name: str) -> str:
+    """Return the token of all that is backfilled of an entry without saying "again": it goes once, whatever span names it.
+
+    A token of the span would make another backfill of "--from 12h --to 6h" in each second, and of spans that overlap.
+    """
+    return fingerprint(f"{name}\0backfill".encode("utf-8", "surrogateescape"))
 
 
 def measure(site: Site, name: str, after: DueTime, until: DueTime, *, per_minute: float = 60.0, token: str = "") -> Extent:
@@ -65,7 +68,7 @@ def measure(site: Site, name: str, after: DueTime, until: DueTime, *, per_minute
         if count > MOST:
             raise ConfigError(_problem(f'"{name}" is due more than {MOST:,} times in that span', "do it in shorter spans"))
     seconds = max(count - 1, 0) * 60.0 / per_minute
-    return Extent(count=count, first=first, last=last, seconds=seconds, token=token or backfill_token(name, after, until))
+    return Extent(count=count, first=first, last=last, seconds=seconds, token=token or backfill_token(name))
 
 
 def backfill(
@@ -73,9 +76,9 @@ def backfill(
 ) -> Iterator[Progress]:
     """Record the occurrences that `measure` counts, STEP at a time; yield after each step. Stopping early is safe.
 
-    per_minute: how many are sent in a minute at most, the first one now. token: what makes them the same backfill when it is
-    said again; without one it follows from name, after and until. What was recorded before stays as it is, and is not sent
-    again; what is new follows at the same rate, counted from now. Raises as `measure`, and LedgerError.
+    per_minute: how many are sent in a minute at most, the first one now. token: a due time goes once for each; without one
+    it is the same for all backfills of the entry. What was recorded before stays as it is, and is not sent again; what is
+    new follows at the same rate, counted from now. Raises as `measure`, and LedgerError.
     """
     extent = measure(site, name, after, until, per_minute=per_minute, token=token)
     if extent.last is None:
