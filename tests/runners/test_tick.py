@@ -239,6 +239,24 @@ def test_a_failed_command_is_told_once_by_the_next_tick_even_if_nothing_is_due(
     assert (first.exit_code, second.problems, second.exit_code) == (1, (), 0)
 
 
+def test_a_failed_task_is_told_with_its_id_and_where_its_words_are(site: MemorySite, clock: FakeClock, write: Write) -> None:
+    write('[entries.pong]\nevery = "1m"\noverlap = "skip"\nmax_runtime = "1h"\n')
+    tick(site)
+    clock.advance(60)
+    tick(site)
+    (row,) = site.ledger.history("pong")
+    assert row.key is not None
+    for state in (State.STARTED, State.FAILED):
+        note = "ValueError" if state is State.FAILED else ""
+        site.ledger.report(site.runner("worker"), [Report(key=row.key, attempt=1, state=state, note=note)])
+    clock.advance(5)
+
+    (problem,) = tick(site).problems
+
+    assert (problem.code, problem.fix) == ("C150", "offbeat history --failed pong")
+    assert "the worker's log" in problem.why and row.task_id in problem.why
+
+
 def test_a_claim_whose_runner_died_is_sent_by_another_with_the_same_id(site: MemorySite, clock: FakeClock) -> None:
     clock.advance(60)
     dead = replace(site.runner("run"), id="dead:1:run")

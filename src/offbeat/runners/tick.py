@@ -271,11 +271,14 @@ def ahead_problem(where: str, now: float, ahead: float) -> Problem:
 
 
 def _failed(row: HistoryRow) -> Problem:
+    """Return what to tell of a failure. Only a task has an id; and only a command leaves what it wrote."""
+    again = "it is not run again before it is due again"
+    why = f"what it said is in the worker's log, by its id {row.task_id}; {again}"
     return Problem(
         code="C150",
         what=f'"{row.entry}" due {format_due_at(row.due_at)} failed: {row.note or row.reason}',
-        why="what it wrote last is kept in the ledger; it is not run again before it is due again",
-        fix=f"offbeat history --output {row.entry}",
+        why=why if row.task_id else f"what it wrote last is kept in the ledger; {again}",
+        fix=f"offbeat history {'--failed' if row.task_id else '--output'} {row.entry}",
         entry=row.entry,
     )
 
