@@ -88,6 +88,14 @@ def test_an_exchange_that_does_not_exist_costs_only_its_own_message(rabbitmq: Br
         (True, False),
     ]
     assert count(channel, there) == 3
+    assert f"NOT_FOUND - no exchange '{batch[1].exchange}'" in deliveries[1].error
+
+
+def test_an_exchange_that_nobody_may_publish_to_is_told_in_the_brokers_own_words(rabbitmq: BrokerKombu) -> None:
+    (delivery,) = rabbitmq.publish([message("x", exchange="amq.rabbitmq.trace")], seconds=5)
+
+    assert (delivery.taken, delivery.down, delivery.retry) == (False, False, True)
+    assert "ACCESS_REFUSED - cannot publish to internal exchange 'amq.rabbitmq.trace'" in delivery.error
 
 
 def test_a_full_queue_that_rejects_is_a_message_not_taken(rabbitmq: BrokerKombu, channel: Any) -> None:

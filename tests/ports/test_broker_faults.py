@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 import string
 from urllib.parse import quote
@@ -81,11 +82,48 @@ def test_no_password_survives_in_anything_a_broker_says_of_itself(password: str)
         assert not any(spelled in text for spelled in spellings(password) for text in texts)
 
 
-def test_a_short_password_is_not_cut_out_of_words_but_the_words_are_left_out() -> None:
+short = st.text(st.sampled_from(string.ascii_letters + string.digits + "é"), min_size=1, max_size=3)
+NOT_FOUND = "Basic.publish: (404) NOT_FOUND - no exchange 'nope1' in vhost '/'"
+
+
+@given(short)
+def test_no_password_however_short_stands_as_a_word_in_what_a_library_says(password: str) -> None:
+    url = f"amqp://somebody:{password}@host//"
+    said = faults.Words(url).of(OSError(f"'{password}' is wrong, {password} at {url}, somebody:{password}"), "")
+
+    assert password not in re.findall(r"\w+", said)
+    assert "wrong" in said
+
+
+@given(st.text(string.punctuation + " ", min_size=1, max_size=3))
+def test_no_password_of_a_few_marks_survives_in_what_a_library_says(password: str) -> None:
+    said = faults.Words(f"amqp://somebody:{quote(password, safe='')}@host//").of(OSError(f"x{password}x is wrong"), "ours")
+
+    assert f"x{password}x" not in said
+
+
+@given(short, short)
+def test_what_is_hidden_of_a_short_password_does_not_tell_which_word_it_is(one: str, other: str) -> None:
+    said = [faults.Words(f"redis://:{password}@h/0").of(OSError(f"no {one} or {other}"), "") for password in (one, other)]
+
+    assert said[0] == said[1] == "*** *** *** ***"
+
+
+def test_a_short_password_that_is_part_of_other_words_only_hides_none() -> None:
     words = faults.Words("redis://:abc@h/0")
 
-    assert words.of(OSError("wrong: abc"), "the broker is out of reach") == "the broker is out of reach"
-    assert words.of(OSError("Connection refused"), "the broker is out of reach") == "Connection refused"
+    assert words.of(OSError("wrong: abc"), "") == "wrong: ***"
+    assert words.of(OSError("wrong abcissa"), "") == "wrong abcissa"
+    for password in ("a", "not", "no1", "exc"):
+        assert faults.Words(f"amqp://somebody:{password}@h//").of(OSError(NOT_FOUND), "") == NOT_FOUND
+
+
+@pytest.mark.parametrize("user", ["u1", "app", "celery", "x"])
+def test_a_users_name_is_hidden_as_a_word_and_the_rest_of_what_the_broker_says_is_told(user: str) -> None:
+    refusal = "(403) ACCESS_REFUSED - access to exchange 'celery.dlx' in vhost 'apple' refused for user '{}'"
+    said = faults.Words(f"amqp://{user}:hunter22@h//").of(OSError(refusal.format(user)), "")
+
+    assert said == refusal.replace("'celery.", "'***.").format("***") if user == "celery" else said == refusal.format("***")
 
 
 def test_secrets_in_transport_options_are_cut_out_too() -> None:

@@ -5,7 +5,8 @@ Never lets an address, a user name or a password through: `Words` is the only wa
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 from urllib.parse import quote, unquote
 
@@ -33,7 +34,8 @@ LOGIN_KINDS: Final = {
     "PartialCredentialsError", "AccessDeniedQueueException",
 }  # fmt: skip
 LONGEST = 300  # characters of a library's words that are kept
-SHORTEST = 4  # a shorter secret cannot be cut out without being given away, so the whole text is left out
+SHORTEST = 4  # a shorter secret is part of everyday words: it counts only where it stands as a word of its own
+SHORT_WORD = re.compile(rf"(?<!\w)\w{{1,{SHORTEST - 1}}}(?!\w)")
 SECRET_NAMES = ("password", "passwd", "secret", "token", "access_key")
 
 
@@ -47,32 +49,73 @@ def redact(url: str) -> str:
 
 
 class Words:
-    """Turns an exception into one line of text without any secret of this broker."""
+    """Turns an exception into one line of text without any secret of this broker, nor its user's name as a word.
+
+    Where a secret of less than SHORTEST characters stands as a word of its own, all words so short are hidden: one that is
+    hidden alone, of a sentence that everybody knows, would be told by its place.
+    """
 
     def __init__(self, url: str, *settings: object) -> None:
         found = {text for secret in (*_of_url(url), *_of_settings(settings)) for text in spellings(secret)}
-        self._secrets = sorted(found, key=len, reverse=True)
+        self._secrets = sorted((text for text in found if len(text) >= SHORTEST), key=len, reverse=True)
+        short = {text for text in found if len(text) < SHORTEST}
+        self._short = _as_words(text for text in short if _is_word(text))
+        self._marks = [text for text in short if not _is_word(text)]
+        self._users = _as_words(text for user in _users_of(url) for text in spellings(user))
 
     def of(self, error: BaseException, otherwise: str) -> str:
-        """Return what `error` says; `otherwise`, which must be our own words, where it says nothing or gives a secret away."""
+        """Return what `error` says; `otherwise`, which must be our own words, where a secret of a few marks may be in it."""
         text = " ".join(str(error).split()) or type(error).__name__
         for secret in self._secrets:
-            if secret in text and len(secret) < SHORTEST:
-                return otherwise
             text = text.replace(secret, "***")
+        if any(mark in text for mark in self._marks):
+            return otherwise
+        if self._short and self._short.search(text):
+            text = SHORT_WORD.sub("***", self._short.sub("***", text))
+        if self._users:
+            text = self._users.sub("***", text)
         return text[:LONGEST]
 
 
+def _is_word(text: str) -> bool:
+    """Return whether a text begins and ends as a word does, so that it can be told where it is part of another one."""
+    return bool(re.fullmatch(r"\w(.*\w)?", text, re.DOTALL))
+
+
+def _as_words(texts: Iterable[str]) -> re.Pattern[str] | None:
+    """Return what finds each of these where it is not part of another word, None without any."""
+    longest_first = sorted(set(texts), key=len, reverse=True)
+    words = [
+        (r"(?<!\w)" if _is_word(text[0]) else "") + re.escape(text) + (r"(?!\w)" if _is_word(text[-1]) else "")
+        for text in longest_first
+    ]
+    return re.compile("|".join(words)) if words else None
+
+
 def _of_url(url: str) -> Iterator[str]:
+    for part, users in _logins(url):
+        user, colon, password = users.partition(":")
+        yield from (part, users, password) if colon else (part, user)  # alone, it may be a password in the wrong place
+        if "?" in users or "#" in users:  # what kombu takes for options is part of a password then
+            yield from users.replace("?", "&").replace("#", "&").replace("=", "&").split("&")
+    for part in (url, *url.split(";")):
+        for _, value in secrets_of_query(part):
+            yield value
+
+
+def _users_of(url: str) -> Iterator[str]:
+    for _, users in _logins(url):
+        user, colon, _ = users.partition(":")
+        if colon and user:
+            yield user
+
+
+def _logins(url: str) -> Iterator[tuple[str, str]]:
+    """Yield (address, who logs in there) of an address, and of each in a list of them."""
     for part in (url, *url.split(";")):
         users, at, _ = part.partition("://")[2].rpartition("@")
         if at:
-            user, _, password = users.partition(":")
-            yield from (part, users, user, password)
-            if "?" in users or "#" in users:  # what kombu takes for options is part of a password then
-                yield from users.replace("?", "&").replace("#", "&").replace("=", "&").split("&")
-        for _, value in secrets_of_query(part):
-            yield value
+            yield part, users
 
 
 def secrets_of_query(url: str) -> Iterator[tuple[str, str]]:

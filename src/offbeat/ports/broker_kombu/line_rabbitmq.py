@@ -212,7 +212,7 @@ class ConfirmedLine:
             return left[guilty + 1 :]
         for letter in left:
             if error.code == 404:
-                self._found[letter.number] = faults.unroutable(letter.message.exchange, letter.message.routing_key)
+                self._found[letter.number] = faults.unroutable(letter.message.exchange, letter.message.routing_key, str(error))
             else:  # 406 is about the letter itself: too large
                 self._found[letter.number] = faults.refused(str(error), retry=error.code != 406)
         return []
