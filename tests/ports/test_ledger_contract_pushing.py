@@ -12,6 +12,7 @@ from tests.ports.ledger_queues import PLACES, Queues
 from tests.ports.ledger_stores import Ground
 from tests.ports.ledger_world import NOON, command, entry, outcome, report, runner, schedule, states
 
+from offbeat.core.marks import lost
 from offbeat.core.model import CatchUp, Key, Overlap, Reason, State
 from offbeat.core.plan import Portion, Window, plan
 from offbeat.ports.broker import Push
@@ -57,7 +58,7 @@ def keys(claims: Sequence[Claim]) -> list[Key]:
 
 
 def test_what_is_due_now_is_recorded_pushed_and_settled_in_one_step(queues: Queues) -> None:
-    seq = queues.ledger.look(A).seq
+    marks = queues.ledger.look(A).marks
     assert Try(queues).record() == Recorded(claims=(), answers=("",))
 
     assert queues.payloads() == [b"e %d" % FIRST]
@@ -65,7 +66,7 @@ def test_what_is_due_now_is_recorded_pushed_and_settled_in_one_step(queues: Queu
     assert (row.state, row.task_id, row.attempt) == (State.DISPATCHED, "id", 1)
     assert row.recorded_at == row.dispatched_at == FIRST
     outlook = queues.ledger.look(A)
-    assert (outlook.wake_at, outlook.seq > seq) == (FIRST + 60, True)
+    assert (outlook.wake_at, lost(outlook.marks, marks) > 0) == (FIRST + 60, True)
     assert (queues.ledger.status().claimed, {e.name: at for e, at in queues.ledger.entries()}) == (0, {"e": FIRST})
 
 
@@ -81,8 +82,8 @@ def test_a_draft_is_what_record_hands_out_and_leaves_no_trace(queues: Queues, cl
         "stamp",
     )
     clock.advance(180)
-    tried, seq = Try(queues), queues.ledger.look(A).seq
-    assert (states(queues.ledger), queues.ledger.look(A).seq) == ([], seq)
+    tried, marks = Try(queues), queues.ledger.look(A).marks
+    assert (states(queues.ledger), queues.ledger.look(A).marks) == ([], marks)
 
     claims = queues.ledger.record(A, tried.windows, tried.portion.revision)
 

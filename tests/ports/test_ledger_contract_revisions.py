@@ -1,4 +1,4 @@
-"""Revisions and where they come from, the seq that rises, and what a runner says of itself."""
+"""Revisions and where they come from, the marks that rise, and what a runner says of itself."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from tests.ports.ledger_world import NOON, entry, outcome, pass_once, report, runner, schedule
 
+from offbeat.core.marks import lost
 from offbeat.core.model import AfterRestore, LedgerSettings, Overlap, State
 from offbeat.ports.clock import FakeClock
 from offbeat.ports.ledger import Ledger
@@ -101,17 +102,18 @@ def test_a_ledger_has_a_name_of_its_own(handles: Callable[[], Ledger]) -> None:
     assert one.look(A).born == other.look(A).born
 
 
-def test_seq_rises_with_what_is_recorded_claimed_and_settled(ledger: Ledger, clock: FakeClock) -> None:
-    before = ledger.look(A).seq
+def test_marks_rise_with_what_is_recorded_claimed_and_settled(ledger: Ledger, clock: FakeClock) -> None:
+    before = ledger.look(A).marks
 
     def risen() -> bool:
         nonlocal before
-        before, earlier = ledger.look(A).seq, before
-        return before > earlier
+        before, earlier = ledger.look(A).marks, before
+        assert not lost(earlier, before)
+        return lost(before, earlier) > 0
 
     ledger.activate(schedule(entry()), "s1")
     clock.advance(60)
-    before = ledger.look(A).seq
+    before = ledger.look(A).marks
     (claim,) = pass_once(ledger, A)
     assert risen()
     ledger.settle(A, [outcome(claim, State.PENDING, next_try_at=clock.now() + 1)])

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from tests.ports.ledger_world import NOON, entry, outcome, pass_once, report, runner, schedule, states
+from tests.ports.ledger_world import NOON, ahead_of, entry, outcome, pass_once, report, runner, schedule, states
 
+from offbeat.core.marks import lost
 from offbeat.core.model import CatchUp, Overlap, Reason, State
 from offbeat.ports.clock import FakeClock
 from offbeat.ports.ledger import Ledger
-from offbeat.ports.ledger_values import Rewound
+from offbeat.ports.ledger_values import Rewound, Told
 
 A, B = runner("a"), runner("b")
 YEAR = 365 * 86_400
@@ -207,13 +208,14 @@ def test_a_rewind_to_what_is_still_to_come_sets_nothing_back(minutely: Ledger, c
 
 
 def test_a_ledger_that_was_restored_says_so_once(minutely: Ledger, clock: FakeClock) -> None:
-    seq = minutely.look(A).seq
+    marks = minutely.look(A).marks
+    higher = Told(marks={slot: count + 100 for slot, count in marks.items()}, heard_at=NOON + 60)
 
-    assert not minutely.restored(A, seq, skip=True)
+    assert not minutely.restored(A, Told(marks=marks, heard_at=NOON + 60), skip=True)
     assert minutely.status().restored_at is None
-    assert minutely.restored(A, seq + 100, skip=False)
-    assert not minutely.restored(B, seq + 100, skip=False)
-    assert minutely.look(A).seq > seq + 100
+    assert minutely.restored(A, higher, skip=False)
+    assert not minutely.restored(B, higher, skip=False)
+    assert lost(higher.marks, minutely.look(A).marks) == 0
     assert minutely.status().restored_at == NOON + 60
 
 
@@ -225,14 +227,14 @@ def test_what_a_restored_ledger_forgot_is_skipped(ledger: Ledger, clock: FakeClo
     ledger.backfill("e", "token", [(NOON, NOON + 9999)])
     clock.advance(600.5)
 
-    assert ledger.restored(A, 10**6, skip=True)
+    assert ledger.restored(A, ahead_of(ledger), skip=True)
 
     assert pass_once(ledger, A) == [] and ledger.claim(A, 9) == []
     assert ledger.settle(A, [outcome(held)]) == []
     assert [(due_at, state, reason) for _, due_at, state, reason in states(ledger)] == [
         (NOON + 120, "skipped x10", "restored"),
         (NOON + 60, State.SKIPPED, "restored"),
-        (NOON, State.SKIPPED, "restored"),
+        (NOON, State.PENDING, ""),  # of a backfill, and not to be sent before long: nobody can have sent it
     ]
     assert ledger.status().next_due == NOON + 720
     clock.advance(60)
@@ -242,7 +244,7 @@ def test_what_a_restored_ledger_forgot_is_skipped(ledger: Ledger, clock: FakeClo
 def test_what_a_restored_ledger_forgot_is_planned_like_any_downtime_when_told(minutely: Ledger, clock: FakeClock) -> None:
     clock.advance(120)
 
-    assert minutely.restored(A, 10**6, skip=False)
+    assert minutely.restored(A, ahead_of(minutely), skip=False)
 
     pass_once(minutely, A)
     assert [due_at for _, due_at, _, _ in states(minutely)] == [NOON + 180, NOON + 120, NOON + 60]
@@ -253,7 +255,7 @@ def test_a_slot_that_a_restored_ledger_held_is_free(ledger: Ledger, clock: FakeC
     ledger.activate(schedule(entry(overlap=Overlap.SKIP, max_runtime=999)), "stamp")
     clock.advance(60)
     pass_once(ledger, A)
-    ledger.restored(A, 10**6, skip=True)
+    ledger.restored(A, ahead_of(ledger), skip=True)
     clock.advance(60)
 
     assert len(pass_once(ledger, A)) == 1
@@ -263,8 +265,9 @@ def test_of_two_who_find_a_restored_ledger_one_tells_it(handles: Callable[[], Le
     one, other = handles(), handles()
     one.look(A)
     one.activate(schedule(entry()), "stamp")
+    told = ahead_of(one)
 
-    assert [one.restored(A, 500, skip=True), other.restored(B, 500, skip=True)] == [True, False]
+    assert [one.restored(A, told, skip=True), other.restored(B, told, skip=True)] == [True, False]
 
 
 def test_nothing_is_due_before_it_was_in_force_however_far_a_rewind_goes(minutely: Ledger, clock: FakeClock) -> None:

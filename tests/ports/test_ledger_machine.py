@@ -12,8 +12,9 @@ from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
-from tests.ports.ledger_world import NOON, any_order, command, entry, outcome, report, runner, schedule
+from tests.ports.ledger_world import NOON, ahead_of, any_order, command, entry, outcome, report, runner, schedule
 
+from offbeat.core.marks import Marks, lost
 from offbeat.core.model import RANK, CatchUp, Entry, Key, Kind, LedgerSettings, Overlap, State
 from offbeat.core.plan import Portion, plan
 from offbeat.core.recurrences.recurrence import compile_recurrence
@@ -71,7 +72,7 @@ class Both(RuleBasedStateMachine):
         self.attempts: dict[Key, int] = {}
         self.ranks: dict[tuple[Key, int], int] = {}
         self.cursors: dict[int, int] = {}
-        self.seq = 0
+        self.marks: Marks = {}
         self.spans: list[tuple[str, str, int, float]] = []  # (name, recurrence, first, last)
 
     def teardown(self) -> None:
@@ -117,7 +118,7 @@ class Both(RuleBasedStateMachine):
 
     @rule(who=st.sampled_from(RUNNERS))
     def look(self, who: Runner) -> None:
-        self.ask(lambda ledger: replace(ledger.look(who), born=""))
+        self.ask(lambda ledger: replace(ledger.look(who), born="", marks={}))
 
     @rule(limit=st.integers(1, 4))
     def take(self, limit: int) -> None:
@@ -213,11 +214,10 @@ class Both(RuleBasedStateMachine):
         self.cursors = {}
         self.ranks = {which: rank for which, rank in self.ranks.items() if which[1]}  # what nobody claimed may come back
 
-    @rule(ahead=st.integers(-1, 5), skip=st.booleans())
-    def restored(self, ahead: int, skip: bool) -> None:
-        assert isinstance(self.memory, LedgerMemory)
-        seq = self.memory.seq + ahead
-        self.ask(lambda ledger: ledger.restored(RUNNERS[1], seq, skip=skip))
+    @rule(ahead=st.integers(0, 5), back=st.sampled_from([0, 0, 30, 300]), skip=st.booleans())
+    def restored(self, ahead: int, back: int, skip: bool) -> None:
+        heard_at = self.clock.now() - back
+        self.ask(lambda ledger: ledger.restored(RUNNERS[1], ahead_of(ledger, ahead, heard_at), skip=skip))
 
     @rule(limit=st.integers(1, 3), rows=st.sampled_from([None, 1, 5]))
     def prune(self, limit: int, rows: int | None) -> None:
@@ -240,7 +240,7 @@ class Both(RuleBasedStateMachine):
         self.ask(lambda ledger: replace(ledger.status(), where="", schema=0))
 
     @invariant()
-    def ranks_and_cursors_and_seq_never_fall(self) -> None:
+    def ranks_and_cursors_and_marks_never_fall(self) -> None:
         assert isinstance(self.memory, LedgerMemory)
         for key, row in self.memory.rows.items():
             rank = RANK[row.state]
@@ -253,8 +253,8 @@ class Both(RuleBasedStateMachine):
         for gid, group in self.memory.groups.items():
             assert group.cursor >= self.cursors.get(gid, group.cursor)
             self.cursors[gid] = group.cursor
-        assert self.memory.seq >= self.seq
-        self.seq = self.memory.seq
+        assert not lost(self.marks, self.memory.marks)
+        self.marks = dict(self.memory.marks)
 
     @invariant()
     def every_decided_due_time_is_in_one_row_or_one_gap(self) -> None:

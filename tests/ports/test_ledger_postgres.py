@@ -13,18 +13,19 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from psycopg import sql
-from tests.ports.ledger_world import NOON, command, entry, outcome, pass_once, report, runner, schedule, states
+from tests.ports.ledger_world import NOON, ahead_of, command, entry, outcome, pass_once, report, runner, schedule, states
 from tests.ports.postgres_place import drop, emptied
 
+from offbeat.core.marks import lost, slot_of
 from offbeat.core.model import LedgerSettings, Overlap, State
-from offbeat.errors import LedgerError
+from offbeat.errors import LedgerAwayError, LedgerError
 from offbeat.ports.clock import FakeClock, SystemClock
 from offbeat.ports.ledger_memory import LedgerMemory
 from offbeat.ports.ledger_open import open_ledger
 from offbeat.ports.ledger_postgres import LedgerPostgres, Place, place_of, pruning
 from offbeat.ports.ledger_postgres.connection import Tx
 from offbeat.ports.ledger_postgres.schema import SCHEMA, STEPS, Step
-from offbeat.ports.ledger_values import Claim
+from offbeat.ports.ledger_values import Claim, Runner, Told
 
 A, B = runner("a"), runner("b")
 DAY = 86_400
@@ -215,7 +216,7 @@ def test_a_schema_may_have_any_name(postgres_address: str, clock: FakeClock, nam
             clock.advance(60)
             claims = pass_once(ledger, A)
             ledger.settle(A, [outcome(claim) for claim in claims])
-            assert len(ledger.history()) == 2 and ledger.look(A).seq > 0
+            assert len(ledger.history()) == 2 and ledger.look(A).marks
             assert ledger.prune(10, LedgerSettings(keep_rows=1, keep_bytes=1)) == 0
         with psycopg.connect(postgres_address) as admin:
             assert admin.execute("SELECT count(*) FROM pg_namespace WHERE nspname IN (%s, 'public')", [name]).fetchall() == [
@@ -245,14 +246,52 @@ def test_names_notes_and_errors_may_have_any_character(ledger: LedgerPostgres, c
 
 def test_each_commit_tells_how_far_the_ledger_is(ledger: LedgerPostgres, clock: FakeClock) -> None:
     ledger.activate(schedule(entry()), "stamp")
-    seen = ledger.look(A).seq
-    ledger.told_seq()
+    seen = ledger.look(A).marks
+    ledger.told()
     clock.advance(60)
     claims = pass_once(ledger, A)
-    recorded = ledger.told_seq()
+    recorded = ledger.told()
     ledger.settle(A, [outcome(claim) for claim in claims])
-    assert seen < recorded < ledger.look(A).seq == ledger.told_seq()
-    assert ledger.told_seq() == 0
+    settled = ledger.told()
+    assert lost(recorded.marks, seen) == 1 and lost(settled.marks, recorded.marks) == 1
+    assert lost(settled.marks, ledger.look(A).marks) == 0
+    assert (recorded.heard_at, settled.heard_at) == (clock.now(), clock.now())
+    assert ledger.told() == Told()
+
+
+def test_a_loss_shows_though_another_runner_has_written_more_since(ledger: LedgerPostgres, clock: FakeClock) -> None:
+    other = Runner(id="other", host="b", pid=1, role="tick")
+    ledger.activate(schedule(entry()), "stamp")
+    clock.advance(60)
+    pass_once(ledger, A)
+    told = ledger.told()
+    _forget(ledger, f"UPDATE {ledger.texts.schema}.marks SET seq = seq - 1 WHERE slot = {slot_of(A.id)}")
+    for _ in range(5):
+        clock.advance(60)
+        pass_once(ledger, other)
+
+    assert lost(told.marks, ledger.look(other).marks) == 1
+    assert ledger.restored(A, told, skip=False)
+
+
+def test_a_runner_that_comes_back_to_a_server_without_its_writes_stops(ledger: LedgerPostgres, clock: FakeClock) -> None:
+    ledger.activate(schedule(entry()), "stamp")
+    clock.advance(60)
+    pass_once(ledger, A)
+    _forget(ledger, f"UPDATE {ledger.texts.schema}.marks SET seq = seq - 1 WHERE slot = {slot_of(A.id)}")
+    clock.advance(60)
+    ledger.close()  # as when the server went away
+
+    for question in (lambda: ledger.take(10), lambda: ledger.claim(A, 10)):
+        with pytest.raises(LedgerAwayError, match="L418"):
+            question()
+    ledger.look(A)
+    assert len(pass_once(ledger, A)) == 1
+
+
+def _forget(ledger: LedgerPostgres, statement: str) -> None:
+    with psycopg.connect(ledger.place.conninfo, autocommit=True) as admin:
+        assert admin.execute(statement).rowcount == 1
 
 
 # Roles
@@ -295,7 +334,7 @@ def test_a_runners_role_needs_no_more_than_the_tables(login: Callable[[str], str
         mine.skip("e", floor(clock.now()) + 600, "ann", "")
         mine.backfill("e", "t", [(NOON, NOON)])
         mine.rewind(floor(clock.now()) + 60, "ann")
-        assert mine.restored(A, 10_000, skip=True)
+        assert mine.restored(A, ahead_of(mine), skip=True)
         clock.advance(30 * DAY)
         mine.look(A)
         clock.advance(5)

@@ -16,10 +16,11 @@ from urllib.parse import quote
 
 import pytest
 from tests import servers
-from tests.ports.ledger_world import entry, outcome, pass_once, report, runner, schedule
+from tests.ports.ledger_world import ahead_of, entry, outcome, pass_once, report, runner, schedule
 from tests.ports.redis_place import own_place, post
 from tests.proxy import Proxy
 
+from offbeat.core.marks import lost
 from offbeat.core.message import build
 from offbeat.core.model import BrokerSettings, Cause, Overlap, State, TaskCall
 from offbeat.errors import LedgerError, Severity
@@ -30,6 +31,7 @@ from offbeat.ports.clock import SystemClock
 from offbeat.ports.ledger_redis import LedgerRedis, Place, schema
 from offbeat.ports.ledger_redis.address import parse
 from offbeat.ports.ledger_redis.client import RedisClient
+from offbeat.ports.ledger_values import Told
 
 A, B = runner("a"), runner("b")
 SENDER: dict[str, Any] = {"cause": Cause.SCHEDULE, "origin": "offbeat@test", "expires_at": None}
@@ -214,7 +216,7 @@ def everything(ledger: LedgerRedis) -> None:
     ledger.occupy("x", "y", 10)
     ledger.vacate("x", "y")
     ledger.admit("x", 1)
-    ledger.restored(A, ledger.look(A).seq + 1, skip=True)
+    ledger.restored(A, ahead_of(ledger), skip=True)
     ledger.rewind(int(ledger.look(A).now) - 1, "me")
     assert ledger.history() and ledger.history("a") and ledger.failures(0, 10) and ledger.entries() and ledger.pauses()
     assert ledger.status() and ledger.schedule() and ledger.revisions(10) and ledger.peek(10) and ledger.ledger_settings()
@@ -305,13 +307,13 @@ def test_a_restart_of_the_server_forgets_nothing(tmp_path: Path) -> None:
         while not (claims := pass_once(ledger, A)):
             ledger.look(A)
         assert ledger.enqueue(A, [post(claim, "celery") for claim in claims]) == [""] * len(claims)
-        seq = ledger.look(A).seq
+        marks = ledger.look(A).marks
         os.kill(ledger_pid(ledger), signal.SIGKILL)
         with pytest.raises(LedgerError, match="L501"):
             for _ in range(100):
                 ledger.look(A)
     with closing(ledger), servers.redis_server(tmp_path, port, flags=synced):
-        assert ledger.look(A).seq == seq  # no row was lost
+        assert ledger.look(A).marks == marks  # no row was lost
         assert ledger.server_id() != before
         assert ledger.enqueue(A, [post(claim, "celery") for claim in claims]) == [""] * len(claims)
         assert ledger.client.say("LLEN", "celery") == len(claims)
@@ -370,18 +372,40 @@ def test_a_server_that_went_back_within_a_pass_is_noticed_before_anything_is_sen
         while not (claims := pass_once(ledger, A)):
             ledger.look(A)
         ledger.settle(A, [outcome(claim) for claim in claims])
-        told = ledger.told_seq()
-        assert (told, ledger.told_seq()) == (int(admin.hget("{offbeat:difio}:meta", "seq")), 0)
+        told = ledger.told()
+        assert {b"%d" % slot: b"%d" % count for slot, count in told.marks.items()} == admin.hgetall("{offbeat:difio}:marks")
+        assert ledger.told() == Told()
         admin.flushall()
         for key, value in kept.items():
             admin.restore(key, 0, value)
         for question in (lambda: ledger.take(10), lambda: ledger.claim(A, 10)):
             with pytest.raises(LedgerError, match="L522"):
                 question()
-        assert ledger.look(A).seq < told
+        assert lost(told.marks, ledger.look(A).marks) > 0
         ledger.restored(A, told, skip=True)
-        assert ledger.look(A).seq > told
+        assert lost(told.marks, ledger.look(A).marks) == 0
         ledger.take(10)
+
+
+def test_a_loss_shows_though_another_runner_has_written_more_since(server: str, admin: Any) -> None:
+    with closing(opened(f"{server}/0")) as mine, closing(opened(f"{server}/0")) as other:
+        mine._slot, other._slot = 1, 2  # by chance they might be the same
+        other.activate(schedule(entry("a", "every 1 0")), "s")
+        kept = {key: admin.dump(key) for key in admin.keys("*")}
+        while not (claims := pass_once(mine, A)):
+            mine.look(A)
+        mine.settle(A, [outcome(claim) for claim in claims])
+        told = mine.told()
+        admin.flushall()
+        for key, value in kept.items():
+            admin.restore(key, 0, value)
+        for _ in range(3):
+            while not (claims := pass_once(other, A)):
+                other.look(A)
+            other.settle(A, [outcome(claim) for claim in claims])
+
+        assert lost(told.marks, other.look(A).marks) > 0
+        assert mine.restored(A, told, skip=False)
 
 
 @contextmanager

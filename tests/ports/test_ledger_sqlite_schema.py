@@ -110,7 +110,7 @@ def test_a_ledger_of_the_version_before_goes_on(place: Place) -> None:
         assert (found.entries, found.origin, found.active) == (2, COMPILED, True)
         assert ledger.schedule() == old
         assert [pause.once for pause in ledger.pauses()] == [False]
-        assert ledger.look(A).seq == 7 and len(ledger.look(A).born) == 16
+        assert ledger.look(A).marks == {0: 7} and len(ledger.look(A).born) == 16
         assert {seen.runner.version for seen in ledger.status().runners} == {""}
         assert ledger.ledger_settings() == old.ledger
         ledger.resume("")

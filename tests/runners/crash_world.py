@@ -17,6 +17,7 @@ from tests.ports import ledger_stores
 from tests.ports.ledger_stores import Ground, Handles
 from tests.runners.conftest import NOON, MemorySite
 
+from offbeat.core.marks import Marks, lost
 from offbeat.core.model import BrokerSettings
 from offbeat.errors import LedgerError, OffbeatError, Problem
 from offbeat.ports import broker_faults
@@ -207,7 +208,7 @@ class World:
     queue: str = field(default_factory=lambda: f"q{uuid4().hex[:12]}")
     hands: CommandsMemory = field(default_factory=CommandsMemory)
     cursors: dict[int, int] = field(default_factory=dict)
-    seq: int = 0
+    marks: Marks = field(default_factory=dict)
     wire: Any = field(init=False)
     letters: Callable[[], list[Sent]] = field(init=False)
     open: Handles = field(init=False)
@@ -243,14 +244,14 @@ class World:
         )
 
     def watch(self, name: str, answer: Any) -> None:
-        """Hold every answer to it that cursors and seq never fall."""
+        """Hold every answer to it that cursors and marks never fall."""
         if name == "take":
             for group, _ in answer.groups:
                 assert group.cursor >= self.cursors.get(group.gid, group.cursor)
                 self.cursors[group.gid] = group.cursor
         if name == "look":
-            assert answer.seq >= self.seq
-            self.seq = answer.seq
+            assert not lost(self.marks, answer.marks)
+            self.marks = answer.marks
 
 
 def do_tick(world: World, site: SweepSite) -> None:

@@ -9,9 +9,12 @@ from typing import Any
 
 import pytest
 
+from offbeat.core.marks import slot_of
 from offbeat.core.model import Reason, State
+from offbeat.core.plan import plan
 from offbeat.ports.clock import FakeClock
 from offbeat.ports.ledger_memory import LedgerMemory
+from offbeat.ports.ledger_values import Outcome, Runner, Told
 from offbeat.runners.daemon import Daemon, Stop
 from offbeat.runners.tick import tick
 from offbeat.runners.watch import Watch
@@ -174,6 +177,49 @@ def test_a_ledger_that_went_back_is_fenced_and_told(
     assert tick(site).problems == ()
 
 
+def test_a_ledger_that_went_back_is_noticed_though_others_have_written_more_since(
+    site: MemorySite, clock: FakeClock, write: Write
+) -> None:
+    write('[ledger]\nafter_restore = "skip"\n[entries.ping]\nevery = "1m"\n')
+    tick(site)
+    old = backup(site, clock)
+    clock.advance(60)
+    tick(site)
+    site.memory = old
+    mine = slot_of(site.runner("tick").id)
+    name = next(name for name in "abc" if slot_of(name) != mine)  # two runners may share a slot
+    another = Runner(id=name, host="b", pid=1, role="tick")
+    for seconds in (1, 60, 60, 60):
+        clock.advance(seconds)
+        portion = old.take(100)
+        for claim in old.record(another, plan(portion), portion.revision):
+            outcome = Outcome(key=claim.key, attempt=claim.attempt, state=State.DISPATCHED)
+            old.settle(another, [outcome])
+    assert sum(old.marks.values()) > site.watch.told.marks[mine]
+
+    assert [problem.code for problem in tick(site).problems] == ["L304"]
+    assert tick(site).problems == ()
+
+
+def test_what_came_due_while_a_ledger_was_away_is_caught_up_with_though_it_went_back(
+    site: MemorySite, clock: FakeClock, write: Write
+) -> None:
+    write('[ledger]\nafter_restore = "skip"\n[entries.ping]\nevery = "1m"\ncatch_up = "all"\n')
+    clock.advance(60)
+    tick(site)
+    old = backup(site, clock)
+    for _ in range(2):
+        clock.advance(60)
+        tick(site)
+    site.memory = old
+    clock.advance(150)
+    tick(site)
+
+    assert due(site) == ["12:01", "12:02", "12:03", "12:04", "12:05"]
+    gaps = [row for row in old.history() if row.reason is Reason.RESTORED]
+    assert [(row.until, row.count) for row in gaps] == [(NOON + 180, 2)]
+
+
 def test_a_new_ledger_at_the_same_place_is_told_once_and_begun_anew(site: MemorySite, clock: FakeClock) -> None:
     for _ in range(3):
         clock.advance(60)
@@ -252,14 +298,14 @@ def test_what_a_reply_told_counts_although_no_look_saw_it(site: MemorySite, cloc
     clock.advance(60)
     tick(site)
     old: Any = backup(site, clock)
-    told = [old.seq + 1]  # by the reply to what was recorded next, and lost
+    told = [Told(marks={**old.marks, 99: 1}, heard_at=clock.now() + 1)]  # by the reply to what was recorded next, and lost
 
     class Telling:
         def __getattr__(self, name: str) -> Any:
             return getattr(old, name)
 
-        def told_seq(self) -> int:
-            return told.pop() if told else 0
+        def told(self) -> Told:
+            return told.pop() if told else Told()
 
     site.memory = Telling()
     clock.advance(60)

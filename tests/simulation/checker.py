@@ -12,10 +12,11 @@ from tests.simulation.rows import Memory, Row
 from tests.simulation.starts import Starts
 
 from offbeat.core.identity import occurrence_id
+from offbeat.core.marks import format_marks, lost
 from offbeat.core.message import Message
 from offbeat.core.model import CatchUp, Key, Kind, Overlap, Reason, State
 from offbeat.ports.ledger import FENCED
-from offbeat.ports.ledger_values import LEASE, LONGEST_WAIT, Claim
+from offbeat.ports.ledger_values import LEASE, LONGEST_WAIT, Claim, Told
 
 if TYPE_CHECKING:
     from tests.simulation.scenario import Run
@@ -75,9 +76,9 @@ class Checker(Starts):
             self.wrong("I12", f"{op}, repeated, answers otherwise", args)
 
     def _look(self, process: Process, runner: Any, *, now: float, answer: Any) -> None:
-        if answer.seq < self.memory.seq:
-            self.wrong("I2", "seq fell", answer.seq)
-        self.memory.seq = answer.seq
+        if lost(self.memory.marks, answer.marks):
+            self.wrong("I2", "marks fell", answer.marks)
+        self.memory.marks = answer.marks
 
     def _take(self, process: Process, limit: int, *, now: float, answer: Any) -> None:
         process.hand["looked"] = answer.now
@@ -195,10 +196,10 @@ class Checker(Starts):
             elif said == FENCED and now < row.claim.lease_until:
                 self.wrong("I5", "fenced under its own lease", post.outcome)
 
-    def _restored(self, process: Process, runner: Any, seq: int, *, skip: bool, now: float, answer: bool) -> None:
-        self.run.world.note(process, "restored", seq, skip, answer)
+    def _restored(self, process: Process, runner: Any, told: Told, *, skip: bool, now: float, answer: bool) -> None:
+        self.run.world.note(process, "restored", format_marks(told.marks), told.heard_at, skip, answer)
         for row in self.memory.rows.values() if answer and skip else ():
-            if row.state in (State.CLAIMED, State.PENDING, State.WAITING):
+            if row.claim.send_at <= told.heard_at and row.state in (State.CLAIMED, State.PENDING, State.WAITING):
                 row.state = State.SKIPPED
 
     def _settled(self, row: Row, outcome: Any, now: float) -> None:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 ASKED = frozenset(
     {
         "changed",
-        "told_seq",
+        "told",
         "status",
         "broker_settings",
         "ledger_settings",

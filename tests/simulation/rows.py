@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 from tests.simulation.book import Book
 
+from offbeat.core.marks import Marks
 from offbeat.core.model import Key, State
 from offbeat.ports.ledger_values import Claim
 
@@ -31,4 +32,4 @@ class Memory:
     book: Book = field(default_factory=Book)
     rows: dict[Key, Row] = field(default_factory=dict)
     cursors: dict[int, int] = field(default_factory=dict)
-    seq: int = 0
+    marks: Marks = field(default_factory=dict)

@@ -56,6 +56,7 @@ from offbeat.ports.ledger_values import (
     Revision,
     Runner,
     Slot,
+    Told,
 )
 
 if TYPE_CHECKING:
@@ -262,12 +263,13 @@ class Operating(Protocol):
         until the next one.
         """
 
-    def restored(self, runner: Runner, seq: int, *, skip: bool) -> bool:
-        """Say that `seq` was seen of this ledger; when its own is lower it was restored from an older state: return True.
+    def restored(self, runner: Runner, told: Told, *, skip: bool) -> bool:
+        """Say what this ledger told; where a mark of its own is lower now, it went back to an older state: return True.
 
-        Raises seq above both. With skip: what is pending, waiting or claimed becomes skipped(restored), of each group all that
-        is in (cursor, now] becomes a gap(restored), and the cursor is now; without, it is planned like any downtime. False, and
-        nothing is changed, when its seq is not lower: somebody else was first.
+        Raises its marks to those. With skip: what is pending, waiting or claimed and was to be sent by
+        told.heard_at becomes skipped(restored), of each group all that is in (cursor, heard_at] becomes a gap(restored), and
+        the cursor is there; what came due later nobody can have sent, and it is planned like any downtime. Without skip
+        everything is. False, and nothing is changed, when no mark is lower: somebody else was first.
         """
 
 
@@ -348,10 +350,10 @@ class Ledger(Planning, Dispatching, Operating, Reporting, Reading, Protocol):
     def enqueuing(self) -> Enqueuing | None:
         """Return the part that pushes and settles in one step, None where the store holds no queues."""
 
-    def told_seq(self) -> int:
-        """Return the highest `seq` that replies told since this was asked last: the next look must not be below. 0: none did.
+    def told(self) -> Told:
+        """Return what replies told of its marks since this was asked last: the next look must not be below. Empty: none did.
 
-        Always 0 from a store that loses nothing of what it acknowledged unless its whole file is exchanged.
+        Always empty from a store that loses nothing of what it acknowledged unless its whole file is exchanged.
         """
 
     def close(self) -> None:

@@ -6,9 +6,10 @@ Instants are by the store's clock. ports/ledger.py has the operations.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from offbeat.core.marks import Marks, merged
 from offbeat.core.model import (
     Cause,
     CommandCall,
@@ -72,6 +73,19 @@ COMPILED = Origin()  # compiled from a runner's own tree
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Told:
+    """How far a ledger was by what it told. heard_at: by its clock, when it told of the newest write among them."""
+
+    marks: Marks = field(default_factory=dict)
+    heard_at: Instant = 0.0
+
+    def and_then(self, marks: Marks, now: Instant) -> Told:
+        """Return the same with what was told at `now`."""
+        both = merged(self.marks, marks)
+        return self if both == self.marks else Told(marks=both, heard_at=max(now, self.heard_at))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Outlook:
     """What one look tells.
 
@@ -82,9 +96,9 @@ class Outlook:
     after the first, has confirmed it (ledger rule 6); nothing is taken then and `believe_at` says when to look again.
     failed_at: when the newest of all failed ones ended, 0 for none. ahead: seconds by which a time that was believed once is
     ahead of `now`, if more than an hour, else 0: nothing that was decided until then is decided again. deployed: revisions
-    come from `offbeat deploy`, so trees are not compiled. seq: rises with every write that records, claims or settles; one
-    that is lower than it was means that the ledger was restored from an older state. born: names this very ledger; another one
-    at the same address has another.
+    come from `offbeat deploy`, so trees are not compiled. marks: rise with every write that records, claims or settles; a
+    slot that is lower than it was means that the ledger was restored from an older state. born: names this very ledger;
+    another one at the same address has another.
     """
 
     now: Instant
@@ -97,7 +111,7 @@ class Outlook:
     failed_at: Instant = 0.0
     ahead: float = 0.0
     deployed: bool = False
-    seq: int = 0
+    marks: Marks = field(default_factory=dict)
     born: str = ""
 
 

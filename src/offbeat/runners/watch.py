@@ -11,7 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from offbeat.core.events import Event
+from offbeat.core.marks import format_marks, lost, parse_marks
 from offbeat.errors import Problem
+from offbeat.ports.ledger_values import Told
 
 if TYPE_CHECKING:
     from offbeat.ports.clock import Clock
@@ -28,8 +30,8 @@ class Watch:
     """One for each process, kept when the ledger is closed and opened again: the next one may be a backup.
 
     revision: of the last look. skew: seconds by which our clock is ahead of the store's, 0 within the time that the look took.
-    ahead: the same, in the middle of the look. born, seq: the ledger, and the highest number, that were seen. place: a mark of
-    the address that is looked at.
+    ahead: the same, in the middle of the look. born, told: the ledger that was seen, and how far it was. place: a mark of the
+    address that is looked at.
     """
 
     notes: Notes
@@ -38,7 +40,7 @@ class Watch:
     skew: float = 0.0
     ahead: float = 0.0
     born: str = field(default="", init=False)
-    seq: int = field(default=0, init=False)
+    told: Told = field(default_factory=Told, init=False)
     restored: tuple[Problem, ...] = field(default=(), init=False)  # to be told once
     _noted: str = field(default="", init=False)
     _born_at: str = field(default="", init=False)  # the place at which `born` was seen
@@ -63,7 +65,8 @@ class Watch:
 
     def hear(self, ledger: Ledger) -> None:
         """Remember how far the ledger was by its replies since the last look: it may lose just these."""
-        self.seq = max(self.seq, ledger.told_seq())
+        heard = ledger.told()
+        self.told = self.told.and_then(heard.marks, heard.heard_at)
 
     def introduce(self, runner: Runner) -> Runner:
         """Return the runner with all that is known of it by now."""
@@ -78,7 +81,7 @@ class Watch:
 
     def keep(self) -> None:
         """Remember what was seen for the next process, if there is anything new. Where nothing can be kept, nothing is."""
-        text = f"{self.seq} {self.born} {self.place}"
+        text = f"{format_marks(self.told.marks)} {self.told.heard_at:.6f} {self.born} {self.place}"
         if self.born and text != self._noted:
             with contextlib.suppress(OSError):
                 self.notes.write(seen=text)
@@ -86,9 +89,10 @@ class Watch:
 
     def _recall(self) -> None:
         self._noted, self._is_fresh = self.notes.get("seen"), False
-        number, born, place = (*self._noted.split(" "), "", "")[:3]
-        if number.isdecimal():
-            self.seq, self.born, self._born_at = int(number), born, place
+        words = self._noted.split(" ")
+        if len(words) == 4 and (heard_at := _instant(words[1])) is not None:
+            self.told = Told(marks=parse_marks(words[0]), heard_at=heard_at)
+            self.born, self._born_at = words[2:]
 
     def _measured(self, ledger: Ledger, runner: Runner, clock: Clock) -> Outlook:
         before = clock.now()
@@ -108,27 +112,35 @@ class Watch:
         return outlook
 
     def _went_back(self, outlook: Outlook) -> bool:
-        return bool(outlook.born) and outlook.born == self.born and outlook.seq < self.seq
+        return bool(outlook.born) and outlook.born == self.born and bool(lost(self.told.marks, outlook.marks))
 
     def _see(self, outlook: Outlook) -> None:
         if outlook.born != self.born:
             if self.born and self._born_at == self.place:
-                log.error("restored", extra={"event": Event.RESTORED, "fields": {"seen": self.seq, "found": 0}})
+                log.error("restored", extra={"event": Event.RESTORED, "fields": {"lost": lost(self.told.marks, {})}})
                 self.restored += (exchanged_problem(),)
-            self.born, self.seq = outlook.born, 0
+            self.born, self.told = outlook.born, Told()
         self._born_at = self.place
-        self.seq = max(self.seq, outlook.seq)
+        self.told = self.told.and_then(outlook.marks, outlook.now)
 
     def _after_restore(self, ledger: Ledger, runner: Runner, outlook: Outlook) -> None:
         from offbeat.core.model import AfterRestore
 
         skip = ledger.ledger_settings().after_restore is AfterRestore.SKIP
-        if ledger.restored(self.introduce(runner), self.seq, skip=skip):
-            fields = {"seen": self.seq, "found": outlook.seq, "after_restore": "skip" if skip else "send"}
+        if ledger.restored(self.introduce(runner), self.told, skip=skip):
+            gone = lost(self.told.marks, outlook.marks)
+            fields = {"lost": gone, "after_restore": "skip" if skip else "send"}
             log.error("restored", extra={"event": Event.RESTORED, "fields": fields})
-            self.restored += (restored_problem(self.seq, outlook.seq, skip=skip),)
+            self.restored += (restored_problem(gone, skip=skip),)
         with contextlib.suppress(OSError):
             self.notes.write(compiled="")  # what this host compiled may be forgotten too
+
+
+def _instant(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def skew_problem(skew: float) -> Problem:
@@ -152,13 +164,13 @@ def exchanged_problem() -> Problem:
     )
 
 
-def restored_problem(seen: int, found: int, *, skip: bool) -> Problem:
-    """Return what to tell of a ledger that went back to an older state."""
+def restored_problem(gone: int, *, skip: bool) -> Problem:
+    """Return what to tell of a ledger that went back to an older state. gone: writes that were seen, and are no more."""
     skipped = "what it forgot is not sent again: it is a gap with the reason restored"
     sent = "what it forgot is planned anew, as after any downtime, and may be sent a second time, with the same id"
     return Problem(
         code="L304",
-        what=f"the ledger went back to an older state: it was at step {seen}, and is at step {found}",
+        what=f"the ledger went back to an older state: {gone} of the writes that this host has seen are gone",
         why=skipped if skip else sent,
         fix="offbeat history; what is missing: offbeat backfill NAME --from ... --to ..." if skip else "offbeat history",
     )

@@ -15,6 +15,7 @@ from offbeat.ports.ledger_memory.operating import OperatingMemory
 from offbeat.ports.ledger_memory.pruning import PruningMemory
 from offbeat.ports.ledger_memory.reading import ReadingMemory
 from offbeat.ports.ledger_memory.reporting import ReportingMemory
+from offbeat.ports.ledger_values import Told
 
 if TYPE_CHECKING:
     from offbeat.ports.ledger_memory.enqueuing import Wire
@@ -50,9 +51,9 @@ class LedgerMemory(ReadingMemory, OperatingMemory, MendingMemory, PruningMemory,
 
         return EnqueuingMemory(self, self.wire, self.server_id)
 
-    def told_seq(self) -> int:
-        """Return 0: nobody takes back what was acknowledged but with the whole object."""
-        return 0
+    def told(self) -> Told:
+        """Return nothing: nobody takes back what was acknowledged but with the whole object."""
+        return Told()
 
     def close(self) -> None:
         """Do nothing; what was recorded stays for the next user of this object."""

@@ -18,7 +18,7 @@ class DispatchingMemory(SlotsMemory):
     def claim(self, runner: Runner, limit: int, closed_queues: Collection[str] = ()) -> Sequence[Claim]:
         now = self.clock.now()
         while rows := self.claimable(limit, closed_queues, now):
-            self.seq += len(rows)
+            self.mark(runner.id, len(rows))
             if begun := self.begin([row for row in rows if not self._held_back(row, now)], runner, now):
                 return self.claims(begun, now)
         return []
@@ -62,14 +62,14 @@ class DispatchingMemory(SlotsMemory):
         if verdict is Verdict.WRITTEN:
             self.write(row, outcome, now)
         elif verdict is Verdict.STAMPED:
-            self.seq += 1
+            self.mark(row.owner)
             row.dispatched_at = now if row.dispatched_at is None else row.dispatched_at
             row.task_id = outcome.task_id or row.task_id
         return verdict is not Verdict.REFUSED
 
     def write(self, row: Row, outcome: Outcome, now: Instant) -> None:
         """Settle the row, and free its entry's slot or hold it on."""
-        self.seq += 1
+        self.mark(row.owner)
         self._fill(row, outcome, now)
         if outcome.state is State.DISPATCHED:
             self.prolong(row, now)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from math import floor
 
+from offbeat.core.marks import lost, merged
 from offbeat.core.model import DueTime, Instant, Kind, Reason, State
 from offbeat.core.transitions import Belief, as_far_back, next_due, set_back
 from offbeat.ports.ledger_memory.shelves import UNSETTLED, KeptGap, Shard
 from offbeat.ports.ledger_memory.slots import SlotsMemory
-from offbeat.ports.ledger_values import Rewound, Runner, clock_not_believed
+from offbeat.ports.ledger_values import Rewound, Runner, Told, clock_not_believed
 
 
 class MendingMemory(SlotsMemory):
@@ -31,7 +32,7 @@ class MendingMemory(SlotsMemory):
         self.pruned_through = None if self.pruned_through is None else min(self.pruned_through, to)
         now = self.clock.now()
         self.belief, self.rewound = Belief(newest=now), Rewound(at=now, to=to, who=who)
-        self.seq += 1
+        self.mark(who)
         return len(moved)
 
     def _set_versions_back(self, to: DueTime, now: Instant) -> set[int]:
@@ -46,21 +47,23 @@ class MendingMemory(SlotsMemory):
     def _soonest(self, group: Shard) -> DueTime | None:
         return next_due([version.span for version in group.versions if version.yields], group.cursor)
 
-    def restored(self, runner: Runner, seq: int, *, skip: bool) -> bool:
+    def restored(self, runner: Runner, told: Told, *, skip: bool) -> bool:
         now = self.clock.now()
-        if self.seq >= seq:
+        if not lost(told.marks, self.marks):
             return False
         if skip and not self.belief.holds(now):
             raise clock_not_believed(self.where)
-        self.seq, self.restored_at = seq + 1, now
+        self.marks, self.restored_at = dict(merged(self.marks, told.marks)), now
+        self.mark(runner.id)
         if not skip:
             return True
+        until = floor(min(now, told.heard_at))
         for row in self.rows.values():
-            if row.state in UNSETTLED:
+            if row.state in UNSETTLED and row.send_at <= until:
                 row.state, row.reason = State.SKIPPED, Reason.RESTORED
                 self.slots = {eno: held for eno, held in self.slots.items() if held.key != row.key}
         for group in self.groups.values():
-            self._forget(group, floor(now), now)
+            self._forget(group, until, now)
         return True
 
     def _forget(self, group: Shard, until: DueTime, now: float) -> None:

@@ -101,7 +101,7 @@ class OperatingMemory(PausingMemory, SlotsMemory):
         for due_at in just_passed(entry.timing, now):
             key = Key(eno=eno, due_at=due_at)
             if key not in self.rows and self.decided_in_gap(eno, due_at) is None:
-                self.seq += 1
+                self.mark("activate")
                 row = Row(key=key, send_at=due_at, cause=Cause.SCHEDULE, recorded_at=now, next_try_at=float(due_at))
                 if is_in(self.pauses_of(eno, due_at), due_at):
                     row.state, row.reason = State.SKIPPED, Reason.PAUSED
@@ -147,6 +147,6 @@ class OperatingMemory(PausingMemory, SlotsMemory):
     def _born(self, row: Row, runner: Runner, now: Instant) -> Slot:
         row.next_try_at = float(row.send_at)
         self.rows[row.key] = row
-        self.seq += 1
+        self.mark(runner.id)
         begun = self.claims(self.begin([row], runner, now), now)
         return Slot(key=row.key, claim=begun[0] if begun else None, state=row.state, reason=row.reason)

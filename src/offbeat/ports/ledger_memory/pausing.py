@@ -62,7 +62,7 @@ class PausingMemory(Shelves):
         row.state, row.reason, row.note = State.SKIPPED, Reason.BY_HAND, by_whom(who, note)
         once = Pause(eno=key.eno, from_at=float(due_at), until_at=float(due_at + 1), who=who, note=note, once=True)
         self.intervals.append(once)
-        self.seq += 1
+        self.mark(who)
         return Slot(key=key, claim=None, state=State.SKIPPED, reason=Reason.BY_HAND)
 
     def pauses(self) -> Sequence[Paused]:
@@ -93,7 +93,7 @@ class PausingMemory(Shelves):
                 row.next_try_at = float(send_at)
                 self.rows[key] = row
                 new += 1
-        self.seq += new
+        self.mark(token, new)
         return new
 
     def cancel(self, name: str, who: str, note: str, limit: int, token: str = "") -> int:
@@ -103,5 +103,5 @@ class PausingMemory(Shelves):
             if is_ours and row.state in (State.PENDING, State.WAITING) and gone < limit:
                 row.state, row.reason, row.note = State.SKIPPED, Reason.BY_HAND, by_whom(who, note)
                 gone += 1
-        self.seq += gone
+        self.mark(who, gone)
         return gone

@@ -38,7 +38,7 @@ class PlanningMemory(SlotsMemory):
             failed_at=max((r.finished_at or 0.0 for r in self.rows.values() if r.state is State.FAILED), default=0.0),
             ahead=self.belief.ahead(now),
             deployed=self.deployed,
-            seq=self.seq,
+            marks=dict(self.marks),
             born=self.born,
         )
 
@@ -123,7 +123,7 @@ class PlanningMemory(SlotsMemory):
         """Write a window and return its rows that are born claimed; None when it does not count (any more)."""
         if revision != self.revision or not self.belief.holds(now) or not self._moved(window, now):
             return None
-        self.seq += 1
+        self.mark(runner.id)
         return self._written(runner, window, now)
 
     def held_in(self, runner: Runner, window: Window, now: Instant) -> list[Row]:

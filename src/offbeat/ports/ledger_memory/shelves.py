@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
+from offbeat.core.marks import slot_of
 from offbeat.core.model import (
     Cause,
     CommandCall,
@@ -155,7 +156,7 @@ class Shelves:
         self.problems = ""
         self.refused_whole = False
         self.belief = Belief()
-        self.seq = 0
+        self.marks: dict[int, int] = {}
         self.pruned_through: DueTime | None = None
         self.enos: dict[str, int] = {}
         self.names: dict[int, str] = {}
@@ -183,6 +184,11 @@ class Shelves:
 
     def rules(self) -> str:
         return self.active.rules if self.active else ""
+
+    def mark(self, who: str, by: int = 1) -> None:
+        """Let the marks rise in the slot of `who`."""
+        if by:
+            self.marks[slot_of(who)] = self.marks.get(slot_of(who), 0) + by
 
     def number_of(self, name: str) -> int:
         """Return the entry's number; a new name gets one."""

@@ -9,11 +9,11 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeVar
-from zlib import crc32
 
 import psycopg
 from psycopg import errors
 
+from offbeat.core.marks import lost, parse_marks, slot_of
 from offbeat.core.model import DueTime, Instant
 from offbeat.core.transitions import Belief
 from offbeat.ports.clock import Clock
@@ -24,17 +24,18 @@ from offbeat.ports.ledger_postgres.problems import (
     BROKEN,
     NEWER,
     SILENT,
+    WENT_BACK,
     Silent,
     of_connecting,
     of_server,
 )
 from offbeat.ports.ledger_postgres.schema import NOW, STEPS, Step
 from offbeat.ports.ledger_problems import Unreadable, refuse
+from offbeat.ports.ledger_values import Told
 
 T = TypeVar("T")
 
 MOST_ROWS = 5000  # of occurrences in one transaction
-MARKS = 64  # slots of runners that seq is kept in, so that no row is everybody's
 REPEATS = 6  # times that a transaction which lost a deadlock is begun anew
 
 # Whatever role, database or server have set. A runner that stands still in the middle of a transaction holds up what it has
@@ -58,8 +59,8 @@ READ = f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {LIMITS} {STANDING}"
 TOGETHER = "SELECT one FROM {s}.meta FOR KEY SHARE;"
 ALONE = "SELECT one FROM {s}.meta FOR UPDATE;"
 MARK = """
-INSERT INTO {s}.marks AS m (slot, seq) VALUES (%d, nextval({seq}))
-ON CONFLICT (slot) DO UPDATE SET seq = greatest(m.seq, excluded.seq) RETURNING seq;"""
+INSERT INTO {s}.marks AS m (slot, seq) VALUES (%d, 1) ON CONFLICT (slot) DO UPDATE SET seq = m.seq + 1 RETURNING seq;"""
+MARKS = "SELECT coalesce(string_agg(slot || ':' || seq, ','), '') FROM {s}.marks"
 
 _LOST_RACES = (errors.DeadlockDetected, errors.SerializationFailure)
 
@@ -136,7 +137,7 @@ class Tx:
         return texts
 
     def mark(self, who: str) -> None:
-        """Let `seq` rise when the transaction is committed."""
+        """Let the marks rise when the transaction is committed."""
         self.marked = who
 
 
@@ -149,7 +150,9 @@ class Store:
         self.newest = steps[-1].version
         self.texts = Texts(place.schema)
         self.clock_now: Instant = 0.0  # of the newest transaction
-        self._committed = 0  # the highest seq that was committed here since `told_seq`
+        self._marked = Told()  # by what was committed here since `told`
+        self._mine: dict[int, int] = {}  # the marks that were committed here since a look
+        self._is_checked = True  # whether they were found again on this connection
         self._line: Line | None = None
         self._foundation = Foundation(place, self.texts, steps)
         self._is_founded = False
@@ -170,9 +173,9 @@ class Store:
         if line is not None:
             line.close()
 
-    def told_seq(self) -> int:
-        """Return the highest seq of what was committed here since this was asked last. See Ledger.told_seq."""
-        told, self._committed = self._committed, 0
+    def told(self) -> Told:
+        """Return the marks of what was committed here since this was asked last. See Ledger.told."""
+        told, self._marked = self._marked, Told()
         return told
 
     def read(self, work: Callable[[Tx], T]) -> T:
@@ -223,6 +226,7 @@ class Store:
         if self._line is None:
             try:
                 self._line = connect(self.place)
+                self._is_checked = not self._mine
             except psycopg.Error as error:
                 raise of_connecting(self.where, error, self.place.secrets) from None
         return self._line
@@ -231,13 +235,27 @@ class Store:
         line = self._opened()
         rows = all_rows(line.execute(self.texts.of(begin, with_values=False)))[-1]
         tx = Tx(line, self.texts, *self._meta(rows[0] if rows else None))
+        if not self._is_checked:
+            self._check(tx)
         answer = work(tx)
-        mark = MARK % (crc32(tx.marked.encode("utf-8", "surrogateescape")) % MARKS) if tx.marked else ""
-        end = "ROLLBACK" if tx.is_idle else "COMMIT"
-        done = all_rows(line.execute(b";".join([*tx.left(), self.texts.of(f"{mark} {end}", with_values=False)])))
-        if mark:
-            self._committed = max(self._committed, done[-2][0][0])
+        slot = slot_of(tx.marked)
+        end = f"{MARK % slot if tx.marked else ''} {'ROLLBACK' if tx.is_idle else 'COMMIT'}"
+        done = all_rows(line.execute(b";".join([*tx.left(), self.texts.of(end, with_values=False)])))
+        if tx.marked:
+            self._mine[slot] = done[-2][0][0]
+            self._marked = self._marked.and_then({slot: self._mine[slot]}, tx.now)
         return answer
+
+    def look_afresh(self) -> None:
+        """Forget the marks that were committed here: whoever looks now judges what the ledger tells of them."""
+        self._mine.clear()
+
+    def _check(self, tx: Tx) -> None:
+        """Refuse to go on with a ledger that lost what was committed here: a standby that lagged, say, is the primary now."""
+        found = parse_marks(next(iter(tx.rows(MARKS)))[0])
+        if gone := lost(self._mine, found):
+            raise refuse(self.where, WENT_BACK, f"{gone} of the writes of this runner are gone")
+        self._is_checked = True
 
     def _meta(self, standing: tuple[Any, ...] | None) -> tuple[Meta, Instant]:
         if standing is None:

@@ -53,24 +53,22 @@ def connect(place: Place) -> Line:
     return Line.connect(place.conninfo, autocommit=True, prepare_threshold=None)
 
 
-_MARKS = re.compile(r"\{([a-z_]+)\}")
+_WORDS = re.compile(r"\{([a-z_]+)\}")
 
 
 class Texts:
-    """Statements, made once each: {s} in them is the schema's name, {seq} that of its sequence, {word} the word's number."""
+    """Statements, made once each: {s} in them is the schema's name, {word} the word's number."""
 
     def __init__(self, schema: str) -> None:
         self.schema = sql.Identifier(schema).as_string(None)
-        self._sequence = sql.Literal(f"{self.schema}.seq").as_string(None)
         self._made: dict[tuple[str, bool], bytes] = {}
 
     def of(self, text: str, *, with_values: bool) -> bytes:
         """Return the statement. with_values: %(name)s stand in it, so a percent sign in the schema's name must be doubled."""
         made = self._made.get((text, with_values))
         if made is None:
-            names = (("seq", self._sequence), ("s", self.schema))
-            pieces = {mark: name.replace("%", "%%") if with_values else name for mark, name in names}
-            made = self._made[text, with_values] = _MARKS.sub(lambda mark: pieces.get(mark[1]) or _code(mark[1]), text).encode()
+            name = self.schema.replace("%", "%%") if with_values else self.schema
+            made = self._made[text, with_values] = _WORDS.sub(lambda w: name if w[1] == "s" else _code(w[1]), text).encode()
         return made
 
 

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from math import floor
 from typing import Any
 
+from offbeat.core.marks import lost, parse_marks
 from offbeat.core.model import DueTime, Reason, Timing
 from offbeat.core.transitions import Span, as_far_back, bounds, next_due, set_back
-from offbeat.ports.ledger_postgres.connection import ALONE, MOST_ROWS, Tx
+from offbeat.ports.ledger_postgres.connection import ALONE, MARKS, MOST_ROWS, Tx
 from offbeat.ports.ledger_postgres.pausing import PausingPostgres
 from offbeat.ports.ledger_postgres.rows import clean
-from offbeat.ports.ledger_values import Runner, clock_not_believed
+from offbeat.ports.ledger_values import Runner, Told, clock_not_believed
 
 AHEAD = "SELECT gid, cursor FROM {s}.groups WHERE cursor > %(to)s ORDER BY gid FOR UPDATE"
 LATER = """
@@ -40,16 +41,18 @@ UNDO = (
 )
 REWOUND = "UPDATE {s}.meta SET rewound_at = %(now)s, rewound_to = %(to)s, rewound_by = %(who)s"
 
-SEQ = "SELECT coalesce(max(seq), 0) FROM {s}.marks"
-RAISE = "SELECT setval({seq}, greatest(last_value, %(seq)s)) FROM {s}.seq"
+RAISE = """
+INSERT INTO {s}.marks AS m (slot, seq) SELECT * FROM unnest(%(slots)s::integer[], %(seqs)s::bigint[])
+ON CONFLICT (slot) DO UPDATE SET seq = greatest(m.seq, excluded.seq)"""
 RESTORED = "UPDATE {s}.meta SET restored_at = %(now)s"
 LET_GO = """
 UPDATE {s}.slots t SET due_at = NULL, kind = NULL, kind_id = NULL, until_at = NULL FROM {s}.outbox o
-WHERE o.eno = t.eno AND o.due_at = t.due_at AND o.kind_id = t.kind_id
+WHERE o.eno = t.eno AND o.due_at = t.due_at AND o.kind_id = t.kind_id AND o.send_at <= %(until)s
   AND o.kind = CASE t.kind WHEN 'schedule' THEN {schedule} WHEN 'manual' THEN {manual} ELSE {backfill} END"""
 FORGET_ROWS = f"""
 WITH gone AS (
-  DELETE FROM {{s}}.outbox o USING (SELECT eno, due_at, kind, kind_id FROM {{s}}.outbox LIMIT {MOST_ROWS}) k
+  DELETE FROM {{s}}.outbox o
+  USING (SELECT eno, due_at, kind, kind_id FROM {{s}}.outbox WHERE send_at <= %(until)s LIMIT {MOST_ROWS}) k
   WHERE o.eno = k.eno AND o.due_at = k.due_at AND o.kind = k.kind AND o.kind_id = k.kind_id
   RETURNING o.eno, o.due_at, o.kind, o.kind_id, o.send_at, o.cause, o.attempt, o.recorded_rev, o.recorded_at, o.command,
     o.last_error)
@@ -74,18 +77,17 @@ class MendingPostgres(PausingPostgres):
 
         return self.write(work, ALONE)
 
-    def restored(self, runner: Runner, seq: int, *, skip: bool) -> bool:
+    def restored(self, runner: Runner, told: Told, *, skip: bool) -> bool:
         def work(tx: Tx) -> bool:
-            row = tx.row(SEQ)
-            if row is None or row[0] >= seq:
+            if not lost(told.marks, parse_marks(tx.rows(MARKS)[0][0])):
                 return False
             if skip and not tx.believed:
                 raise clock_not_believed(self.where)
-            tx.rows(RAISE, seq=seq)
+            tx.run(RAISE, slots=list(told.marks), seqs=list(told.marks.values()))
             tx.mark(runner.id)
             tx.run(RESTORED, now=tx.now)
             if skip:
-                _forget(tx, runner)
+                _forget(tx, runner, floor(min(tx.now, told.heard_at)))
             return True
 
         return self.write(work, ALONE)
@@ -137,12 +139,11 @@ def work_out_anew(tx: Tx) -> None:
     _set_groups(tx, dict(tx.rows(EVERY)), raised=1)
 
 
-def _forget(tx: Tx, runner: Runner) -> None:
-    """Skip what is in the outbox, and what is due and not decided."""
-    tx.run(LET_GO)
-    while tx.run(FORGET_ROWS, rev=tx.meta.revision) == MOST_ROWS:
+def _forget(tx: Tx, runner: Runner, until: DueTime) -> None:
+    """Skip what is in the outbox, and what is due and not decided, if it was to be sent by `until`."""
+    tx.run(LET_GO, until=until)
+    while tx.run(FORGET_ROWS, rev=tx.meta.revision, until=until) == MOST_ROWS:
         pass
-    until = floor(tx.now)
     behind: Iterable[Sequence[Any]] = tx.rows(BEHIND, until=until)
     due = {gid: until for gid, soonest in behind if soonest is not None and soonest <= until}
     tx.run(FORGET_SPANS, until=until, reason=str(Reason.RESTORED), who=runner.id, now=tx.now)

@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from math import inf
 from typing import TYPE_CHECKING, Any
 
+from offbeat.core.marks import parse_marks
 from offbeat.core.model import Policy, Reason
 from offbeat.core.transitions import SET_BACK, Belief, look_at_clock
 from offbeat.ports.ledger_claims import PauseRow, pauses_of, policy_of
 from offbeat.ports.ledger_postgres.claims import PAUSES, pauses_in
-from offbeat.ports.ledger_postgres.connection import Tx
+from offbeat.ports.ledger_postgres.connection import MARKS, Tx
 from offbeat.ports.ledger_postgres.inbox import BEAT, Inbox
 from offbeat.ports.ledger_values import LEASE, LONGEST_WAIT, Outlook, Runner
 
@@ -43,7 +44,7 @@ SELECT (SELECT min(instant) FROM (
       FROM {{s}}.outbox o LEFT JOIN {{s}}.versions v ON v.eno = o.eno AND v.valid_until IS NULL
       WHERE o.state = {{waiting}}) AS w),
   (SELECT max(at) FROM {{s}}.trouble WHERE state = {{failed}}),
-  (SELECT coalesce(max(seq), 0) FROM {{s}}.marks)"""
+  ({MARKS})"""
 
 DUE = """
 SELECT gid, recurrence, zone, cursor, version, members FROM {s}.groups WHERE next_due IS NOT NULL AND next_due <= %(now)s
@@ -68,6 +69,7 @@ class PlanningPostgres(Inbox):
     """look, changed, take."""
 
     def look(self, runner: Runner) -> Outlook:
+        self.look_afresh()
         return self.write(lambda tx: self._look(tx, runner))
 
     def _look(self, tx: Tx, runner: Runner) -> Outlook:
@@ -79,7 +81,7 @@ class PlanningPostgres(Inbox):
             self.empty(tx)
         if some_died and believed:
             self.give_up_the_dead(tx)
-        wake_at, failed_at, seq = tx.rows(WAKE_AT, now=now)[0] if some_wrote or some_died else standing
+        wake_at, failed_at, marks = tx.rows(WAKE_AT, now=now)[0] if some_wrote or some_died else standing
         wake_at = inf if wake_at is None else wake_at
         return Outlook(
             now=now,
@@ -92,7 +94,7 @@ class PlanningPostgres(Inbox):
             failed_at=failed_at or 0.0,
             ahead=belief.ahead(now),
             deployed=tx.meta.deployed,
-            seq=seq,
+            marks=parse_marks(marks),
             born=tx.meta.born,
         )
 

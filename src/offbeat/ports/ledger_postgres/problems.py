@@ -42,6 +42,12 @@ FOREIGN = ProblemText("L414", "the schema is not a ledger", "name another schema
 ENCODING = ProblemText("L415", "the database is not UTF-8", "createdb --encoding UTF8 --template template0, and name that one")
 BROKEN = ProblemText("L416", "the ledger cannot be read", "see the server's log; restore a backup")
 TOO_OLD = ProblemText("L417", words.TOO_OLD, "use PostgreSQL 13 or newer")
+WENT_BACK = ProblemText(
+    "L418",
+    "the ledger's server went back to an older state while it was used",
+    "nothing: what it forgot is found out next, and told (L304); then find out why its standby lagged",
+    passes=True,
+)
 
 _CLASSES = {
     "08": UNREACHABLE,

@@ -50,8 +50,7 @@ _TABLES = (
     # What is believed of the clock: apart from meta, so that looks and records do not wait for each other.
     "CREATE TABLE {s}.belief (one integer PRIMARY KEY CHECK (one = 1), newest float8, suspect_at float8)",
     "INSERT INTO {s}.belief (one) VALUES (1)",
-    # seq of the newest write of each of a few slots of runners: what a restored ledger is known by, and nobody waits for.
-    "CREATE SEQUENCE {s}.seq MINVALUE 1",
+    # How many writes there were, by who wrote: what a restored ledger is known by, and nobody waits for.
     "CREATE TABLE {s}.marks (slot integer PRIMARY KEY, seq bigint NOT NULL) WITH (fillfactor = 10)",
     """
     CREATE TABLE {s}.groups (

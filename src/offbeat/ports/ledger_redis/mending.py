@@ -12,7 +12,7 @@ from offbeat.ports.ledger_redis import problems
 from offbeat.ports.ledger_redis.compiling import TRIES, CompilingRedis, World
 from offbeat.ports.ledger_redis.store import Page
 from offbeat.ports.ledger_redis.values import encoded
-from offbeat.ports.ledger_values import Runner, clock_not_believed
+from offbeat.ports.ledger_values import Runner, Told, clock_not_believed
 
 
 class MendingRedis(CompilingRedis):
@@ -35,17 +35,17 @@ class MendingRedis(CompilingRedis):
                 return len(moved)
         raise problems.refuse(self.where, problems.CONTENDED)
 
-    def restored(self, runner: Runner, seq: int, *, skip: bool) -> bool:
+    def restored(self, runner: Runner, told: Told, *, skip: bool) -> bool:
         for _ in range(TRIES):
             plan: dict[str, Any] = {"pver": "", "cursors": {}, "groups": {}}
             if skip:
                 world = self.world()
-                until = floor(world.now)
+                until = floor(min(world.now, told.heard_at))
                 plan = {"pver": str(world.pver), "until": until}
                 plan["cursors"] = {str(gid): shard.read for gid, shard in world.shards.items()}
                 behind = [shard for shard in world.shards.values() if shard.cursor < until]
                 plan["groups"] = {str(s.gid): next_due(world.spans(s.gid), until) or False for s in behind}
-            answer = self.ask("restored", seq, "1" if skip else "0", encoded(plan), runner.id).body
+            answer = self.ask("restored", encoded(dict(told.marks)), "1" if skip else "0", encoded(plan), runner.id).body
             if answer == -2:
                 raise clock_not_believed(self.where)
             if answer >= 0:

@@ -23,7 +23,7 @@ class PlanningRedis(RecordingRedis):
 
     def look(self, runner: Runner) -> Outlook:
         reply = self.ask("look", tag(runner), details(runner))
-        stamp, wake, believed, suspect, newest, failed, deployed, seq, born = reply.body
+        stamp, wake, believed, suspect, newest, failed, deployed, marks, born = reply.body
         belief = Belief(newest=instant(newest), suspect_at=perhaps(suspect))
         wake_at = inf if wake < 0 else instant(wake)
         return Outlook(
@@ -37,7 +37,7 @@ class PlanningRedis(RecordingRedis):
             failed_at=instant(failed),
             ahead=belief.ahead(reply.now),
             deployed=bool(deployed),
-            seq=seq,
+            marks=dict(zip(map(int, marks[::2]), map(int, marks[1::2]), strict=True)),
             born=decoded(born),
         )
 

@@ -9,9 +9,10 @@ from pathlib import Path
 # microseconds since the epoch, due times whole seconds. A row's id is "<eno>:<due_at>", of a manual one
 # "<eno>:<due_at>:m:<kind_id>", of a backfill's "<eno>:<due_at>:b:<kind_id>".
 #
-# meta      hash: schema oldest project owner born seq pver rev stamp problems whole newest suspect through deployed restored
+# meta      hash: schema oldest project owner born pver rev stamp problems whole newest suspect through deployed restored
 #           rewound_at rewound_to rewound_by
 #           digest activated settings overlaps rows undelivered next_eno next_gid next_vno next_pause next_gap
+# marks     hash: slot of who writes -> how many of its writes there are
 # revs      hash: revision -> JSON [digest, activated_at, origin, number of entries]     schedules  hash: revision -> its text
 # names     hash: entry -> eno           book   hash: eno -> JSON {name, versions: [[vno, gid, from, until, entry]]}
 # defs      hash: eno -> JSON [queue, expires, command, overlap, max_runtime], of the active revision's entries only
@@ -41,8 +42,8 @@ from pathlib import Path
 # was to be tried if not at its send time (absolute). Empty ones are false, and left out at the end.
 #
 # A runner's tag is the first 6 bytes of the SHA-1 of its id, as a number. The guard in a worker reads admit.lua and report.lua;
-# each is a script when base.lua comes before it: KEYS[1] = K, ARGV[1] = "" (the server's clock). It answers
-# [[now, pver, revision], answer].
+# each is a script when base.lua comes before it: KEYS[1] = K, ARGV[1] = "" (the server's clock, and nothing is
+# marked). It answers [[now, pver, revision, ...], answer].
 
 SCHEMA = 1
 PUSHES = frozenset({"record", "settle"})  # scripts that push into the broker's queues

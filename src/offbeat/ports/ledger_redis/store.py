@@ -6,11 +6,13 @@ What the program says of entries is read once and kept until the program's versi
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from offbeat.core.marks import slot_of
 from offbeat.core.model import CommandCall, DueTime, Entry, Instant, Kind, Reason, TaskCall
 from offbeat.core.transitions import Span, bounds, is_empty, slot_seconds
 from offbeat.errors import Problem
@@ -19,6 +21,7 @@ from offbeat.ports.ledger_redis import problems, safety, schema
 from offbeat.ports.ledger_redis.address import Address, parse
 from offbeat.ports.ledger_redis.client import Client, RedisClient
 from offbeat.ports.ledger_redis.values import decoded, encoded, instant, micros, text_map
+from offbeat.ports.ledger_values import Told
 
 READS = frozenset({"open", "look_only", "take", "book", "status", "rows", "named", "between"})  # scripts that write nothing
 DECIDE = frozenset({"take", "record", "claim"})  # scripts upon which something is sent
@@ -157,7 +160,9 @@ class Store:
         self.warnings: tuple[Problem, ...] = ()
         self.book = Book()
         self._checked = -1  # which of the client's connections was looked at
-        self._seq = self._told = 0  # the highest that a reply told, ever and since `told_seq`
+        self._slot = slot_of(os.urandom(8).hex())  # of the marks; nobody else's, mostly
+        self._mine = 0  # the highest mark of it that a reply told
+        self._told = Told()  # by replies since `told`
         self._open()
 
     def _open(self) -> None:
@@ -181,18 +186,21 @@ class Store:
             self._checked = self.client.connections
         horizon = "" if self.horizon is None else str(micros(self.horizon.now()))
         words = [one.encode("utf-8", "surrogateescape") if isinstance(one, str) else one for one in args]
-        (now, pver, revision, seq), *body = self.client.run(
-            schema.script(name), [self.keys, *(self.keys + key for key in keys)], [horizon, *words], again=again
+        (now, pver, revision, mine), *body = self.client.run(
+            schema.script(name),
+            [self.keys, *(self.keys + key for key in keys)],
+            [f"{self._slot}:{horizon}", *words],
+            again=again,
         )
-        if name in DECIDE and seq < self._seq:
-            raise problems.refuse(self.where, problems.WENT_BACK, f"it was at step {self._seq}, and is at step {seq}")
-        self._seq = seq if name == "look" else max(self._seq, seq)  # what a look tells is judged by who looks
-        self._told = max(self._told, seq)
+        if name in DECIDE and mine < self._mine:
+            raise problems.refuse(self.where, problems.WENT_BACK, f"{self._mine - mine} of the writes of this runner are gone")
+        self._mine = mine if name == "look" else max(self._mine, mine)  # what a look tells is judged by who looks
+        self._told = self._told.and_then({self._slot: mine} if mine else {}, instant(now))
         return Reply(instant(now), pver, revision, body[0] if len(body) == 1 else body)
 
-    def told_seq(self) -> int:
-        """Return the highest seq that replies told since this was asked last. See Ledger.told_seq."""
-        told, self._told = self._told, 0
+    def told(self) -> Told:
+        """Return the marks that replies told since this was asked last. See Ledger.told."""
+        told, self._told = self._told, Told()
         return told
 
     def hash(self, name: str) -> dict[str, str]:

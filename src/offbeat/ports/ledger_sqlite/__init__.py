@@ -13,6 +13,7 @@ from offbeat.ports.ledger_sqlite.pruning import PruningSqlite
 from offbeat.ports.ledger_sqlite.reading import ReadingSqlite
 from offbeat.ports.ledger_sqlite.reporting import ReportingSqlite
 from offbeat.ports.ledger_sqlite.sharing import share_of
+from offbeat.ports.ledger_values import Told
 
 __all__ = ["LedgerSqlite", "Place", "share_of"]
 
@@ -24,6 +25,6 @@ class LedgerSqlite(ReadingSqlite, OperatingSqlite, MendingSqlite, PruningSqlite,
         """Return None: there are no queues in a file."""
         return None
 
-    def told_seq(self) -> int:
-        """Return 0: nobody takes back what was acknowledged but with the whole file."""
-        return 0
+    def told(self) -> Told:
+        """Return nothing: nobody takes back what was acknowledged but with the whole file."""
+        return Told()

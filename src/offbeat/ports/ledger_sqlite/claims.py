@@ -30,6 +30,7 @@ POLICY = "v.catch_up, v.grace, v.jitter, v.overlap, v.max_runtime"  # as `policy
 
 THIS = "eno = ? AND due_at = ? AND kind = ? AND kind_id = ?"
 
+ONE = 0  # the slot of all marks: in a file every writer sees what the others wrote
 META = "SELECT active_rev, last_seen, suspect_at, stamp, seq, deployed, born FROM meta"
 
 HOLD = f"""

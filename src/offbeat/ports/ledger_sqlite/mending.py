@@ -5,11 +5,12 @@ from __future__ import annotations
 import sqlite3
 from math import floor
 
+from offbeat.core.marks import lost
 from offbeat.core.model import DueTime, Instant, Timing
 from offbeat.core.transitions import Span, as_far_back, bounds, next_due, set_back
-from offbeat.ports.ledger_sqlite.claims import belief_of, meta_of
+from offbeat.ports.ledger_sqlite.claims import ONE, belief_of, meta_of
 from offbeat.ports.ledger_sqlite.connection import Store
-from offbeat.ports.ledger_values import Runner, clock_not_believed
+from offbeat.ports.ledger_values import Runner, Told, clock_not_believed
 
 AHEAD = """
 SELECT vno, gid, valid_from, valid_until, recurrence, zone, starts_at, ends_at FROM versions
@@ -33,8 +34,10 @@ INSERT INTO history (eno, due_at, kind, kind_id, send_at, cause, state, reason, 
   owner, command, note)
 SELECT eno, due_at, kind, kind_id, send_at, cause, 'skipped', 'restored', attempt, recorded_rev,
   (SELECT active_rev FROM meta), recorded_at, owner, command, last_error
-FROM outbox"""
-LET_GO = "DELETE FROM slots WHERE (eno, due_at, kind, kind_id) IN (SELECT eno, due_at, kind, kind_id FROM outbox)"
+FROM outbox WHERE send_at <= ?"""
+LET_GO = (
+    "DELETE FROM slots WHERE (eno, due_at, kind, kind_id) IN (SELECT eno, due_at, kind, kind_id FROM outbox WHERE send_at <= ?)"
+)
 FORGOTTEN = """
 INSERT INTO gaps (gid, eno, after_at, until_at, reason, who, recorded_at) VALUES (?, NULL, ?, ?, 'restored', ?, ?)"""
 
@@ -56,19 +59,20 @@ class MendingSqlite(Store):
             db.execute(REWOUND, (self.clock.now(), to, who))
         return len(moved)
 
-    def restored(self, runner: Runner, seq: int, *, skip: bool) -> bool:
+    def restored(self, runner: Runner, told: Told, *, skip: bool) -> bool:
         with self.writing() as db:
             now = self.clock.now()
             meta = meta_of(db)
-            if meta[4] >= seq:
+            if not lost(told.marks, {ONE: meta[4]}):
                 return False
             if skip and not belief_of(meta).holds(now):
                 raise clock_not_believed(self.where)
-            db.execute("UPDATE meta SET seq = ?, restored_at = ?", (seq + 1, now))
+            db.execute("UPDATE meta SET seq = ?, restored_at = ?", (told.marks.get(ONE, meta[4]) + 1, now))
             if skip:
-                for statement in (NOT_SENT, LET_GO, "DELETE FROM outbox"):
-                    db.execute(statement)
-                _forget(db, runner, now)
+                until = floor(min(now, told.heard_at))
+                for statement in (NOT_SENT, LET_GO, "DELETE FROM outbox WHERE send_at <= ?"):
+                    db.execute(statement, (until,))
+                _forget(db, runner, until, now)
         return True
 
 
@@ -93,9 +97,8 @@ def soonest_of(db: sqlite3.Connection, gid: int, cursor: DueTime) -> DueTime | N
     return next_due(spans, cursor)
 
 
-def _forget(db: sqlite3.Connection, runner: Runner, now: Instant) -> None:
-    """Close every group's (cursor, now] with a gap, where anything was due in it."""
-    until = floor(now)
+def _forget(db: sqlite3.Connection, runner: Runner, until: DueTime, now: Instant) -> None:
+    """Close every group's (cursor, until] with a gap, where anything was due in it."""
     due = db.execute("SELECT gid, cursor FROM groups WHERE cursor < ?1 AND next_due <= ?1", (until,)).fetchall()
     for gid, cursor in due:
         db.execute(FORGOTTEN, (gid, cursor, until, runner.id, now))

@@ -11,7 +11,7 @@ from offbeat.core.batches import batches
 from offbeat.core.model import Instant, Key, Lane, Policy, Reason
 from offbeat.core.transitions import HEARTBEAT, SET_BACK, look_at_clock
 from offbeat.ports.ledger_claims import PauseRow, pauses_of
-from offbeat.ports.ledger_sqlite.claims import IS_FREE, POLICY, all_pauses, belief_of, claims, held_by, meta_of, policy_of
+from offbeat.ports.ledger_sqlite.claims import IS_FREE, ONE, POLICY, all_pauses, belief_of, claims, held_by, meta_of, policy_of
 from offbeat.ports.ledger_sqlite.connection import MOST_ROWS, Store
 from offbeat.ports.ledger_sqlite.slots import begin
 from offbeat.ports.ledger_values import LEASE, LONGEST_WAIT, Claim, Outlook, Runner
@@ -110,7 +110,7 @@ class PlanningSqlite(Store):
             failed_at=failed_at or 0.0,
             ahead=belief.ahead(now),
             deployed=bool(meta[5]),
-            seq=meta[4],
+            marks={ONE: meta[4]},
             born=meta[6],
         )
 

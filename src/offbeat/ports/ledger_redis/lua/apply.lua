@@ -43,7 +43,7 @@ for _, passed in ipairs(plan.rows) do
   if call('HEXISTS', K .. 'h:' .. row.hour, row.field) == 0 and not covering(eno, due) then
     if is_paused(eno, due * SECOND) then row.v[STATE], row.v[REASON] = SKIPPED, CODE['paused'] end
     save(row, due * SECOND)
-    raise_seq()
+    raise_marks()
     local last = call('HGET', K .. 'last', eno)
     if not last or tonumber(last) < due then call('HSET', K .. 'last', eno, due) end
   end

@@ -11,5 +11,5 @@ for _, planned in ipairs(cjson.decode(ARGV[4])) do
     new = new + 1
   end
 end
-if new > 0 then raise_seq(new) end
+if new > 0 then raise_marks(new) end
 return head(new)

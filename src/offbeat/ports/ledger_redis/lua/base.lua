@@ -1,14 +1,16 @@
--- What every script begins with. KEYS[1]: what our keys begin with. ARGV[1]: microseconds since the epoch, "" for the server's.
+-- What every script begins with. KEYS[1]: what our keys begin with. ARGV[1]: "slot of the marks:microseconds since the epoch",
+-- nothing after the colon for the server's clock; "" where nothing is marked.
 -- Instants are whole microseconds, due times whole seconds. A row is a packed array; schema.py says what is where.
 local K = KEYS[1]
 local META = K .. 'meta'
 local call = redis.call
 local now
-if ARGV[1] == '' then
+local SLOT, horizon = string.match(ARGV[1], '^(%d*):?(%d*)$')
+if horizon == '' then
   local time = call('TIME')
   now = tonumber(time[1]) * 1000000 + tonumber(time[2])
 else
-  now = tonumber(ARGV[1])
+  now = tonumber(horizon)
 end
 local SECOND, LEASE, LONGEST_WAIT, STEP = 1000000, 10000000, 300000000, 3600000000
 local PENDING, WAITING, CLAIMED, UNDELIVERED, DISPATCHED, STARTED, RETRYING = 1, 2, 3, 4, 5, 6, 7
@@ -164,8 +166,9 @@ local function believes()
   return not newest or now <= tonumber(newest) + STEP
 end
 
-local function raise_seq(by)
-  call('HINCRBY', META, 'seq', by or 1)
+-- Let the marks rise: what a restored ledger is known by (core/marks.py).
+local function raise_marks(by)
+  call('HINCRBY', K .. 'marks', SLOT, by or 1)
 end
 
 local definitions = {}
@@ -358,8 +361,8 @@ local function standing(row, claim)
   return {row.id, row.v[STATE], row.v[REASON], instant(row, DISPATCHED_AT) or -1, claim or false}
 end
 
--- What is at the head of each reply: now, the program's version, the active revision, seq.
+-- What is at the head of each reply: now, the program's version, the active revision, our own mark.
 local function head(...)
   if new_rows ~= 0 then call('HINCRBY', META, 'rows', new_rows) end
-  return {{now, tonumber(call('HGET', META, 'pver') or '0'), rev, tonumber(call('HGET', META, 'seq') or '0')}, ...}
+  return {{now, tonumber(call('HGET', META, 'pver') or '0'), rev, tonumber(call('HGET', K .. 'marks', SLOT) or '0')}, ...}
 end

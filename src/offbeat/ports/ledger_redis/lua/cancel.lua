@@ -16,5 +16,5 @@ for position = 1, #page[2], 2 do
     end
   end
 end
-if gone > 0 then raise_seq(gone) end
+if gone > 0 then raise_marks(gone) end
 return head({gone, page[1]})

@@ -115,5 +115,5 @@ for lane = 1, 3 do
     end
   end
 end
-if runner ~= 0 and #found + others > 0 then raise_seq(#found + others) end
+if runner ~= 0 and #found + others > 0 then raise_marks(#found + others) end
 return head(found, more, others)

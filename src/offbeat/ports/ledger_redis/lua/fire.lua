@@ -22,5 +22,5 @@ if own ~= '' then
   call('HSET', K .. 'calls', row.id, own)
 end
 hold(row, runner)
-raise_seq()
+raise_marks()
 return head(standing(row, told(row)))

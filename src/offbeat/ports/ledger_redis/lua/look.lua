@@ -1,7 +1,7 @@
 -- Heartbeat, and when to wake. ARGV: 2 the runner's tag, 3 its JSON. Returns what an Outlook is made of.
 beat(tonumber(ARGV[2]), ARGV[3])
 local SECOND_LOOK, HEARTBEAT = 5000000, 60000000
-local kept = call('HMGET', META, 'newest', 'suspect', 'stamp', 'deployed', 'seq', 'born')
+local kept = call('HMGET', META, 'newest', 'suspect', 'stamp', 'deployed', 'born')
 local newest, suspect = tonumber(kept[1] or ''), tonumber(kept[2] or '')
 -- core.transitions.look_at_clock
 if not newest or now <= newest + STEP then
@@ -59,4 +59,4 @@ for name, far in pairs({back = LONGEST_WAIT, leases = 2 * LEASE, wait = 0}) do
 end
 local failed = first('failed') and tonumber(call('ZREVRANGE', K .. 'failed', 0, 0, 'WITHSCORES')[2]) or 0
 return head(kept[3] or '', wake or -1, believed and 1 or 0, suspect or -1, newest, failed, tonumber(kept[4] or '0'),
-  tonumber(call('HGET', META, 'seq') or '0'), kept[6] or '')
+  call('HGETALL', K .. 'marks'), kept[5] or '')

@@ -5,7 +5,7 @@ local oldest = tonumber(call('HGET', META, 'oldest') or '0')
 local ours = tonumber(ARGV[5])
 if ARGV[7] == '1' or schema >= ours then return head(schema, oldest) end
 if schema == 0 then
-  call('HSET', META, 'project', ARGV[2], 'owner', ARGV[3], 'born', ARGV[4], 'seq', 0, 'pver', 1, 'rev', 0)
+  call('HSET', META, 'project', ARGV[2], 'owner', ARGV[3], 'born', ARGV[4], 'pver', 1, 'rev', 0)
 end
 -- Steps from one schema to the next go here, each: if schema < n then ... end. A step that was released is never changed.
 call('HSET', META, 'schema', ours, 'oldest', ARGV[6])

@@ -169,7 +169,7 @@ for _, window in ipairs(cjson.decode(ARGV[4])) do
       has_messages, steps = true, steps + #run[9] - #left
     end
   end
-  if is_moved then raise_seq(steps) end
+  if is_moved then raise_marks(steps) end
   if is_moved and has_messages then call('HSET', K .. 'by', gid, name) end
 end
 return head(held, held_runs, answers)

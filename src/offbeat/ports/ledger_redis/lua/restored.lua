@@ -1,8 +1,11 @@
--- The ledger went back to an older state. ARGV: 2 the sequence that was seen of it, 3 "1" to skip, 4 JSON {cursors: {gid:
--- "cursor version"} as read, groups: {gid: next due or false}, pver}, 5 who. Returns 1, 0 when its own is not lower, -1 when
+-- The ledger went back to an older state. ARGV: 2 JSON {slot: mark} as they were seen, 3 "1" to skip, 4 JSON {cursors: {gid:
+-- "cursor version"} as read, groups: {gid: next due or false}, until, pver}, 5 who. Returns 1, 0 when none of its own is lower, -1 when
 -- something was written in between, -2 while the clock is not believed.
-local seen, plan = tonumber(ARGV[2]), cjson.decode(ARGV[4])
-if tonumber(call('HGET', META, 'seq') or '0') >= seen then return head(0) end
+local plan, behind = cjson.decode(ARGV[4]), {}
+for slot, seen in pairs(cjson.decode(ARGV[2])) do
+  if tonumber(call('HGET', K .. 'marks', slot) or '0') < seen then behind[slot] = seen end
+end
+if not next(behind) then return head(0) end
 if ARGV[3] == '1' then
   if not believes() then return head(-2) end
   if call('HGET', META, 'pver') ~= plan.pver then return head(-1) end
@@ -13,10 +16,12 @@ if ARGV[3] == '1' then
   for _, name in ipairs({'lane:0', 'lane:1', 'lane:2', 'wait', 'leases'}) do
     for _, id in ipairs(call('ZRANGE', K .. name, 0, -1)) do
       local row = find(id)
-      row.v[STATE], row.v[REASON], row.v[OWNER] = SKIPPED, RESTORED, false
-      save(row)
-      local _, holder = slot_of(row.eno)
-      if holder == row.id then call('HDEL', K .. 'slots', row.eno) end
+      if send_at(row) <= today * SECOND then
+        row.v[STATE], row.v[REASON], row.v[OWNER] = SKIPPED, RESTORED, false
+        save(row)
+        local _, holder = slot_of(row.eno)
+        if holder == row.id then call('HDEL', K .. 'slots', row.eno) end
+      end
     end
   end
   for gid, due in pairs(plan.groups) do
@@ -33,5 +38,7 @@ if ARGV[3] == '1' then
     end
   end
 end
-call('HSET', META, 'seq', seen + 1, 'restored', now)
+for slot, seen in pairs(behind) do call('HSET', K .. 'marks', slot, seen) end
+call('HSET', META, 'restored', now)
+raise_marks()
 return head(1)

@@ -44,5 +44,5 @@ if through and through > to then call('HSET', META, 'through', to) end
 call('HSET', META, 'newest', now, 'rewound_at', now, 'rewound_to', to, 'rewound_by', ARGV[4])
 call('HDEL', META, 'suspect')
 call('HINCRBY', META, 'pver', 1)
-raise_seq()
+raise_marks()
 return head(1)

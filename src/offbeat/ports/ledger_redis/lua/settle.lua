@@ -128,5 +128,5 @@ for _, each in ipairs(later) do  -- the same row again
   answers[position] = judge(row, outcome)
   if not answers[position] then push({{position, row, outcome}}) end
 end
-if changed > 0 then raise_seq(changed) end
+if changed > 0 then raise_marks(changed) end
 return head(answers)

@@ -14,7 +14,7 @@ local function skip()
   local pause = call('HINCRBY', META, 'next_pause', 1)
   call('HSET', K .. 'pauses', pause, string.format('%d %.0f %.0f 1 %s', eno, due * SECOND, (due + 1) * SECOND, ARGV[7]))
   call('HINCRBY', META, 'pver', 1)
-  raise_seq()
+  raise_marks()
 end
 
 if row then
@@ -33,5 +33,5 @@ local offset = math.min(due, math.floor(now / SECOND)) - due
 call('HSET', K .. 'last', eno, due)
 row = blank(id, CODE[now - due * SECOND > PUNCTUAL * SECOND and 'cause catch_up' or 'cause schedule'], offset)
 local claimed = hold(row, runner)
-raise_seq()
+raise_marks()
 return head(standing(row, claimed and told(row)))
