@@ -606,3 +606,14 @@ def test_nan_is_wrong_usage_wherever_a_number_is_asked_for(ticked: Shop, words: 
 
     assert result.exit_code == 2
     assert "nan is not a number" in result.stderr
+
+
+def test_status_says_when_the_ledger_was_looked_at_after_a_month_without_a_tick(ticked: Shop) -> None:
+    last = ticked.json("status")[0]["last_tick_at"]
+    ticked.clock.advance(31 * 86_400)
+
+    (line,) = (line for line in ticked.call("status").stdout.splitlines() if line.startswith("last tick:"))
+    (row,) = ticked.json("status")
+
+    assert f"none for a day, the ledger was last looked at {last}, 31 d ago; offbeat install crontab" in line
+    assert (row["last_tick_at"], row["looked_at"]) == (None, last)

@@ -68,6 +68,18 @@ def test_wake_at_is_the_earliest_of_due_time_retry_and_lease_end(ledger: Ledger,
     assert ledger.look(A).wake_at == NOON + 120
 
 
+def test_when_it_was_looked_at_last_is_known_however_long_ago(ledger: Ledger, clock: FakeClock) -> None:
+    assert ledger.status().looked_at is None
+    clock.advance(5)
+    ledger.look(A)
+    looked = clock.now()
+    clock.advance(40 * 86_400)
+
+    status = ledger.status()
+
+    assert (status.looked_at, status.runners) == (looked, ())
+
+
 def test_look_is_a_sign_of_life(ledger: Ledger, clock: FakeClock) -> None:
     ledger.look(A)
     clock.advance(5)

@@ -157,6 +157,7 @@ def _row(site: Site, standing: Standing, problems: Sequence[Problem]) -> Mapping
         "problems": [problem_row(problem) for problem in by_place(problems)],
         "now": format_utc(told.now),
         "last_tick_at": format_utc(last_tick(told)) or None,
+        "looked_at": format_utc(told.looked_at) or None,
         "next_due_at": format_utc(told.next_due) or None,
         "restored_at": format_utc(told.restored_at) or None,
         "rewound": _rewound(told.rewound),

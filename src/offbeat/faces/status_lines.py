@@ -45,7 +45,7 @@ def status_lines(site: Site, standing: Standing, ticked: float | None) -> list[L
         ("tree", _tree(site, told, standing.errors)),
         ("revision", _revision(told, standing.rules, treeless=site.from_ledger)),
         *_origin(told),
-        ("last tick", _when(ticked, told.now, "none seen; offbeat install crontab, or offbeat run")),
+        ("last tick", _when(ticked, told.now, _none_seen(told))),
         ("next due", _when(told.next_due, told.now, "nothing")),
         ("waiting", _waiting(told)),
         *_paused(standing),
@@ -91,6 +91,14 @@ def _origin(told: LedgerStatus) -> Iterator[Line]:
     parts += ["with changes that are not committed" if origin.dirty else "", origin.note]
     if any(parts):
         yield "from", ", ".join(filter(None, parts))
+
+
+def _none_seen(told: LedgerStatus) -> str:
+    """Return what to say where no tick was seen in the last day: the newest look at the ledger was of one, most probably."""
+    how = "offbeat install crontab, or offbeat run"
+    if told.looked_at is None or told.ahead:
+        return f"none seen; {how}"
+    return f"none for a day, the ledger was last looked at {_when(told.looked_at, told.now, '')}; {how}"
 
 
 def _waiting(told: LedgerStatus) -> str:

@@ -294,7 +294,8 @@ class LedgerStatus:
     """What `offbeat status` prints of the ledger. runners: those seen lately, newest first. waiting: for another's end.
 
     origin: of the active revision. waits_since: the oldest send_at of all that is pending or waiting and should be out by now.
-    restored_at: when it was last found to have gone back to an older state.
+    restored_at: when it was last found to have gone back to an older state. looked_at: when a runner of any kind looked last,
+    however long ago; None before the first.
     """
 
     where: str
@@ -319,6 +320,7 @@ class LedgerStatus:
     deployed: bool = False  # as in Outlook
     restored_at: Instant | None = None
     rewound: Rewound | None = None
+    looked_at: Instant | None = None
 
 
 def newest_first(row: HistoryRow) -> tuple[int, Instant, str, str, DueTime, str]:

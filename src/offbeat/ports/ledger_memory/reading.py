@@ -55,6 +55,7 @@ class ReadingMemory(PlanningMemory, DispatchingMemory):
             deployed=self.deployed,
             restored_at=self.restored_at,
             rewound=self.rewound,
+            looked_at=self.belief.newest,
         )
 
     def _waits_since(self, now: Instant) -> DueTime | None:

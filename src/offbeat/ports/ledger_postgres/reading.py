@@ -134,6 +134,7 @@ class ReadingPostgres(DispatchingPostgres):
             deployed=tx.meta.deployed,
             restored_at=restored_at,
             rewound=None if rewound_at is None else Rewound(at=rewound_at, to=rewound_to, who=rewound_by),
+            looked_at=tx.meta.belief.newest,
         )
 
     def schedule(self, revision: int | None = None) -> Schedule | None:

@@ -76,6 +76,7 @@ class ReadingRedis(PlanningRedis, DispatchingRedis):
             deployed=deployed == "1",
             restored_at=instant(restored) if restored else None,
             rewound=_rewound(*rewound),
+            looked_at=instant(newest) if newest else None,
         )
 
     def _kept(self, number: str) -> Any:

@@ -107,6 +107,7 @@ class ReadingSqlite(PlanningSqlite, DispatchingSqlite, RevisionsSqlite):
             deployed=bool(counts[7]),
             restored_at=counts[8],
             rewound=None if counts[9] is None else Rewound(at=counts[9], to=counts[10], who=counts[11]),
+            looked_at=belief_of(meta).newest,
         )
 
     def entries(self) -> Sequence[tuple[Entry, DueTime | None]]:
