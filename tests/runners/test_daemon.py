@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from offbeat.core.model import State
 from offbeat.errors import LedgerAwayError, LedgerError, Problem
 from offbeat.ports.clock import FakeClock
 from offbeat.runners.daemon import LOOK, POLL, Daemon, Stop
@@ -297,3 +298,21 @@ def test_told_to_stop_in_a_burst_it_sends_no_more_and_hands_back_at_once_what_it
     other = site.runner("other")
     assert len(site.ledger.claim(other, 1500, ())) == BATCH - calls[0]  # of the portion that was recorded
     assert not any(row.note for row in site.ledger.history(limit=1500))
+
+
+def test_once_an_alarm_of_the_broker_ends_all_goes_out_within_two_seconds_and_until_then_no_row_is_claimed_for_nothing(
+    site: MemorySite, clock: FakeClock, write: Callable[[str], Path]
+) -> None:
+    write("".join(f'[entries.e{number}]\nevery = "1m"\n' for number in range(700)))
+    site.sync(site.runner("tick"))
+    daemon = Daemon(site=site, stop=Stop(), tell=lambda _: None)
+    site.wire.blocked = "low on memory"
+    live(daemon, clock, 60 + 300)
+    tries = {row.attempt for row in site.ledger.history(limit=5000) if row.state is State.PENDING}
+    site.wire.blocked = ""
+    live(daemon, clock, 2)
+
+    sent = {message.headers["offbeat_entry"] for message in site.wire.sent}
+    assert len(sent) == 700
+    assert tries == {1}
+    assert not site.ledger.claim(site.runner("other"), 5000, ())

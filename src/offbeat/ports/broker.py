@@ -16,7 +16,8 @@ class Delivery:
     retry: the same message may be taken later. down: the broker itself is out of reach, so others need not be tried.
     unroutable: there is no such queue or exchange (RabbitMQ's return). tried: False when the time was over before its turn.
     code: of docs/reference/errors.md, "" when taken. warning: why this broker, which could, does not remember what it took, so
-    that another try of the same message is one more.
+    that another try of the same message is one more. blocked: it is down only in that it takes nothing for the time being, and
+    says when it does again: asking costs nothing.
     """
 
     error: str = ""
@@ -26,6 +27,7 @@ class Delivery:
     tried: bool = True
     code: str = ""
     warning: str = ""
+    blocked: bool = False
 
     @property
     def taken(self) -> bool:
@@ -82,6 +84,9 @@ class Broker(Protocol):
 
         Harmless if it is not said: what is remembered goes by itself, after a day.
         """
+
+    def reach(self, seconds: float) -> Delivery:
+        """Return whether the broker can be reached, lets us in and takes messages; sends none. Never raises for its faults."""
 
     def close(self) -> None:
         """Release the connection. Safe to call twice."""

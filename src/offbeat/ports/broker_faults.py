@@ -153,7 +153,7 @@ def down(words: str) -> Delivery:
 
 def blocked(words: str) -> Delivery:
     """Return the answer for a broker that has said that it takes nothing: RabbitMQ's alarms of memory and disk."""
-    return Delivery(error=f"the broker takes nothing for the time being: {words}", down=True, code=BLOCKED)
+    return Delivery(error=f"the broker takes nothing for the time being: {words}", down=True, code=BLOCKED, blocked=True)
 
 
 def out_of_time() -> Delivery:

@@ -29,6 +29,7 @@ class BrokerMemory:
         """
         self.sent: list[Message] = []
         self.down = False
+        self.blocked = ""  # why it takes nothing for the time being
         self.down_after: int | None = None
         self.no_queue: set[str] = set()
         self.refused: set[str] = set()
@@ -80,6 +81,8 @@ class BrokerMemory:
                 self.marks.pop(task_id, None)
 
     def reach(self, seconds: float) -> Delivery:
+        if self.blocked:
+            return faults.blocked(self.blocked)
         return faults.down("connection refused") if self.down or self.down_after == 0 else Delivery()
 
     def close(self) -> None:
@@ -100,6 +103,8 @@ class BrokerMemory:
         if message.task_id in self.breaks:
             raise self.breaks.pop(message.task_id)
         self._clock.advance(self.slow)
+        if self.blocked:
+            return faults.blocked(self.blocked)
         if self.down or self.down_after == 0:
             return faults.down("connection refused")
         if message.routing_key in self.no_queue:

@@ -22,6 +22,7 @@ class Backoff:
     """What is closed, and until when. All instants are monotonic seconds."""
 
     error: str = ""  # the broker's words when it went down, "" while it is up
+    is_blocked: bool = False  # it is there, and says when it takes messages again
     _down: _Closed | None = None
     _queues: dict[str, _Closed] = field(default_factory=dict)
 
@@ -45,15 +46,16 @@ class Backoff:
         """Return whether a broker that is down may be tried again, with one message."""
         return self._down is not None and self._down.until <= now
 
-    def went_down(self, error: str, now: float) -> bool:
-        """Note that the broker is out of reach; return whether that is news."""
+    def went_down(self, error: str, now: float, *, blocked: bool = False) -> bool:
+        """Note that the broker is out of reach, or blocked, which is asked for each second; return whether that is news."""
         news, failures = self._down is None, self._down.failures + 1 if self._down else 1
-        self._down, self.error = _Closed(failures, now + delay(failures), error), error
+        failures = 0 if blocked else failures
+        self._down, self.error, self.is_blocked = _Closed(failures, now + delay(failures), error), error, blocked
         return news
 
     def came_back(self) -> bool:
         """Note that the broker took a message; return whether that is news."""
-        news, self._down, self.error = self._down is not None, None, ""
+        news, self._down, self.error, self.is_blocked = self._down is not None, None, "", False
         return news
 
     def close_queue(self, queue: str, error: str, now: float) -> bool:
@@ -72,4 +74,4 @@ class Backoff:
 
 def delay(failures: int) -> float:
     """Return the seconds to wait after so many failures in a row: 1, 2, 4 ... 60."""
-    return min(FIRST * 2.0 ** min(failures - 1, 10), LONGEST)
+    return min(FIRST * 2.0 ** min(max(failures, 1) - 1, 10), LONGEST)

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 BATCH = 500
 STEP = 200  # messages sent before they are settled: what a crash may repeat on a broker that does not remember
 COMMANDS = ""  # the queue of commands, for `claim`
+ASKED = 5.0  # seconds for a broker to say whether it takes messages again
 LEFT = 120.0  # seconds for which a runner without a tree leaves commands to those that have it, once it met one
 NO_TREE = "commands need the files of the tree, and the runner that was asked has none"
 log = logging.getLogger("offbeat")
@@ -88,6 +89,25 @@ class Dispatcher:
         """Return the queues that this runner leaves alone now; commands are one of them where there is no tree."""
         closed = self.backoff.closed_queues(mono)
         return closed | {COMMANDS} if mono < self._left_until else closed
+
+    def may_claim(self, mono: float) -> bool:
+        """Return whether there is any use in claiming: the broker is up, or it is time to try it again with one message.
+
+        One that has said that it takes nothing is asked whether it does again, so that no row is claimed for nothing.
+        """
+        if not self.backoff.is_down():
+            return True
+        if not self.backoff.may_probe(mono):
+            return False
+        if not self.backoff.is_blocked:
+            return True
+        try:
+            answer = self.site.broker().reach(ASKED)
+        except ConfigError:  # no address any more: told when it is sent
+            return True
+        if answer.blocked:
+            self._went_down(answer.error, (), blocked=True)
+        return not answer.blocked
 
     def record(self, portion: Portion, windows: Sequence[Window], since: float) -> None:
         """Record what was planned, and dispatch what is due now: in one step where ledger and queues are on one server.
@@ -261,7 +281,7 @@ class Dispatcher:
             deliveries = self._deliver(claims[start : start + size], broker, enqueuing, turn)
             all_taken = all_taken and all(delivery.taken for delivery in deliveries)
             if lost := next((delivery for delivery in deliveries if delivery.down), None):
-                self._went_down(lost.error, ())
+                self._went_down(lost.error, (), blocked=lost.blocked)
                 self._wait(claims[start + size :], lost.error, turn)
                 break
         return all_taken
@@ -322,20 +342,24 @@ class Dispatcher:
             )
         if delivery.unroutable:
             self.backoff.close_queue(queue, delivery.error, self.site.clock.monotonic())
-        return self._later(claim, delivery.error, now)
+        return self._later(claim, delivery.error, now, blocked=delivery.blocked)
 
-    def _went_down(self, error: str, problems: tuple[Problem, ...]) -> None:
+    def _went_down(self, error: str, problems: tuple[Problem, ...], *, blocked: bool = False) -> None:
         self.tally.error, self.tally.problems = error, problems
-        if self.backoff.went_down(error, self.site.clock.monotonic()):
+        if self.backoff.went_down(error, self.site.clock.monotonic(), blocked=blocked):
             log.error("broker_down", extra={"event": Event.BROKER_DOWN, "fields": {"error": error}})
 
     def _wait(self, claims: Sequence[Claim], error: str, turn: Turn) -> None:
         """Hand back claims that cannot go out now, none of them tried by itself."""
-        self._settle([self._later(claim, error, turn.now) for claim in claims], turn)
+        blocked = self.backoff.is_blocked
+        self._settle([self._later(claim, error, turn.now, blocked=blocked) for claim in claims], turn)
 
-    def _later(self, claim: Claim, error: str, now: float) -> Outcome:
-        """Hand a claim back, to be tried again, at the latest when its grace has ended."""
-        next_try_at = now + delay(claim.attempt)
+    def _later(self, claim: Claim, error: str, now: float, *, blocked: bool = False) -> Outcome:
+        """Hand a claim back, to be tried again, at the latest when its grace has ended.
+
+        blocked: the broker took nothing from anybody, and will say when it does again: that is no fault of this row's.
+        """
+        next_try_at = now + delay(1 if blocked else claim.attempt)
         last_call = in_grace_until(claim.key.kind, claim.send_at, claim.policy)
         if last_call is not None:
             next_try_at = min(next_try_at, last_call + 1)

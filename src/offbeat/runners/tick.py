@@ -216,7 +216,7 @@ def _record_once(dispatcher: Dispatcher, before: object) -> object:
 def _claim_once(dispatcher: Dispatcher, limit: int) -> bool:
     """Claim once and dispatch; return whether there was anything. A broker that is down gets one message, when it is time."""
     since, backoff = dispatcher.site.clock.monotonic(), dispatcher.backoff
-    if backoff.is_down() and not backoff.may_probe(since):
+    if not dispatcher.may_claim(since):
         return False
     limit = 1 if backoff.is_down() else limit
     claims = dispatcher.ledger.claim(dispatcher.runner, limit, dispatcher.closed_queues(since))
