@@ -17,6 +17,7 @@ from offbeat.ports.ledger import FENCED
 from offbeat.ports.ledger_memory import LedgerMemory
 from offbeat.ports.ledger_values import LEASE
 from offbeat.runners.dispatch import Dispatcher
+from offbeat.runners.fused import SCRIPT
 from offbeat.runners.tick import tick, work
 
 from .conftest import NOON, MemorySite
@@ -292,6 +293,26 @@ def test_a_script_has_at_most_500_posts(fused: MemorySite, clock: FakeClock, wri
     tick(fused)
 
     assert (sum(sizes), max(sizes) <= 500) == (1200, True)
+
+
+def test_a_burst_that_takes_longer_than_a_lease_is_pushed_script_by_script_and_none_of_it_twice(
+    fused: MemorySite, clock: FakeClock, write: Write
+) -> None:
+    write("".join(f'[entries.e{n}-{every}]\nevery = "{every}s"\n' for every in range(1, 31) for n in range(16)))
+    tick(fused)
+
+    class Slow(Posts):
+        def record_and_push(self, runner: Any, windows: Any, revision: int, mail: Any) -> Any:
+            clock.advance(3)
+            return super().record_and_push(runner, windows, revision, mail)
+
+    through(fused, Slow(fused.memory.enqueuing()))
+    clock.advance(60)
+    tick(fused)
+
+    assert len(fused.wire.sent) >= 16 * sum(60 // every for every in range(1, 31)) > 6 * SCRIPT
+    assert {atomic for _, atomic in sent(fused)} == {True}
+    assert {row.attempt for row in fused.ledger.history(limit=9000) if row.state is State.DISPATCHED} == {1}
 
 
 def test_the_row_travels_in_a_header_only_where_the_worker_is_to_free_the_slot(

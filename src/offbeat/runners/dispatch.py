@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import TYPE_CHECKING
 
+from offbeat.core.batches import batches
 from offbeat.core.events import Event
 from offbeat.core.model import CommandCall, Lane, Reason, State, TaskCall
 from offbeat.core.recheck import in_grace_until
@@ -19,7 +20,7 @@ from offbeat.ports.command import Step, by_slot
 from offbeat.ports.ledger import FENCED, Ledger
 from offbeat.ports.ledger_values import LEASE, Claim, Outcome, Recorded, Runner
 from offbeat.runners.backoff import Backoff, delay
-from offbeat.runners.fused import MARGIN, Ahead, Fused, handfuls, one_server
+from offbeat.runners.fused import MARGIN, SCRIPT, Ahead, Fused, one_server
 from offbeat.runners.letter import letter, reason_of
 
 if TYPE_CHECKING:
@@ -114,23 +115,22 @@ class Dispatcher:
 
         since: monotonic time before the portion was asked for. What is not recorded by the deadline stays due.
         """
-        for some in handfuls(windows) if self.ledger.enqueuing() else (windows,):
+        for some in batches(windows, SCRIPT) if self.ledger.enqueuing() else (windows,):
             if self.is_over():
                 return
-            until = min(since + LEASE - MARGIN, self.deadline)
-            claims = self._record_and_push(portion, some, Turn(now=portion.now, since=since, until=until))
+            mono = self.site.clock.monotonic()  # the leases of what is recorded now begin now
+            turn = Turn(now=portion.now + mono - since, since=mono, until=min(mono + LEASE - MARGIN, self.deadline))
+            claims = self._record_and_push(replace(portion, now=turn.now), some, turn)
             if claims is None:
                 claims = self.ledger.record(self.runner, some, portion.revision)
-            self.dispatch(claims, since)
+            self.dispatch(claims, mono)
 
     def _record_and_push(self, portion: Portion, windows: Sequence[Window], turn: Turn) -> Sequence[Claim] | None:
-        """Do it in one step; return what is left to dispatch, None where it must be done in two. turn: of the portion."""
-        clock = self.site.clock
-        mono = clock.monotonic()
-        if self.backoff.is_down() or mono >= turn.until:
+        """Do it in one step; return what is left to dispatch, None where it must be done in two."""
+        if self.backoff.is_down():
             return None
-        shut = self.backoff.closed_queues(mono) | self.backoff.suspects(mono)
-        ahead = Ahead(site=self.site, runner=self.runner, until=turn.now + turn.until - mono)
+        shut = self.backoff.closed_queues(turn.since) | self.backoff.suspects(turn.since)
+        ahead = Ahead(site=self.site, runner=self.runner, until=turn.now + turn.until - turn.since)
         if not ahead.prepare(portion, windows, shut):
             return None
         recorded = ahead.record(windows, portion.revision)

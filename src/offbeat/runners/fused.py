@@ -5,7 +5,7 @@ What is due now is even recorded in that step. What others have taken over is le
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, TypeVar
 
@@ -161,21 +161,6 @@ class Ahead:
     def record(self, windows: Sequence[Window], revision: int) -> Recorded:
         """Record, push and settle; what is told for the second time pushes nothing. Raises: LedgerError."""
         return _twice(lambda: self._enqueuing.record_and_push(self.runner, windows, revision, self._mail))
-
-
-def handfuls(windows: Sequence[Window]) -> Iterator[Sequence[Window]]:
-    """Yield the windows in runs of at most SCRIPT rows, each recorded by a script; one alone may have more."""
-    some: list[Window] = []
-    size = 0
-    for window in windows:
-        rows = len(window.rows) + len(window.gaps)
-        if some and (size + rows > SCRIPT or len(some) == SCRIPT):
-            yield some
-            some, size = [], 0
-        some.append(window)
-        size += rows
-    if some:
-        yield some
 
 
 def _post(claim: Claim, message: Message, push: Push) -> Post:
