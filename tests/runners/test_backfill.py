@@ -115,7 +115,9 @@ def test_due_times_before_the_entry_was_there_are_counted_by_its_present_recurre
 
 
 @pytest.mark.parametrize("down", [0, 3600])
-def test_a_short_grace_drops_nothing_that_a_person_asked_for(site: MemorySite, clock: FakeClock, write: Write, down: int) -> None:
+def test_a_short_grace_drops_nothing_that_a_person_asked_for(
+    site: MemorySite, clock: FakeClock, write: Write, down: int
+) -> None:
     write('[entries.ping]\nevery = "1h"\ngrace = "30s"\n')
     tick(site)
     list(backfill(site, "ping", NOON - 6 * 3600, NOON))
