@@ -168,14 +168,14 @@ def postgres_server(folder: Path, port: int, *flags: str) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def pgbouncer(folder: Path, address: str, pool: int) -> Iterator[str]:
-    """Run a pgbouncer in transaction mode, with `pool` connections, before the PostgreSQL at `address`; yield its address."""
+def pgbouncer(folder: Path, address: str, pool: int, mode: str = "transaction") -> Iterator[str]:
+    """Run a pgbouncer in this mode, with `pool` connections, before the PostgreSQL at `address`; yield its address."""
     home, port = postgres_home(folder), free_port()
     behind = int(address.rpartition(":")[2].partition("/")[0])
     (home / "users.txt").write_text(f'"offbeat" "{PASSWORD}"\n', encoding="utf-8")
     settings: dict[str, object] = {"listen_addr": "127.0.0.1", "listen_port": port, "unix_socket_dir": ""}
     settings |= {"auth_type": "scram-sha-256", "auth_file": home / "users.txt"}
-    settings |= {"pool_mode": "transaction", "default_pool_size": pool}
+    settings |= {"pool_mode": mode, "default_pool_size": pool}
     lines = "\n".join(f"{name} = {value}" for name, value in settings.items())
     databases = f"postgres = host=127.0.0.1 port={behind} dbname=postgres user=offbeat"
     (home / "pgbouncer.ini").write_text(f"[databases]\n{databases}\n[pgbouncer]\n{lines}\n", encoding="utf-8")

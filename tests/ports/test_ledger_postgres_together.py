@@ -19,7 +19,7 @@ from tests.ports.postgres_place import drop, emptied
 
 from offbeat.core.model import CatchUp, Key, Overlap, Reason, State
 from offbeat.core.plan import plan
-from offbeat.errors import LedgerError
+from offbeat.errors import LedgerAwayError, LedgerError
 from offbeat.ports.clock import FakeClock
 from offbeat.ports.ledger_postgres import LedgerPostgres, Place, place_of
 
@@ -293,6 +293,20 @@ def test_a_pooler_in_transaction_mode_may_stand_between(
         side_by_side(*(lambda pair=pair: work(*pair) for pair in pairs))
 
         assert set(settled.values()) == {1} and len(settled) >= 60
+
+
+@pytest.mark.parametrize("schema", ["no_ledger_yet", ""])
+def test_a_pooler_in_statement_mode_is_told_as_what_it_is_and_not_waited_for(
+    place: Place, postgres_address: str, tmp_path: Path, schema: str
+) -> None:
+    servers.need("pgbouncer")
+    with servers.pgbouncer(tmp_path, postgres_address, pool=2, mode="statement") as address:
+        through = place_of(f"{address}?schema={schema or place.schema}", project="shop")
+        with pytest.raises(LedgerError) as told, closing(LedgerPostgres(through)) as ledger:
+            ledger.look(runner("a"))
+
+    assert [problem.code for problem in told.value.problems] == ["L419"]
+    assert not isinstance(told.value, LedgerAwayError)
 
 
 def test_first_starters_make_one_ledger(postgres_address: str) -> None:

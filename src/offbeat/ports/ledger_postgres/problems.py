@@ -48,6 +48,11 @@ WENT_BACK = ProblemText(
     "nothing: what it forgot is found out next, and told (L304); then find out why its standby lagged",
     passes=True,
 )
+POOLED = ProblemText(
+    "L419",
+    "pgbouncer lends a connection for one statement only, and the ledger needs it for a transaction",
+    "set pool_mode = transaction (or session) for this database in pgbouncer.ini, and reload it",
+)
 
 _CLASSES = {
     "08": UNREACHABLE,
@@ -73,6 +78,7 @@ _STATES = {
     "22P05": ENCODING,
 }
 _LOGIN_WORDS = ("authentication", "pg_hba.conf", "role ", 'database "', "no password supplied", "permission denied")
+_POOLED_WORDS = "statement pooling mode"  # pgbouncer's; their SQLSTATE is that of a broken connection
 _TLS_WORDS = ("certificate", "SSL", "ssl", "TLS")
 
 
@@ -86,9 +92,12 @@ def of_server(where: str, error: psycopg.Error, secrets: tuple[str, ...]) -> Exc
     told = _STATES.get(state) or _CLASSES.get(state[:2])
     if told is None and isinstance(error, (psycopg.OperationalError, psycopg.InternalError)):
         told = SILENT if not state else BROKEN
+    text = words_of(error, secrets)
+    if _POOLED_WORDS in text:
+        told = POOLED
     if told is None:
         return error
-    return refuse(where, told, words_of(error, secrets))
+    return refuse(where, told, text)
 
 
 def of_connecting(where: str, error: psycopg.Error, secrets: tuple[str, ...]) -> LedgerError:
