@@ -7,6 +7,7 @@ from tests.core.test_parse_schedule import LINK, SCRIPT, one, parsed, tree
 
 from offbeat.core.model import AfterRestore, LedgerSettings, Overlap, Policy
 from offbeat.core.parse import parse
+from offbeat.errors import Severity
 
 HALF_HOUR = 1800
 
@@ -70,12 +71,45 @@ def test_a_size_has_decimal_or_binary_units_or_is_a_number_of_bytes(text: str, s
 
 
 def test_a_wrong_key_of_the_ledger_counts_for_nothing_and_the_right_ones_hold() -> None:
-    schedule, problems = parse(tree('[ledger]\nkeep_rows = 5\nkeep_bytes = "x"\n'), {"OFFBEAT_PROJECT": "p"})
+    schedule, problems = parse(tree('[ledger]\nkeep_rows = 5000\nkeep_bytes = "x"\n'), {"OFFBEAT_PROJECT": "p"})
 
     assert schedule is not None
-    assert schedule.ledger == LedgerSettings(keep_rows=5)
+    assert schedule.ledger == LedgerSettings(keep_rows=5000)
     assert [problem.why for problem in problems] == ["the key counts for nothing; everything else does"]
 
 
 def test_what_the_ledger_keeps_is_part_of_the_digest() -> None:
-    assert parsed("").digest != parsed('[ledger]\nkeep = "1d"\n').digest
+    assert parsed("").digest != parsed('[ledger]\nkeep = "30d"\n').digest
+
+
+@pytest.mark.parametrize(
+    ("line", "fix"),
+    [
+        ("keep = 0", 'keep = "90d"'),
+        ('keep = "0s"', 'keep = "90d"'),
+        ('keep = "9999999w"', 'keep = "90d"'),
+        ("keep = 30", 'keep = "30d"'),
+        ("keep_rows = 0", "keep_rows = 100000"),
+        ("keep_bytes = 0", 'keep_bytes = "1GB"'),
+    ],
+)
+def test_a_wrong_limit_of_the_ledger_says_what_becomes_of_it_and_names_a_useful_one(line: str, fix: str) -> None:
+    _, (problem,) = parse(tree(f"[ledger]\n{line}\n"), {"OFFBEAT_PROJECT": "p"})
+
+    assert problem.severity is Severity.ERROR
+    assert problem.why == "the key counts for nothing; everything else does"
+    assert problem.fix.startswith(fix)
+
+
+@pytest.mark.parametrize("line", ['keep = "1s"', 'keep = "6d23h"', "keep_rows = 1", 'keep_bytes = "1B"'])
+def test_a_limit_below_what_stays_anyway_is_warned_of_and_holds(line: str) -> None:
+    schedule, (problem,) = parse(tree(f"[ledger]\n{line}\n"), {"OFFBEAT_PROJECT": "p"})
+
+    assert schedule is not None and schedule.ledger != LedgerSettings()
+    assert (problem.code, problem.severity) == ("S172", Severity.WARNING)
+    assert "the last week" in problem.what
+
+
+@pytest.mark.parametrize("line", ['keep = "7d"', "keep_rows = 1000", 'keep_bytes = "1MB"'])
+def test_a_limit_of_a_week_or_more_is_not_warned_of(line: str) -> None:
+    assert parse(tree(f"[ledger]\n{line}\n"), {"OFFBEAT_PROJECT": "p"})[1] == ()

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from offbeat.core.model import DIRECTORIES, AfterRestore, BrokerSettings, Json, LedgerSettings
 from offbeat.core.recurrences.cron import cron_warnings
 from offbeat.core.recurrences.recurrence import cron_text
 from offbeat.core.recurrences.zones import is_zone, zone_problem
 from offbeat.core.table import Table, as_json
+from offbeat.core.transitions import KEPT_BEHIND
 from offbeat.core.tree import shown_name
 from offbeat.errors import Problem, Severity
 
@@ -27,6 +28,7 @@ BROKER = ("default_queue", "transport_options", "ssl")
 LEDGER = ("keep", "keep_rows", "keep_bytes", "after_restore")
 SIZE = r"([0-9]{1,15})\s*([kKMGT]i?)?B"  # of keep_bytes; GB is of 1000 MB, GiB of 1024 MiB
 _MOST = 1 << 60  # rows or bytes
+FEWEST_ROWS, FEWEST_BYTES = 1000, 1_000_000  # a week of a small schedule; an empty ledger
 TIMES = {  # what Red Hat's crontab used
     "minutely": "* * * * *",
     "hourly": "1 * * * *",
@@ -196,18 +198,48 @@ def _ledger(table: Table | None) -> LedgerSettings:
         table.fail("after_restore", '"after_restore" is not skip or send', fix='after_restore = "skip"')
         after = None
     return LedgerSettings(
-        keep_seconds=table.seconds("keep", 1) or default.keep_seconds,
-        keep_rows=table.whole("keep_rows", 1, _MOST),
-        keep_bytes=_size(table, "keep_bytes"),
+        keep_seconds=_keep(table) or default.keep_seconds,
+        keep_rows=_at_least(table, "keep_rows", FEWEST_ROWS, _whole(table, "keep_rows", "100000")),
+        keep_bytes=_at_least(table, "keep_bytes", FEWEST_BYTES, _size(table, "keep_bytes")),
         after_restore=AfterRestore(after or default.after_restore),
     )
+
+
+def _keep(table: Table) -> int | None:
+    """Return for how long settled rows stay, in seconds. What is wrong with it has nothing to do with due times."""
+    before = len(table.problems)
+    seconds = table.seconds("keep", 1)
+    written = str(table.values.get("keep", "")).strip()
+    days = written if written.isdecimal() and written.isascii() and 0 < int(written[:6]) < 36_500 else "90"
+    for at in range(before, len(table.problems)):
+        fix = f'keep = "{days}d", with its unit, from "1w" on'
+        table.problems[at] = replace(table.problems[at], why=table.consequence("keep"), fix=fix)
+    return _at_least(table, "keep", KEPT_BEHIND, seconds)
+
+
+def _at_least(table: Table, key: str, least: int, value: int | None) -> int | None:
+    """Return the value; warn of one that is less than what stays anyway."""
+    if value is not None and value < least:
+        what = f'"{key}" is less than what stays whatever is said: the last week, and a week before anything undecided'
+        fix = {"keep": 'keep = "90d"', "keep_rows": "keep_rows = 100000", "keep_bytes": 'keep_bytes = "1GB"'}[key]
+        table.warn(key, what, code="S172", why="nothing of that goes, so the ledger is larger than this", fix=fix)
+    return value
+
+
+def _whole(table: Table, key: str, usual: str) -> int | None:
+    """Return a whole number from 1 on. usual: what to write for one that is less."""
+    value = table.value(key)
+    if isinstance(value, int) and not isinstance(value, bool) and value < 1:
+        table.fail(key, f'"{key}" {value} is less than 1', fix=f"{key} = {usual}, or leave {key} out: then nothing goes for it")
+        return None
+    return table.whole(key, 1, _MOST)
 
 
 def _size(table: Table, key: str) -> int | None:
     """Return a number of bytes: "1GB", "500 MiB", or a whole number."""
     value = table.value(key)
     if value is None or (isinstance(value, int) and not isinstance(value, bool)):
-        return table.whole(key, 1, _MOST)
+        return _whole(table, key, '"1GB"')
     if not isinstance(value, str):
         table.wrong_type(key, 'a size like "1GB", or a whole number of bytes', f'{key} = "1GB"')
         return None
