@@ -217,6 +217,23 @@ def test_what_was_sent_cannot_be_skipped_any_more(ticked: Shop) -> None:
     assert "is dispatched already at" in result.stderr and "cannot be skipped any more" in result.stderr
 
 
+@pytest.mark.parametrize("hours", [0, 2])
+def test_what_was_due_before_the_schedule_began_is_nothing_to_skip_whatever_the_ledgers_age(ticked: Shop, hours: int) -> None:
+    before = format_utc(next_hour(ticked) - 24 * HOUR)
+    for _ in range(hours):
+        ticked.clock.advance(HOUR)
+        ticked.call("tick")
+    rows = ticked.json("history", "report")
+
+    result = ticked.call("skip", "report", "--due", before)
+    (told,) = ticked.json("skip", "report", "--due", before)
+
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert "came before the schedule began" in result.stderr and "nothing is skipped" in result.stderr
+    assert (told["state"], told["reason"]) == (None, "")
+    assert ticked.json("history", "report") == rows
+
+
 def span(shop: Shop, hours: int) -> tuple[str, str]:
     """Return --from and --to of the hours before the last full one."""
     end = next_hour(shop) - HOUR

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 from tests.ports.ledger_world import NOON, entry, outcome, pass_once, runner, schedule, states
 
-from offbeat.core.model import CatchUp, Cause, Key, Kind, Lane, Overlap, Reason, State
+from offbeat.core.model import CatchUp, Cause, Key, Kind, Lane, LedgerSettings, Overlap, Reason, State
 from offbeat.errors import ConfigError
 from offbeat.ports.clock import FakeClock
 from offbeat.ports.ledger import Ledger
 from offbeat.ports.ledger_values import MOST_BACKFILLED, Paused
 
 A = runner("a")
+DAY = 86_400
 
 
 @pytest.fixture
@@ -102,11 +103,48 @@ def test_a_due_time_in_a_gap_is_known(ledger: Ledger, clock: FakeClock) -> None:
     assert (found.state, found.reason) == (State.SKIPPED, Reason.COALESCED)
 
 
-def test_a_due_time_whose_row_was_pruned_is_known(minutely: Ledger, clock: FakeClock) -> None:
-    clock.advance(60)
-    pass_once(minutely, A)
+def test_a_due_time_whose_row_was_pruned_is_known(ledger: Ledger, clock: FakeClock) -> None:
+    ledger.look(A)
+    ledger.activate(schedule(entry("e", f"every {DAY} {NOON % DAY}")), "stamp")
+    for _ in range(10):
+        clock.advance(DAY - 5)
+        ledger.look(A)
+        clock.advance(5)
+        ledger.look(A)
+        ledger.settle(A, [outcome(claim) for claim in pass_once(ledger, A)])
+    assert ledger.prune(1000, LedgerSettings(keep_seconds=8 * DAY)) == 2
 
-    assert minutely.skip("e", NOON - 60, "ann", "").state is State.DISPATCHED
+    assert ledger.skip("e", NOON + DAY, "ann", "").state is State.DISPATCHED
+    assert ledger.slot(A, "e", NOON + DAY).state is State.DISPATCHED
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_what_was_due_when_no_version_was_in_force_is_nothing_to_skip(ledger: Ledger, clock: FakeClock, is_old: bool) -> None:
+    ledger.look(A)
+    ledger.activate(schedule(entry(), entry("gone")), "stamp")
+    clock.advance(60)
+    pass_once(ledger, A)
+    ledger.activate(schedule(entry()), "stamp 2")
+    clock.advance(120)
+    pass_once(ledger, A)
+    ledger.activate(schedule(entry(), entry("gone"), entry("new")), "stamp 3")
+    if is_old:
+        clock.advance(60)
+        pass_once(ledger, A)
+
+    before = len(ledger.history())
+    for name, due_at in (("e", NOON - 60), ("e", -86_400), ("gone", NOON + 120), ("new", NOON + 120)):
+        found = ledger.skip(name, due_at, "ann", "")
+        assert (found.state, found.reason, found.dispatched_at) == (State.SKIPPED, Reason.NONE, None)
+    assert len(ledger.history()) == before
+    assert ledger.pauses() == []
+
+
+def test_what_was_sent_by_hand_before_the_schedule_began_is_known_to_a_skip(minutely: Ledger) -> None:
+    claim = minutely.slot(A, "e", NOON - 60).claim
+    assert claim is not None
+
+    assert minutely.skip("e", NOON - 60, "ann", "").state is State.CLAIMED
 
 
 def test_a_skip_of_what_is_far_away_makes_nothing_before_it_known(minutely: Ledger) -> None:

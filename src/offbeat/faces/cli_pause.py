@@ -99,7 +99,7 @@ def _tell_resumed(name: str, holding: list[Paused], ended: bool) -> None:
 def skip(ctx: click.Context, name: str, due: str | None, note: str, as_json: bool) -> None:
     """Skip exactly one occurrence of NAME: the next one, or the one due at T.
 
-    Exit 1: it was sent already, or is being sent now.
+    Exit 1: it was sent already, or is being sent now, or the entry was not in force then.
     """
     session: Session = ctx.obj
     site = _open(session, name, said="skip")
@@ -107,7 +107,7 @@ def skip(ctx: click.Context, name: str, due: str | None, note: str, as_json: boo
     now = site.ledger.status().now
     due_at = _next_due(entry, now) if due is None else _named_due(entry, due, now)
     slot = site.ledger.skip(name, due_at, actor(session), conceal(note))
-    done = slot.state is State.SKIPPED
+    done = slot.state is State.SKIPPED and slot.reason is not Reason.NONE
     if as_json:
         print_json([_row(entry, due_at, slot)])
     elif not done or not session.quiet:
@@ -207,6 +207,8 @@ def _counts(entry: Entry, at: DueTime) -> bool:
 
 def _fate(slot: Slot, entry: Entry, due_at: DueTime) -> str:
     when = f"the one due {both_ways(due_at, entry.timing.zone)}"
+    if slot.state is State.SKIPPED and slot.reason is Reason.NONE:
+        return f"{when} came before the schedule began, or while it was not in force: nothing of it is sent, nothing is skipped"
     if slot.state is State.SKIPPED:
         return f"{when} is skipped" + ("" if slot.reason is Reason.BY_HAND else f", as it was already: {slot.reason}")
     sent = f" at {format_utc(slot.dispatched_at)}" if slot.dispatched_at is not None else ""
@@ -219,7 +221,7 @@ def _row(entry: Entry, due_at: DueTime, slot: Slot) -> dict[str, object]:
         "due_at": format_utc(due_at),
         "local": format_local(due_at, entry.timing.zone),
         "zone": entry.timing.zone,
-        "state": str(slot.state),
+        "state": str(slot.state) if slot.state is not State.SKIPPED or slot.reason else None,
         "reason": str(slot.reason),
         "dispatched_at": format_utc(slot.dispatched_at) or None,
     }

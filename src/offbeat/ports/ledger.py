@@ -234,6 +234,10 @@ class Operating(Protocol):
         Unless the ledger knows it already (as in `slot`), a row skipped(by_hand) is written, and the pause [due_at, due_at + 1)
         with it, so that no other occurrence is coalesced into it. What is PENDING or WAITING becomes skipped(by_hand); anything
         else stays as it is. The row's note is who and why. ConfigError for a name that is no entry of the active revision.
+
+        A past due time at which no version of the entry was in force (before the schedule began, say), and of which there is
+        no row: nothing is written, whatever last_due is, and the answer is SKIPPED without a reason. (`slot` sends such a one,
+        unless last_due is not before it: it may have been sent by hand, and its row pruned.)
         """
 
     def backfill(self, name: str, token: str, rows: Sequence[tuple[DueTime, DueTime]]) -> int:

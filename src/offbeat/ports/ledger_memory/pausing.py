@@ -55,6 +55,8 @@ class PausingMemory(Shelves):
     def skip(self, name: str, due_at: DueTime, who: str, note: str) -> Slot:
         now = self.clock.now()
         key = Key(eno=self.present(name), due_at=due_at)
+        if due_at <= now and key not in self.rows and not self.was_in_force(key.eno, due_at):
+            return Slot(key=key, claim=None, state=State.SKIPPED)
         known = self.known(key)
         if known is not None and known.state not in (State.PENDING, State.WAITING):
             return known

@@ -206,6 +206,11 @@ class Shelves:
         newest = self.versions_of(eno)[-1:]
         return newest[0] if newest and newest[0].valid_until is None else None
 
+    def was_in_force(self, eno: int, due_at: DueTime) -> bool:
+        """Return whether a version of the entry has the due time to decide."""
+        spans = [version.span for version in self.versions_of(eno) if version.gid is not None]
+        return any(span.first <= due_at and (span.last is None or due_at <= span.last) for span in spans)
+
     def decided_in_gap(self, eno: int, due_at: DueTime) -> KeptGap | None:
         """Return the gap that the due time of the entry fell into."""
         for gap in self.gaps:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from offbeat.core.model import DueTime, Instant, Key, Lane, Reason, State
 from offbeat.core.transitions import by_whom
 from offbeat.ports.ledger_postgres.connection import TOGETHER, Tx
-from offbeat.ports.ledger_postgres.covered import lock_entry, rowless
+from offbeat.ports.ledger_postgres.covered import lock_entry, rowless, was_in_force
 from offbeat.ports.ledger_postgres.days import Days
 from offbeat.ports.ledger_postgres.rows import clean, find, key_of, save
 from offbeat.ports.ledger_values import MOST_BACKFILLED, Paused, Slot, unknown_entry
@@ -140,6 +140,8 @@ def _skip(tx: Tx, key: Key, who: str, note: str) -> Slot:
     if row is not None:
         row.state, row.reason, row.note, row.is_changed = State.SKIPPED, Reason.BY_HAND, by_whom(who, note), True
         save(tx, [row])
+    elif key.due_at <= tx.now and not was_in_force(tx, key):
+        return Slot(key=key, claim=None, state=State.SKIPPED)
     elif known := rowless(tx, key, last_due):
         return known
     else:

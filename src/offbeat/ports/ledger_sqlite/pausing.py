@@ -16,6 +16,8 @@ COVERED = """
 SELECT g.reason FROM versions v JOIN gaps g ON g.gid = v.gid AND (g.eno IS NULL OR g.eno = v.eno)
 WHERE v.eno = ?1 AND v.first <= ?2 AND (v.last IS NULL OR ?2 <= v.last) AND g.after_at < ?2 AND ?2 <= g.until_at
 ORDER BY g.id LIMIT 1"""
+IN_FORCE = """
+SELECT 1 FROM versions WHERE eno = ?1 AND gid IS NOT NULL AND first <= ?2 AND (last IS NULL OR ?2 <= last)"""
 KNOWN = f"""
 SELECT state, '', NULL FROM outbox WHERE {THIS} UNION ALL SELECT state, reason, dispatched_at FROM history WHERE {THIS}"""
 
@@ -79,7 +81,11 @@ class PausingSqlite(Store):
         with self.writing() as db:
             now = self.clock.now()
             key = Key(eno=self.present(db, name), due_at=due_at)
-            found = known(db, key)
+            found = _row(db, key)
+            if found is None:
+                if due_at <= now and not db.execute(IN_FORCE, (key.eno, due_at)).fetchone():
+                    return Slot(key=key, claim=None, state=State.SKIPPED)
+                found = _rowless(db, key)
             if found is not None and found.state not in (State.PENDING, State.WAITING):
                 return found
             why = by_whom(who, note)
@@ -120,8 +126,15 @@ class PausingSqlite(Store):
 
 def known(db: sqlite3.Connection, key: Key) -> Slot | None:
     """Return how an occurrence stands that the ledger knows already."""
-    if row := db.execute(KNOWN, key_tuple(key) * 2).fetchone():
-        return Slot(key=key, claim=None, state=State(row[0]), reason=Reason(row[1]), dispatched_at=row[2])
+    return _row(db, key) or _rowless(db, key)
+
+
+def _row(db: sqlite3.Connection, key: Key) -> Slot | None:
+    row = db.execute(KNOWN, key_tuple(key) * 2).fetchone()
+    return row and Slot(key=key, claim=None, state=State(row[0]), reason=Reason(row[1]), dispatched_at=row[2])
+
+
+def _rowless(db: sqlite3.Connection, key: Key) -> Slot | None:
     if gap := db.execute(COVERED, (key.eno, key.due_at)).fetchone():
         return Slot(key=key, claim=None, state=State.SKIPPED, reason=Reason(gap[0]))
     (last_due,) = db.execute("SELECT last_due FROM entries WHERE eno = ?", (key.eno,)).fetchone()

@@ -21,6 +21,15 @@ if row then
   if is_skip and row.v[STATE] <= WAITING then skip() end
   return head(standing(row, held_by(row, runner) and told(row)))
 end
+-- Whether a version of the entry has the due time to decide.
+local function was_in_force()
+  for _, span in ipairs(cjson.decode(call('HGET', K .. 'spans', eno) or '[]')) do
+    if span[2] <= due and (not null(span[3]) or due <= span[3]) then return true end
+  end
+  return false
+end
+
+if is_skip and due * SECOND <= now and not was_in_force() then return head({id, SKIPPED, 1, -1, false}) end
 local reason = covering(eno, due)
 if reason then return head({id, SKIPPED, CODE[reason], -1, false}) end
 local last = call('HGET', K .. 'last', eno)
