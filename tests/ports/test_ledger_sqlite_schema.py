@@ -93,6 +93,25 @@ def test_a_newer_ledger_from_before_versions_were_shared_is_refused(place: Place
     assert refused.value.problems[0].code == "L210"
 
 
+def _form(path: str) -> list[tuple[str, str]]:
+    with closing(sqlite3.connect(path)) as db:
+        return sorted(db.execute("SELECT type || ' ' || name, coalesce(sql, '') FROM sqlite_schema"))
+
+
+@pytest.mark.parametrize("present", range(1, SCHEMA))
+def test_a_ledger_of_any_schema_before_becomes_like_a_new_one(place: Place, tmp_path: Path, present: int) -> None:
+    with closing(sqlite3.connect(place.path, isolation_level=None)) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        migrate(db, 0, MIGRATIONS[:present])
+        db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        db.execute("INSERT INTO meta (one, project, owner) VALUES (1, 'shop', '')")
+        db.execute("DROP INDEX IF EXISTS history_trouble")  # schema 3 was without it once
+    new = Place(path=str(tmp_path / "new.sqlite3"), project="shop")
+    for each in (place, new):
+        LedgerSqlite(each, clock=FakeClock(float(NOON))).close()
+    assert _form(place.path) == _form(new.path)
+
+
 def test_a_ledger_of_the_version_before_goes_on(place: Place) -> None:
     old = schedule(entry("x"), entry("y"))
     with closing(sqlite3.connect(place.path, isolation_level=None)) as db:

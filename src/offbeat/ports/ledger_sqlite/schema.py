@@ -203,10 +203,7 @@ _SHARED = (
       until_at REAL NOT NULL
     )""",
     "CREATE INDEX history_backfilled ON history (recorded_at) WHERE kind = 'backfill'",
-    "CREATE INDEX history_trouble ON history (due_at) WHERE state IN ('failed', 'revoked', 'undelivered')",
 )
-
-Migrations: TypeAlias = "tuple[tuple[int, tuple[str, ...]], ...]"
 
 # A step that only adds (tables, indexes, columns with a default) lets those before it go on; one that takes away or changes
 # what is there also says from which schema on the code knows the new form: UPDATE meta SET oldest = ...
@@ -218,7 +215,12 @@ _WATCHED = (  # who runs what was admitted, so that a copy of a delivery that st
     "ALTER TABLE admitted ADD COLUMN finished INTEGER NOT NULL DEFAULT 0",
 )
 
-MIGRATIONS: Migrations = ((1, _TABLES), (2, _HANDED_BACK), (3, _SHARED), (4, _FIXED), (5, _WATCHED))
+_FOUND = (  # what `history --failed` asks; some files of schema 3 have it already
+    "CREATE INDEX IF NOT EXISTS history_trouble ON history (due_at) WHERE state IN ('failed', 'revoked', 'undelivered')",
+)
+
+Migrations: TypeAlias = "tuple[tuple[int, tuple[str, ...]], ...]"
+MIGRATIONS: Migrations = ((1, _TABLES), (2, _HANDED_BACK), (3, _SHARED), (4, _FIXED), (5, _WATCHED), (6, _FOUND))
 
 SCHEMA = MIGRATIONS[-1][0]
 
