@@ -303,10 +303,23 @@ def test_colours_are_for_terminals_that_want_them(
     assert "\x1b" not in offbeat(repo, seen, "check").stdout
 
 
-def test_a_narrow_terminal_keeps_names_and_times_whole(repo: Path, environ: Mapping[str, str]) -> None:
-    said = on_terminal(repo, {**environ, "TERM": "dumb", "COLUMNS": "60"}, "next", "-n", "1", "--from", "2026-01-01")
+@pytest.mark.parametrize("columns", ["40", "80"])
+@pytest.mark.parametrize("words", ["list", "history report"])
+def test_a_narrow_terminal_keeps_every_cell_whole_and_every_row_in_one_line(
+    repo: Path, environ: Mapping[str, str], words: str, columns: str
+) -> None:
+    (repo / "cron" / "schedule.toml").write_text(
+        TREE.replace("shop.tasks.", "shop.tasks.of.a.long.name.").replace("report", "a_long_name_of_a_report"), "utf-8"
+    )
+    words = words.replace("report", "a_long_name_of_a_report")
+    if words.startswith("history"):
+        offbeat(repo, environ, "fire", "a_long_name_of_a_report")
+    seen = {**environ, "COLUMNS": columns}
 
-    assert "2028-02-29 04:30:00 +00:00" in said
+    plain, shown = offbeat(repo, seen, *words.split()).stdout, on_terminal(repo, {**seen, "TERM": "dumb"}, *words.split())
+
+    assert len(plain.splitlines()) == 2
+    assert [line.split() for line in shown.splitlines()] == [line.split() for line in plain.splitlines()]
 
 
 def test_names_that_the_locale_cannot_write_are_written_still(repo: Path, environ: Mapping[str, str]) -> None:

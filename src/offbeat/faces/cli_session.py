@@ -173,24 +173,17 @@ def print_json(rows: Iterable[Mapping[str, object]]) -> None:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table: in colour and cut to the width on a terminal, plain and aligned elsewhere. Nothing for no rows."""
+    """Print a table, plain and aligned; its head is bold on a terminal. Nothing for no rows.
+
+    A line that is wider than the terminal runs on there: a due time that is cut off would be taken for another one.
+    """
     if not rows:
         return
-    if not is_terminal(sys.stdout):
-        from offbeat.faces.words import align
+    from offbeat.faces.words import align
 
-        click.echo("\n".join(align(columns, rows)))
-        return
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for number, column in enumerate(columns, start=1):
-        table.add_column(column, no_wrap=number < len(columns), overflow="fold")
-    for row in rows:
-        table.add_row(*(Text(printable(cell)) for cell in row))
-    Console(color_system="auto" if is_colourful(sys.stdout) else None, highlight=False).print(table)
+    head, *lines = align(columns, rows)
+    colour = is_colourful(sys.stdout)
+    click.echo("\n".join([click.style(head, bold=True) if colour else head, *lines]), color=colour)
 
 
 def is_terminal(stream: IO[str]) -> bool:
