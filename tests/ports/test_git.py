@@ -68,3 +68,34 @@ def test_no_program_of_a_submodules_settings_runs(repository: Path, program: Pat
 
     assert not read_commit(repository, {"PATH": os.environ["PATH"]}).dirty
     assert not Path(f"{program}.ran").exists()
+
+
+@pytest.mark.parametrize("mark", ["--assume-unchanged", "--skip-worktree"])
+def test_a_file_that_git_is_told_not_to_look_at_makes_the_tree_dirty(repository: Path, mark: str) -> None:
+    environ = {"PATH": os.environ["PATH"]}
+    assert not read_commit(repository, environ).dirty
+
+    git(repository, "update-index", mark, "file")
+    (repository / "file").write_text("b\n", encoding="utf-8")
+
+    assert read_commit(repository, environ).dirty
+
+
+@pytest.mark.parametrize("where", [".gitignore", ".git/info/exclude"])
+def test_a_file_in_the_tree_that_git_ignores_makes_it_dirty_and_one_beside_the_tree_does_not(
+    repository: Path, where: str
+) -> None:
+    environ = {"PATH": os.environ["PATH"]}
+    tree = repository / "cron"
+    (tree / "hourly").mkdir(parents=True)
+    (tree / "schedule.toml").write_text("", encoding="utf-8")
+    git(repository, "add", ".")
+    (repository / where).write_text("ign\n", encoding="utf-8")
+    git(repository, "add", ".")
+    git(repository, "commit", "-q", "-m", "second")
+    (repository / "ign").write_text("", encoding="utf-8")
+    assert not read_commit(tree, environ).dirty
+
+    (tree / "hourly" / "ign").write_text("", encoding="utf-8")
+
+    assert read_commit(tree, environ).dirty

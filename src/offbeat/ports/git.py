@@ -34,11 +34,18 @@ def read_commit(tree: Path, environ: Mapping[str, str]) -> Commit:
     except (OSError, SubprocessError):
         return Commit()
     try:
-        status = ("status", "--porcelain", "--untracked-files=normal", "--ignore-submodules=dirty", "--", ".")
-        dirty = bool(_ask(tree, environ, *status, more=_without_filters(tree, environ)).strip())
+        # What git ignores in the tree is read by offbeat all the same; an empty folder is nothing to either.
+        status = ("status", "--porcelain", "--untracked-files=normal", "--ignored=traditional", "--ignore-submodules=dirty")
+        dirty = bool(_ask(tree, environ, *status, "--", ".", more=_without_filters(tree, environ)).strip())
+        dirty = dirty or _is_unwatched(_ask(tree, environ, "ls-files", "-v", "-z", "--", "."))
     except (OSError, SubprocessError):
         dirty = True  # nobody can tell, so nobody should rely on the commit
     return Commit(commit=commit, author=author, dirty=dirty)
+
+
+def _is_unwatched(listed: str) -> bool:
+    """Return whether git was told of a file not to look whether it has changed: assume-unchanged, skip-worktree."""
+    return any(line[0] == "S" or line[0].islower() for line in listed.split("\0") if line)
 
 
 def _without_filters(tree: Path, environ: Mapping[str, str]) -> Mapping[str, str]:
