@@ -248,3 +248,11 @@ def shows(said: str, expected: str) -> bool:
             return False
         lines = lines[1:] if line.strip() != "..." else lines
     return True
+
+
+def test_no_text_sends_anybody_to_an_index_for_a_package_called_offbeat() -> None:
+    files = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md"), *(ROOT / "src").rglob("*.py")]
+    files += [*(ROOT / "src").rglob("*.sh"), *(ROOT / "examples").rglob("run_celery_task")]
+    asked = re.compile(r"pip install (?:-\S+ )*['\"]?offbeat\b")  # it is on none, so whatever is there is somebody else's
+
+    assert [f"{file}: {found[0]}" for file in files for found in asked.finditer(file.read_text("utf-8"))] == []

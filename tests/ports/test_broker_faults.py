@@ -175,7 +175,7 @@ def test_a_missing_package_is_named_as_it_is_installed() -> None:
     delivery = faults.connecting(ImportError("Missing redis library (pip install redis)"), faults.Words("redis://h"))
 
     assert delivery.code == faults.PACKAGE
-    assert faults.broker_problem(delivery, "broker redis://h").fix == "pip install 'offbeat[redis]'"
+    assert faults.broker_problem(delivery, "broker redis://h").fix == "pip install 'kombu[redis]'"
     missing = Delivery(error="boto3 is not installed", code=faults.PACKAGE)
-    assert faults.broker_problem(missing, "broker sqs://h").fix == "pip install 'offbeat[sqs]'"
+    assert faults.broker_problem(missing, "broker sqs://h").fix == "pip install 'kombu[sqs]'"
     assert "boto3" in faults.broker_problem(missing, "broker nosuch://h").fix

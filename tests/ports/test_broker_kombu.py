@@ -235,7 +235,7 @@ print(broker_problem(broker.reach(1), broker.where))
     said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
 
     assert "[B206]" in said
-    assert "pip install 'offbeat[redis]'" in said
+    assert "pip install 'kombu[redis]'" in said
     assert "hunter22" not in said
 
 

@@ -144,7 +144,7 @@ def test_where_there_is_no_offbeat_it_says_what_to_do(tree: Path) -> None:
     done = run(tree / "hourly" / "search_dates", env={"PATH": "/usr/bin:/bin"})
 
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("search_dates: offbeat was not found: pip install offbeat into ")
+    assert done.stderr.startswith("search_dates: offbeat was not found: install offbeat into ")
 
 
 def test_a_copy_outside_of_any_tree_says_so(tree: Path, tmp_path: Path) -> None:

@@ -252,7 +252,7 @@ _EXPLAINED: Mapping[str, tuple[str, str, str]] = {
     PACKAGE: (
         "the Python package for this kind of broker is missing",
         "nothing can be sent until it is installed; what is due waits in the ledger",
-        "pip install 'offbeat[redis]'",
+        "pip install 'kombu[redis]'",
     ),
 }
 
@@ -265,7 +265,7 @@ def broker_problem(delivery: Delivery, where: str, entry: str = "") -> Problem:
     head, why, fix = _EXPLAINED.get(delivery.code, _EXPLAINED[DOWN])
     scheme = where.partition("://")[0].removeprefix("broker ")
     if delivery.code == PACKAGE and scheme.lower() == "sqs":
-        fix = "pip install 'offbeat[sqs]'"
+        fix = "pip install 'kombu[sqs]'"
     elif delivery.code == PACKAGE and not scheme.startswith(("redis", "sentinel", "valkey")):
         fix = f"install what kombu needs for {scheme}://; it says: {delivery.error}"
     what = f"{head}: {delivery.error}"

@@ -55,7 +55,7 @@ def _postgres(address: str, *, clock: Clock, project: str, owner: str, read_only
                 file="OFFBEAT_LEDGER",
                 what=f'a ledger in PostgreSQL needs the package "psycopg": {error}',
                 why="nothing was recorded and nothing is sent",
-                fix="pip install 'offbeat[postgres]'",
+                fix="pip install 'psycopg[binary]'",
             )
         ) from error
     place = ledger_postgres.place_of(address, project=project, owner=owner, read_only=read_only)

@@ -24,7 +24,7 @@ TOO_OLD = "the ledger's server is too old"
 NEWER = "the ledger is of a newer offbeat"
 OLDER = "the ledger is older than this offbeat, or was never used"
 
-UPGRADE = "pip install --upgrade offbeat"
+UPGRADE = "upgrade offbeat"
 
 
 class ProblemText(NamedTuple):

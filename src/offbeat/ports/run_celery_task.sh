@@ -61,7 +61,7 @@ find_offbeat() {
         [ -x "$offbeat" ] && return
     done
     offbeat=$(command -v offbeat) ||
-        fail 1 "offbeat was not found: pip install offbeat into $root/.venv, or set OFFBEAT_BIN to its path"
+        fail 1 "offbeat was not found: install offbeat into $root/.venv, or set OFFBEAT_BIN to its path"
 }
 
 self=$0

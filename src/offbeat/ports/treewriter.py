@@ -61,7 +61,7 @@ task_prefix = {prefix}  # so a link hourly/search_dates is the task {prefix_text
 # except = ["closed"]
 
 # [entries.street_lights]
-# solar = {{ event = "sunset", latitude = 42.7, longitude = 23.3 }}  # pip install 'offbeat[solar]'
+# solar = {{ event = "sunset", latitude = 42.7, longitude = 23.3 }}  # pip install astral
 """
 
 

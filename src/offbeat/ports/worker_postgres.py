@@ -72,7 +72,7 @@ class WorkerPostgres:
         try:
             import psycopg
         except ImportError as error:
-            raise NoAnswer("psycopg is not installed: pip install 'offbeat[postgres]'") from error
+            raise NoAnswer("psycopg is not installed: pip install 'psycopg[binary]'") from error
         self._error = psycopg.Error
         self._pq = psycopg.pq
         self._clock = SystemClock()
@@ -145,7 +145,7 @@ class WorkerPostgres:
     def _refuse_strangers(self, project: str) -> None:
         oldest, found = self._ask(META)[0]
         if int(oldest) > KNOWN:
-            raise self._closed("the ledger is newer than the offbeat of this worker: pip install --upgrade offbeat")
+            raise self._closed("the ledger is newer than the offbeat of this worker: upgrade offbeat")
         if project not in ("default", found.decode()):
             raise self._closed(f'the ledger is of project "{found.decode()}", not of "{project}"')
 

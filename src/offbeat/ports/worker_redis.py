@@ -65,7 +65,7 @@ class WorkerRedis:
         try:
             import redis
         except ImportError as error:
-            raise NoAnswer("redis is not installed: pip install 'offbeat[redis]'") from error
+            raise NoAnswer("redis is not installed: pip install 'kombu[redis]'") from error
         self._errors = (redis.exceptions.RedisError, OSError)
         self._client: Any = None
         try:
@@ -80,7 +80,7 @@ class WorkerRedis:
         form = self._asked(lambda: self._client.hget(self._keys + "meta", "oldest"))
         if int(form or SCHEMA) > SCHEMA:
             self.close()
-            raise NoAnswer("the ledger is newer than the offbeat of this worker: pip install --upgrade offbeat")
+            raise NoAnswer("the ledger is newer than the offbeat of this worker: upgrade offbeat")
 
     def admit(self, ask: Ask) -> str:
         if ask.owner or ask.again:

@@ -102,7 +102,7 @@ class WorkerSqlite:
         if db.execute("PRAGMA user_version").fetchone()[0] < SCHEMA:
             raise NoAnswer(f"{self.path} is of an older offbeat; it is brought up to date by its next `offbeat tick`")
         if db.execute("SELECT oldest FROM meta").fetchone()[0] > SCHEMA:
-            raise NoAnswer(f"{self.path} is newer than the offbeat of this worker: pip install --upgrade offbeat")
+            raise NoAnswer(f"{self.path} is newer than the offbeat of this worker: upgrade offbeat")
 
     def admit(self, ask: Ask) -> str:
         return self.admit_all([ask])[0]

@@ -182,7 +182,7 @@ def holiday_calendar(text: str) -> Callable[[date], bool]:
     try:
         import holidays
     except ImportError:
-        raise missing("holidays", "holidays") from None
+        raise missing("holidays") from None
     name, region = found[1], found[2]
     try:
         if not region and name in holidays.list_supported_financial():

@@ -34,7 +34,7 @@ def read_ics(content: bytes, name: str, zone: str) -> list[str]:
     try:
         from icalendar import Calendar
     except ImportError:
-        raise missing("icalendar", "ics") from None
+        raise missing("icalendar") from None
     try:
         events: list[Any] = [event for event in Calendar.from_ical(content).walk("VEVENT") if _counts(event)]
         if len(events) > MOST:

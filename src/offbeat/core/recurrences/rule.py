@@ -39,9 +39,9 @@ def refusal(code: str, what: str, fix: str) -> ScheduleError:
     return ScheduleError(Problem(code=code, what=what, why=UNREADABLE, fix=fix))
 
 
-def missing(package: str, extra: str) -> ScheduleError:
+def missing(package: str) -> ScheduleError:
     """Return the error that a package is not installed that this kind of recurrence is worked out with."""
-    return refusal("S167", f"the Python package {package} is not installed here", f"pip install 'offbeat[{extra}]'")
+    return refusal("S167", f"the Python package {package} is not installed here", f"pip install {package}")
 
 
 def shown(text: str) -> str:

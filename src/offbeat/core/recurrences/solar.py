@@ -134,7 +134,7 @@ def _event(event: str, latitude: float, longitude: float) -> Callable[[date], da
         from astral import Observer
         from astral.sun import dawn, dusk, noon, sunrise, sunset
     except ImportError:
-        raise missing("astral", "solar") from None
+        raise missing("astral") from None
     kind, _, twilight = event.partition("_")
     named: Mapping[str, Callable[..., datetime]] = {
         "dawn": dawn,

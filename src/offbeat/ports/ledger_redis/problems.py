@@ -78,7 +78,7 @@ NO_MASTER = ProblemText(
     "check hosts and service name in OFFBEAT_LEDGER (SENTINEL MASTERS)",
     passes=True,
 )
-MISSING = ProblemText("L518", "the package redis is not installed", "pip install 'offbeat[redis]'")
+MISSING = ProblemText("L518", "the package redis is not installed", "pip install 'kombu[redis]'")
 REFUSED = ProblemText("L519", "the ledger's server refused a command", "look at the server's log")
 CONTENDED = ProblemText(
     "L520", "others kept changing the schedule or its groups while this was worked out", "do the same again", passes=True
