@@ -143,7 +143,7 @@ def test_every_option_of_offbeat_that_a_page_or_a_fix_names_exists() -> None:
 
     assert told - known == set()
     assert named - known - {"--encoding", "--template"} == {  # of createdb
-        *("--chmod", "--format", "--porcelain", "--untracked-files", "--ignore-submodules"),  # of git
+        *("--chmod", "--format", "--porcelain", "--untracked-files", "--ignored", "--ignore-submodules"),  # of git
         *("--name-only", "--null", "--get-regexp"),
         "--upgrade",  # of pip
     }
