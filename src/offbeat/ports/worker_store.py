@@ -31,7 +31,10 @@ class WorkerStore(Protocol):
         """Write down what was started unasked, each occurrence once; return for each whether no other attempt had won."""
 
     def running(self, asks: Sequence[Ask]) -> None:
-        """Give a sign of life of what this owner runs. What another owner runs by now, or what has ended, stays as it is."""
+        """Give a sign of life of what this owner runs, each occurrence once.
+
+        What another owner runs by now, or what has ended, stays as it is.
+        """
 
     def ended(self, ask: Ask, done: bool) -> None:
         """Write down that a delivery runs no more. done: its message is settled; else it may come again, and pass."""
@@ -61,7 +64,7 @@ def open_store(address: str, project: str) -> WorkerStore:
         from offbeat.ports.worker_redis import WorkerRedis
 
         return WorkerRedis(address, project)
-    raise NoAnswer(f'no store answers to an address that begins with "{scheme[:40]}"')
+    raise NoAnswer(f"no store answers to {shown(address)}")
 
 
 def shown(address: str) -> str:
@@ -74,7 +77,7 @@ def shown(address: str) -> str:
     """
     try:
         parts = urlsplit(address)
-        if not parts.scheme:
+        if not parts.scheme or "://" not in address:
             return "(not an address)"
         user, _, place = parts.netloc.rpartition("@")
         if "@" in parts.path or parts.fragment or ("@" in parts.query and not user) or not _is_hosts(place):

@@ -16,7 +16,7 @@ from kombu.exceptions import OperationalError
 
 from offbeat.ports.worker_values import ALIVE, ENDED, PASSED, REFUSED_ATTEMPT, Ask, NoAnswer, Said
 from offbeat.worker.life import Life
-from offbeat.worker.message import COPY, Delivery, Occurrence, delivery_of, of_request
+from offbeat.worker.message import COPY, Delivery, Occurrence, delivery_of, occurrence_of, of_request
 from offbeat.worker.settings import REFUSE
 
 log = logging.getLogger("offbeat.worker")
@@ -190,8 +190,7 @@ def on_worker_shutdown(**_: Any) -> None:
 
 def on_received(request: Any = None, **_: Any) -> None:
     """In the worker's first process: remember what is reported here if the task's own process cannot."""
-    if "offbeat_occurrence" in request.request_dict:
-        life.received[request.id] = request
+    life.receive(request)
 
 
 def on_postrun(task: Any = None, state: str | None = None, retval: Any = None, **_: Any) -> None:
@@ -227,23 +226,28 @@ def tell_end(task: Any, passage: Passage, state: str) -> None:
         life.end(ask, found.project, done)
 
 
-def is_acknowledged(task: Any) -> bool:
-    """Return whether Celery acknowledges the message of a task that has failed."""
-    words = [getattr(task, name, None) for name in ("acks_on_failure", "acks_on_failure_or_timeout")]
+def is_acknowledged(task: Any, after: str = "failure") -> bool:
+    """Return whether Celery acknowledges the message of a task after its failure, or after its timeout."""
+    words = [getattr(task, name, None) for name in (f"acks_on_{after}", "acks_on_failure_or_timeout")]
     return not task.acks_late or bool(next((word for word in words if word is not None), True))
 
 
-def on_failure(sender: Any = None, task_id: str = "", exception: Any = None, **_: Any) -> None:
-    """In the worker's first process: the task's own was killed, by a time limit or by somebody else."""
-    if sender.request.id == task_id:
+def on_failure(sender: Any = None, exception: Any = None, kwargs: Any = None, **_: Any) -> None:
+    """In the worker's first process: the task's own was killed, by a time limit or by somebody else.
+
+    The sender's request does not tell where we are: a newer Celery lends the first process the one of the task.
+    """
+    if isinstance(vars(sender.request).get(MARK), Passage):
         return  # told after the task
-    found = life.of_received(task_id)
+    request = life.received(kwargs)
+    found = None if request is None else occurrence_of(request.request_dict, request.id)
     if found is None:
         return
-    life.let_go(task_id)
+    note = type(exception).__name__
+    is_late = note == "TimeLimitExceeded"
+    life.let_go(request, found, done=is_late and is_acknowledged(sender, "timeout"))
     if found.row is not None:
-        note = type(exception).__name__
-        reason = "timed_out" if note == "TimeLimitExceeded" else ""
+        reason = "timed_out" if is_late else ""
         life.say_later(Said(found.row, found.attempt, "failed", reason, note, admitted=True), found.project)
 
 

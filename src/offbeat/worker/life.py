@@ -20,9 +20,9 @@ from offbeat.ports.clock import Clock, SystemClock
 from offbeat.ports.worker_store import REDIS, WorkerStore, open_store, shown
 from offbeat.ports.worker_values import PASSED, REFUSED_ATTEMPT, Ask, Me, NoAnswer, Said
 from offbeat.worker.link import Link
-from offbeat.worker.message import Delivery, Occurrence, delivery_of, occurrence_of
+from offbeat.worker.message import Delivery, Occurrence, delivery_of
 from offbeat.worker.settings import RUN, read_settings, visibility_of
-from offbeat.worker.watch import Watch, active, ask_of
+from offbeat.worker.watch import KEEP, Watch, active, ask_of, once_each
 
 if TYPE_CHECKING:
     from offbeat.worker.unasked import Unasked
@@ -34,7 +34,6 @@ LOOK, SOON = 1.0, 0.25  # seconds between two looks whether the ledger is to be 
 LANES = 8  # connections by which a process asks for admissions, before it gathers what its threads ask
 PROBE = 0.25  # seconds between two tries to reach a ledger that is silent
 QUIET = 60.0  # seconds between two complaints about the same thing
-KEEP = 8 * 86_400  # seconds after a message's expiry, or from now, for which it is remembered who has won
 LONGEST_KEPT = 400 * 86_400.0
 OWED = 1000  # reports that wait for the ledger to come back, at most
 MOST_LINKS = 50  # projects; messages name them, and anybody may write a message
@@ -46,7 +45,7 @@ class Life:
     def __init__(self, clock: Clock | None = None) -> None:
         self.clock = clock or SystemClock()
         self.settings = read_settings({})
-        self.received: WeakValueDictionary[str, Any] = WeakValueDictionary()
+        self._received: WeakValueDictionary[int, Any] = WeakValueDictionary()  # by the id() of their arguments
         self._is_open = False
         self._me = Me("", "", 0, __version__)
         self._links: dict[str, Link] = {}
@@ -55,7 +54,7 @@ class Life:
         self._later: queue.Queue[Callable[[], None] | None] = queue.Queue()
         self.watch = Watch()
         self._unasked: Unasked | None = None
-        self._running: set[str] = set()  # what ran at the last sign of life
+        self._running: set[Ask] = set()  # what ran at the last sign of life
         self._due = {"beat": 0.0, "watch": 0.0, "tell": 0.0}  # when the thread does what, by the monotonic clock
         self._thread: threading.Thread | None = None
         self._busy = threading.Lock()  # held while the thread talks, so that no process is forked in the middle of it
@@ -193,18 +192,23 @@ class Life:
         else:
             self._later.put(work)
 
-    def of_received(self, task_id: str) -> Occurrence | None:
-        """Return the occurrence of a message that this worker has received and still knows."""
-        request = self.received.get(task_id)
-        return None if request is None or not self.settings.ledger else occurrence_of(request.request_dict, request.id)
+    def receive(self, request: Any) -> None:
+        """Remember, in the worker's first process, a message that was received, for as long as Celery does.
 
-    def let_go(self, task_id: str) -> None:
-        """Say, in the worker's first process, that a task's own process is gone: if its message comes again, it may run."""
-        request = self.received.get(task_id)
-        found = self.of_received(task_id)
-        if request is not None and found is not None and self.watch.visibility:
+        By its arguments: each message has its own, also where several have one id, and Celery names them when a task fails.
+        """
+        if self.settings.ledger and "offbeat_occurrence" in request.request_dict:
+            self._received[id(request.kwargs)] = request
+
+    def received(self, kwargs: Any) -> Any:
+        """Return the message that these very arguments came with; None when it is not known."""
+        return self._received.get(id(kwargs))
+
+    def let_go(self, request: Any, found: Occurrence, done: bool) -> None:
+        """Say, in the worker's first process, that a task's own process is gone. done: no copy of its message is to run."""
+        if self.watch.visibility:
             delivery = delivery_of(request.request_dict, request.delivery_info, request.request_dict.get("retries"))
-            self.later(lambda: self.end(ask_of(found, delivery, KEEP), found.project, done=False))
+            self.later(lambda: self.end(ask_of(found, delivery, KEEP), found.project, done))
 
     def complain(self, code: str, what: str, why: str) -> None:
         """Log a warning, once a minute for each code, with how often it was since."""
@@ -287,19 +291,19 @@ class Life:
             return
         running = active()
         asks: dict[str, list[Ask]] = {}
-        for name in self._running.intersection(running):
-            found, delivery = running[name]
-            asks.setdefault(found.project, []).append(self._mine(ask_of(found, delivery, KEEP)))
+        for ask in self._running.intersection(running):
+            asks.setdefault(running[ask], []).append(self._mine(ask))
         self._running = set(running)
-        for project, some in asks.items():
-            with suppress(NoAnswer):
-                self.link(project).ask(lambda store, some=some: store.running(some))  # type: ignore[misc]
+        for project, these in asks.items():
+            for some in once_each(these):
+                with suppress(NoAnswer):
+                    self.link(project).ask(lambda store, some=some: store.running(some))  # type: ignore[misc]
 
     def _let_go(self) -> None:
         """What a worker that is stopped had not ended comes again, and shall not be taken for running."""
         if self.watch.visibility:
-            for found, delivery in active().values():
-                self.end(ask_of(found, delivery, KEEP), found.project, done=False)
+            for ask, project in active().items():
+                self.end(ask, project, done=False)
 
     def _tell_unasked(self) -> None:
         if self._unasked is None:

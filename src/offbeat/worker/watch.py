@@ -5,7 +5,7 @@ Never decides alone: what it makes of a delivery is asked of the ledger. Authori
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any, Iterable, NamedTuple
 
 from celery.worker import state
 
@@ -15,6 +15,7 @@ from offbeat.worker.message import Delivery, Occurrence, delivery_of, occurrence
 SLOWEST, QUICKEST = 30.0, 0.25  # seconds between two signs of life of what runs
 SIGNS = 8  # signs within a visibility timeout
 LOST = 4  # signs that may be missed
+KEEP = 8 * 86_400  # seconds after a message's expiry, or from now, for which it is remembered who has won
 
 
 class Watch(NamedTuple):
@@ -51,15 +52,30 @@ def ask_of(found: Occurrence, delivery: Delivery, keep: int) -> Ask:
     return Ask(found.id, found.attempt, keep, turn=delivery.turn, again=delivery.again)
 
 
-def active() -> dict[str, tuple[Occurrence, Delivery]]:
-    """Return what this worker runs of ours, by id. In the worker's first process."""
+def active() -> dict[Ask, str]:
+    """Return what this worker runs of ours, each with its project. In the worker's first process.
+
+    Several may have one id: a copy asks its way while the first delivery runs.
+    """
     found = {}
     for request in _requests():
-        one = occurrence_of(request.request_dict, request.id)
+        headers = request.request_dict
+        one = occurrence_of(headers, request.id)
         if one is not None:
-            headers = request.request_dict
-            found[one.id] = one, delivery_of(headers, request.delivery_info, headers.get("retries"))
+            delivery = delivery_of(headers, request.delivery_info, headers.get("retries"))
+            found[ask_of(one, delivery, KEEP)] = one.project
     return found
+
+
+def once_each(asks: Iterable[Ask]) -> list[list[Ask]]:
+    """Return them in as few lists as there may be where none names an occurrence twice."""
+    found: list[dict[str, Ask]] = []
+    for ask in asks:
+        place = next((one for one in found if ask.occurrence not in one), None)
+        if place is None:
+            found.append(place := {})
+        place[ask.occurrence] = ask
+    return [list(one.values()) for one in found]
 
 
 def _requests() -> list[Any]:
