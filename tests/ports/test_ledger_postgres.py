@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing
+from dataclasses import replace
 from math import floor
 from pathlib import Path
 
@@ -126,6 +127,19 @@ def test_a_version_that_would_misread_the_ledger_is_refused_also_while_it_runs(
             with closing(LedgerPostgres(place, horizon=clock, steps=NEXT)) as newer:
                 assert len(pass_once(newer, A)) == 1
             assert newest.status().pending == 0
+
+
+def test_a_ledger_from_before_its_form_was_released_is_refused_and_left_as_it_is(
+    postgres_address: str, schema: str, admin: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    place = place_of(f"{postgres_address}?schema={schema}", project="shop")
+    LedgerPostgres(place).close()
+    meta = sql.SQL("{}.meta").format(sql.Identifier(schema))
+    admin.execute(sql.SQL("UPDATE {} SET schema = 1, oldest = 1").format(meta))
+
+    for each in (place, replace(place, read_only=True)):
+        assert code_of(lambda each=each: LedgerPostgres(each)) == "L420"  # type: ignore[misc]
+    assert admin.execute(sql.SQL("SELECT schema FROM {}").format(meta)).fetchall() == [(1,)]
 
 
 def test_a_step_that_fails_leaves_the_ledger_as_it_was(postgres_address: str, schema: str, clock: FakeClock) -> None:

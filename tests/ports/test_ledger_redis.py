@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -224,7 +225,7 @@ def test_projects_and_prefixes_on_one_server_know_nothing_of_each_other(place: P
 def test_a_server_of_a_neighbouring_version_shares_the_ledger(ledger: LedgerRedis, place: Place, clock: FakeClock) -> None:
     ledger.activate(schedule(entry()), "s")
     newer, still_fine = schema.SCHEMA + 1, schema.SCHEMA
-    assert ledger.ask("open", "shop", "", "", newer, still_fine, "").body == [newer, still_fine]
+    assert ledger.ask("open", "shop", "", "", newer, still_fine, "", 1).body == [newer, still_fine]
     for name in ("revs", "book"):  # what the newer one keeps besides
         for field, text in ledger.hash(name).items():
             ledger.client.say("HSET", ledger.keys + name, field, re.sub(r"\](\]\})?$", r',"more"]\1', text))
@@ -236,10 +237,22 @@ def test_a_server_of_a_neighbouring_version_shares_the_ledger(ledger: LedgerRedi
         assert len(ours.revisions(10)) == 1
         assert ours.status().schema == newer
 
-    ledger.ask("open", "shop", "", "", newer + 1, newer + 1, "")
+    ledger.ask("open", "shop", "", "", newer + 1, newer + 1, "", 1)
     with pytest.raises(LedgerError) as refused:
         LedgerRedis(place)
     assert refused.value.problems[0].code == "L510"
+
+
+def test_a_ledger_from_before_its_form_was_released_is_refused_and_left_as_it_is(ledger: LedgerRedis, place: Place) -> None:
+    meta = f"{ledger.keys}meta"
+    ledger.client.say("HSET", meta, "schema", "1", "oldest", "1")
+    before = ledger.client.say("HGETALL", meta)
+
+    for each in (place, replace(place, read_only=True)):
+        with pytest.raises(LedgerError) as refused:
+            LedgerRedis(each)
+        assert refused.value.problems[0].code == "L523"
+    assert ledger.client.say("HGETALL", meta) == before
 
 
 def test_what_a_newer_version_adds_to_a_row_stays(ledger: LedgerRedis, clock: FakeClock) -> None:

@@ -22,6 +22,7 @@ UNTRUSTED = "there is no trusted connection to the ledger's server"
 READ_ONLY = "the ledger's server takes no writes"
 TOO_OLD = "the ledger's server is too old"
 NEWER = "the ledger is of a newer offbeat"
+UNRELEASED = "the ledger was made by an offbeat from before this form of it was released"
 OLDER = "the ledger is older than this offbeat, or was never used"
 
 UPGRADE = "upgrade offbeat"

@@ -28,7 +28,7 @@ from offbeat.ports.worker_values import (
     owner_text,
 )
 
-KNOWN = 1  # the ledger's schema that this file was written for
+KNOWN = 2  # the ledger's schema that this file was written for
 
 META = "SELECT oldest, project FROM {s}.meta"
 NOW = "extract(epoch FROM clock_timestamp())::float8"

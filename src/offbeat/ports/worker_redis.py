@@ -13,7 +13,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 
 from offbeat.ports.worker_values import ANSWER, CONNECT, PASSED, REFUSED_ATTEMPT, Ask, Me, NoAnswer, Row, Said
 
-SCHEMA = 1  # the ledger's form that this file was written for
+SCHEMA = 2  # the ledger's form that this file was written for
 LETTERS = {"manual": "m", "backfill": "b"}
 TLS = ("ssl_ca_certs", "ssl_certfile", "ssl_keyfile", "ssl_cert_reqs")
 YES = ("1", "true", "yes")
@@ -46,6 +46,7 @@ if what == 'running' then
 elseif what == 'done' then
   if not held or held.turn <= turn then write(owner, true) end
 elseif what == 'released' then
+  turn, again = 0, 0
   if mine then write('', false) end
 else
   if held and (again == 1 or held.again == 1) and turn <= held.turn then

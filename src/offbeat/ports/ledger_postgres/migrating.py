@@ -16,6 +16,7 @@ from offbeat.ports.ledger_postgres.problems import (
     OLDER,
     PROJECT,
     TOO_OLD,
+    UNRELEASED,
 )
 from offbeat.ports.ledger_postgres.schema import META, Step
 from offbeat.ports.ledger_problems import refuse
@@ -123,6 +124,8 @@ class Foundation:
         if row is None:
             return 0
         version, oldest, project, _ = row
+        if version < self._steps[0].version:
+            raise refuse(self._place.where, UNRELEASED, f"its schema is {version}")
         if oldest > self._newest:
             why = "a newer offbeat has written it, and this one would misread it; nothing is recorded or sent"
             raise refuse(self._place.where, NEWER, f"its schema {version} is not for schema {self._newest}", why=why)

@@ -42,6 +42,9 @@ FOREIGN = ProblemText("L414", "the schema is not a ledger", "name another schema
 ENCODING = ProblemText("L415", "the database is not UTF-8", "createdb --encoding UTF8 --template template0, and name that one")
 BROKEN = ProblemText("L416", "the ledger cannot be read", "see the server's log; restore a backup")
 TOO_OLD = ProblemText("L417", words.TOO_OLD, "use PostgreSQL 13 or newer")
+UNRELEASED = ProblemText(
+    "L420", words.UNRELEASED, "name another schema: ?schema=, or do without what is in this one: DROP SCHEMA its_name CASCADE"
+)
 WENT_BACK = ProblemText(
     "L418",
     "the ledger's server went back to an older state while it was used",

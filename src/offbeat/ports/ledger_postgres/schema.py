@@ -259,7 +259,8 @@ class Step:
     statements: tuple[str, ...]
 
 
-STEPS: tuple[Step, ...] = (Step(version=1, oldest=1, statements=_TABLES),)
+# Schema 1 was never released. What has it is refused: its tables are others of the same names.
+STEPS: tuple[Step, ...] = (Step(version=2, oldest=2, statements=_TABLES),)
 SCHEMA = STEPS[-1].version
 
 META = f"""

@@ -90,6 +90,9 @@ WENT_BACK = ProblemText(
     "nothing: what it forgot is found out next, and told (L304); then find out what Redis lost, and why",
     passes=True,
 )
+UNRELEASED = ProblemText(
+    "L523", words.UNRELEASED, "use another ?prefix=, or do without what is in this one and remove its keys: {PREFIX:PROJECT}:*"
+)
 
 BY_WORD = {
     "NOAUTH": DENIED,

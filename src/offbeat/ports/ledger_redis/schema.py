@@ -45,9 +45,10 @@ from pathlib import Path
 # each is a script when base.lua comes before it: KEYS[1] = K, ARGV[1] = "" (the server's clock, and nothing is
 # marked). It answers [[now, pver, revision, ...], answer].
 
-SCHEMA = 1
+SCHEMA = 2
+FIRST = 2  # of those that can be brought to ours: 1 was never released
 PUSHES = frozenset({"record", "settle"})  # scripts that push into the broker's queues
-OLDEST = 1  # a program whose SCHEMA is at least this may use a ledger that we have brought to ours
+OLDEST = 2  # a program whose SCHEMA is at least this may use a ledger that we have brought to ours
 
 
 @lru_cache(maxsize=64)

@@ -169,8 +169,10 @@ class Store:
         from uuid import uuid4
 
         place = self.place
-        words = (place.project, place.owner, uuid4().hex, schema.SCHEMA, schema.OLDEST, "1" if place.read_only else "")
-        found, oldest = self.ask("open", *words).body
+        known = (schema.SCHEMA, schema.OLDEST, "1" if place.read_only else "", schema.FIRST)
+        found, oldest = self.ask("open", place.project, place.owner, uuid4().hex, *known).body
+        if 0 < found < schema.FIRST:
+            raise problems.refuse(self.where, problems.UNRELEASED, f"its form is {found}")
         if found > schema.SCHEMA and oldest > schema.SCHEMA:
             raise problems.refuse(self.where, problems.NEWER, f"its form is {found}, this program knows {schema.SCHEMA}")
 
