@@ -115,8 +115,9 @@ def test_it_outlives_a_ledger_that_is_away(site: MemorySite, daemon: Daemon, clo
 
 @pytest.mark.parametrize("comes_back", [True, False])
 def test_started_while_the_ledger_is_away_it_waits_for_it_or_to_be_told_to_stop(
-    site: MemorySite, clock: FakeClock, told: list[Problem], *, comes_back: bool
+    site: MemorySite, clock: FakeClock, told: list[Problem], caplog: pytest.LogCaptureFixture, *, comes_back: bool
 ) -> None:
+    caplog.set_level(logging.INFO, logger="offbeat")
     stop = Stop()
     daemon = Daemon(site=site, stop=stop, tell=told.extend)
     whole, asked = site.memory, []
@@ -143,6 +144,7 @@ def test_started_while_the_ledger_is_away_it_waits_for_it_or_to_be_told_to_stop(
     site.memory = Away()
     daemon.run()
 
+    assert caplog.records[-1].__dict__["event"] == "stopped"
     assert [problem.code for problem in told] == ["L403"]
     assert asked[4] - asked[0] == 1 + 2 + 4 + 5
     assert len(asked) > 8 if comes_back else len(asked) == 6

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from offbeat.core.model import Reason, State
 from offbeat.core.plan import BACKLOG, plan
+from offbeat.ports.alarm import TimeIsUp
 from offbeat.ports.clock import FakeClock
 from offbeat.ports.command import Order
 from offbeat.ports.ledger_values import LEASE, Report
@@ -390,3 +392,18 @@ def test_a_backlog_is_sent_whole_by_one_tick_and_few_of_it_wait_at_once(
     assert most == BACKLOG
     assert not site.memory.look(site.runner("tick")).due
     assert len({message.task_id for message in site.wire.sent}) == 600
+
+
+def test_what_hangs_when_it_is_told_to_end_is_left_and_told_so(site: MemorySite, clock: FakeClock) -> None:
+    @contextmanager
+    def over(_: float) -> Iterator[None]:
+        site.stop.is_set = True
+        raise TimeIsUp
+        yield
+
+    site.limit = over
+    done = tick(site)
+
+    assert [(problem.code, problem.what) for problem in done.problems] == [
+        ("L309", "told to end, and what was in hand was not done within 6 s, so it was left")
+    ]

@@ -72,15 +72,19 @@ class Daemon:
         gc.enable()
         site = self.site
         if not self._begin():
+            self._end()
             return
         tree, where = "" if site.from_ledger else str(site.tree), shown_address(site.ledger_address)
         _event(logging.INFO, Event.STARTED, runner=self.dispatcher.runner.id, tree=tree, ledger=where)
         while not self.stop.is_set:
             site.clock.sleep_until(self._step_safely())
         _event(logging.INFO, Event.STOPPING, runner=self.dispatcher.runner.id)
-        site.watch.keep()
+        self._end()
+
+    def _end(self) -> None:
+        self.site.watch.keep()
         _event(logging.INFO, Event.STOPPED, runner=self.dispatcher.runner.id, **self._counts())
-        site.close()
+        self.site.close()
 
     def _begin(self) -> bool:
         """Read the schedule, and wait for a ledger that is away; return False when told to stop before it was there."""
@@ -113,6 +117,8 @@ class Daemon:
         try:
             jumped = self._has_jumped(now - mono)
             changed = self._sync_if_changed()
+            if self.stop.is_set:
+                return now
             asked = mono >= self._look_at and self.site.ledger.changed()
             if jumped or changed or asked or now >= self._wake_at or mono >= self._beat_at:
                 self._pass()

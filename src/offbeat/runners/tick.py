@@ -78,9 +78,10 @@ def interrupted(site: Site, seconds: float) -> Iterator[None]:
             yield
     except TimeIsUp:
         site.drop()
-        seconds = min(seconds, ENDS) if site.stop.is_set else seconds
+        stopped = site.stop.is_set
+        seconds = min(seconds, ENDS) if stopped else seconds
         log.error("overtime", extra={"event": Event.OVERTIME, "fields": {"seconds": round(seconds, 1)}})
-        raise LedgerError(_overtime(seconds)) from None
+        raise LedgerError(_cut_short(seconds) if stopped else _overtime(seconds)) from None
 
 
 def _tick(site: Site, seconds: float, again: bool) -> Ticked:
@@ -285,6 +286,15 @@ def _failed(row: HistoryRow) -> Problem:
 
 def _unknown(text: str) -> Problem:
     return Problem(code="C199", what=text, why="this tick did nothing", fix="offbeat check")
+
+
+def _cut_short(seconds: float) -> Problem:
+    return Problem(
+        code="L309",
+        what=f"told to end, and what was in hand was not done within {seconds:g} s, so it was left",
+        why="it is sent by the next runner, once its lease has ended; nothing is lost",
+        fix="nothing, if the host was going down; else: offbeat check --broker",
+    )
 
 
 def _overtime(seconds: float) -> Problem:
