@@ -7,7 +7,7 @@ import uuid
 from contextlib import closing
 
 import pytest
-from hypothesis import HealthCheck, given
+from hypothesis import HealthCheck, example, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from tests.ports.ledger_world import entry, outcome, runner, schedule
@@ -113,6 +113,14 @@ def test_a_retry_passes_and_what_it_came_from_does_not_any_more(sides: Sides) ->
     assert seen == [PASSED, ENDED, ALIVE, PASSED]
 
 
+def test_what_has_ended_is_not_given_up_by_a_worker_that_stops(sides: Sides) -> None:
+    sides.worker.admit(FIRST)
+    sides.worker.ended(FIRST, True)
+    sides.worker.ended(FIRST, False)
+
+    assert sides.worker.admit(COPY) == ENDED
+
+
 def test_what_is_sent_anew_by_somebody_passes(sides: Sides) -> None:
     sides.worker.admit(FIRST)
     sides.worker.ended(FIRST, True)
@@ -165,6 +173,7 @@ def test_what_was_started_unasked_is_told_and_those_that_lost_are_named(sides: S
 @given(
     st.lists(st.tuples(st.integers(0, 2), st.booleans(), st.sampled_from(["ask", "quiet", "done", "gone", "sign"])), max_size=8)
 )
+@example(steps=[(1, False, "ask"), (1, False, "gone"), (0, True, "ask")])
 @hypothesis_settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 def test_every_store_judges_copies_alike(sides: Sides, steps: list[tuple[int, bool, str]]) -> None:
     name, twin = uuid.uuid4().hex, Twin()
@@ -198,7 +207,7 @@ class Twin:
     def ended(self, ask: Ask, done: bool) -> None:
         if done and (self.held is None or self.held.turn <= ask.turn):
             self._hold(ask, ended=True)
-        elif not done and (self.held is None or self._is_mine(ask)):
+        elif not done and (self.held is None or (self._is_mine(ask) and not self.held.ended)):
             self.held = Held(0, False, "", 0.0, False)
 
     def _hold(self, ask: Ask, *, ended: bool) -> None:

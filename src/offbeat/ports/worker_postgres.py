@@ -58,7 +58,8 @@ INSERT INTO {{s}}.admitted AS a (occurrence, attempt, owner, finished)
 SELECT $1, $2::integer, $3, $4::boolean FROM (SELECT set_config('synchronous_commit', 'off', true) AS waits) q
 WHERE waits = 'off'
 ON CONFLICT (occurrence) DO UPDATE SET owner = excluded.owner, finished = excluded.finished
-WHERE a.attempt = excluded.attempt AND CASE WHEN excluded.finished THEN {TURN} <= $5::integer ELSE a.owner IN ('', $6) END"""
+WHERE a.attempt = excluded.attempt
+  AND CASE WHEN excluded.finished THEN {TURN} <= $5::integer ELSE NOT a.finished AND a.owner IN ('', $6) END"""
 REPORT = """
 INSERT INTO {s}.reports (eno, due_at, kind, kind_id, attempt, admitted, state, reason, note, runner, host, pid)
 VALUES ($1::bigint, $2::bigint, $3, $4, $5::integer, $6::boolean, $7, $8, $9, $10, $11, $12::integer)"""

@@ -47,7 +47,7 @@ elseif what == 'done' then
   if not held or held.turn <= turn then write(owner, true) end
 elseif what == 'released' then
   turn, again = 0, 0
-  if mine then write('', false) end
+  if mine and not held.ended then write('', false) end
 else
   if held and (again == 1 or held.again == 1) and turn <= held.turn then
     if turn < held.turn or held.ended then return 'ended' end

@@ -134,7 +134,7 @@ class WorkerSqlite:
             winner, held = _held(db, ask, now)
             if winner != ask.attempt:
                 return
-            if held.turn <= ask.turn if done else _is_mine(ask, held, or_nobodys=True):
+            if held.turn <= ask.turn if done else not held.ended and _is_mine(ask, held, or_nobodys=True):
                 db.execute(WATCH, (owner_text(ask) if done else "", now, int(done), ask.occurrence))
 
     def report(self, me: Me, said: Said) -> bool:

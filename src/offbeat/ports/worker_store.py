@@ -37,7 +37,10 @@ class WorkerStore(Protocol):
         """
 
     def ended(self, ask: Ask, done: bool) -> None:
-        """Write down that a delivery runs no more. done: its message is settled; else it may come again, and pass."""
+        """Write down that a delivery runs no more. done: its message is settled; else it may come again, and pass.
+
+        What is settled stays so: a worker that stops gives up what its processes have just ended.
+        """
 
     def report(self, me: Me, said: Said) -> bool:
         """Write what became of an occurrence, by the rules of the ledger's own `report`; return whether it was accepted."""
