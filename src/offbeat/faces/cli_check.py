@@ -93,7 +93,8 @@ def _look(session: Session, *, broker: bool, ledger: bool) -> tuple[int, list[Pr
 
 def _look_at_ledger(session: Session, site: Site, schedule: Schedule, said: list[str], *, strict: bool) -> list[Problem]:
     """Return problems of the ledger; add to `said` what it cannot promise, unless it has no place. Raises OffbeatError."""
-    from offbeat.faces.ledger_check import is_address_refused, ledger_problems, ledger_promise, ledger_summary, undeployed
+    from offbeat.faces.ledger_check import ledger_problems, ledger_promise, ledger_summary, undeployed
+    from offbeat.runners.tick import is_address_refused
 
     is_asked = strict or bool(session.verbose or site.environ.get("OFFBEAT_LEDGER"))
     try:

@@ -64,6 +64,7 @@ def ledger_summary(site: Site, *, strict: bool = False) -> LedgerStatus | None:
     Also raised when the address is refused: no tick can do anything with that.
     """
     from offbeat.faces.cli_history import open_existing
+    from offbeat.runners.tick import is_address_refused
 
     try:
         ledger = open_existing(site)
@@ -72,11 +73,6 @@ def ledger_summary(site: Site, *, strict: bool = False) -> LedgerStatus | None:
         if strict or is_address_refused(error):
             raise
         return None
-
-
-def is_address_refused(error: OffbeatError) -> bool:
-    """Return whether it is the address of the ledger that is wrong."""
-    return any(problem.file == "OFFBEAT_LEDGER" for problem in error.problems)
 
 
 def _layer(site: Site, mounts: Path) -> Problem | None:

@@ -60,13 +60,13 @@ def tick(site: Site, *, seconds: float = 50.0, again: bool = False) -> Ticked:
     except OffbeatError as error:
         site.hear()
         site.watch.keep()
-        told = site.is_news("trouble", str(error)) or again or _is_of_address(error)
+        told = site.is_news("trouble", str(error)) or again or is_address_refused(error)
         problems = error.problems or (_unknown(str(error)),)
         return Ticked(problems=problems if told else (), exit_code=error.exit_code)
 
 
-def _is_of_address(error: OffbeatError) -> bool:
-    """Return whether there is no ledger to go to at all: told every time, it ends by nothing but a person's doing."""
+def is_address_refused(error: OffbeatError) -> bool:
+    """Return whether it is the address of the ledger that is wrong: that ends by nothing but a person's doing."""
     return any(problem.file == "OFFBEAT_LEDGER" for problem in error.problems)
 
 
