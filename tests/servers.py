@@ -135,7 +135,7 @@ def postgres_server(folder: Path, port: int, *flags: str) -> Iterator[str]:
     place of its own, since no other user may enter a folder of pytest's.
     """
     home = postgres_home(folder)
-    data, drop = home / "data", _unprivileged(home)
+    data, drop = home / "data", unprivileged(home)
     env = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "LC_ALL": "C.UTF-8", "HOME": str(home)}
     if not (data / "PG_VERSION").exists():
         (home / "password").write_text(PASSWORD, encoding="utf-8")
@@ -179,7 +179,7 @@ def pgbouncer(folder: Path, address: str, pool: int, mode: str = "transaction") 
     lines = "\n".join(f"{name} = {value}" for name, value in settings.items())
     databases = f"postgres = host=127.0.0.1 port={behind} dbname=postgres user=offbeat"
     (home / "pgbouncer.ini").write_text(f"[databases]\n{databases}\n[pgbouncer]\n{lines}\n", encoding="utf-8")
-    command = [*_unprivileged(home), find("pgbouncer") or "pgbouncer", str(home / "pgbouncer.ini")]
+    command = [*unprivileged(home), find("pgbouncer") or "pgbouncer", str(home / "pgbouncer.ini")]
     with running(command, home / "pgbouncer.log", {"PATH": os.environ["PATH"], "LANG": "C.UTF-8"}):
         wait_for("pgbouncer's start", lambda: answers(port))
         yield f"postgresql://offbeat:{quote(PASSWORD, safe='')}@127.0.0.1:{port}/postgres"
@@ -195,7 +195,7 @@ def postgres_home(folder: Path) -> Path:
     return Path(named.read_text())
 
 
-def _unprivileged(home: Path) -> list[str]:
+def unprivileged(home: Path) -> list[str]:
     """Return what to put before a command so that it runs as another user than root; the folder is theirs then."""
     if os.getuid():
         return []
