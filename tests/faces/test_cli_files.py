@@ -160,6 +160,8 @@ def test_next_as_json_has_the_promised_keys(shop: Shop) -> None:
             "send_at": "2026-03-02T02:30:00Z",
             "local": "2026-03-02T04:30:00+02:00",
             "zone": "Europe/Sofia",
+            "reason": "",
+            "overlap": "allow",
         }
     ]
 

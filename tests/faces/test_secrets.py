@@ -12,6 +12,8 @@ from tests.faces.conftest import Shop
 from offbeat.core.passwords import is_public, shown_address
 from offbeat.faces.install import variables_for
 from offbeat.ports.broker_faults import redact
+from offbeat.ports.worker_store import open_store, shown
+from offbeat.ports.worker_values import NoAnswer
 
 ODD = (  # each with the two words that may be in no output
     "redis://:geheim wort@h:port/0",
@@ -151,3 +153,12 @@ def test_a_ledger_that_is_out_of_reach_is_told_once(shop: Shop) -> None:
 
     assert (first.exit_code, second.exit_code) == (3, 3)
     assert first.stderr and not second.stderr
+
+
+@pytest.mark.parametrize("address", ODD)
+def test_a_worker_shows_no_password_of_its_ledger_either(address: str) -> None:
+    with pytest.raises(NoAnswer) as refused:
+        open_store(address.replace("redis", "nosuch").replace("postgres", "nosuch"), "shop")
+
+    said = f"{refused.value} {shown(address)}"
+    assert not any(secret in said for secret in ("geheim", "wort"))

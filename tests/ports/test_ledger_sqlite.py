@@ -365,8 +365,8 @@ def test_an_address_names_the_store(path: Path, tmp_path: Path, monkeypatch: pyt
     ("address", "what"),
     [
         ("mysql://u:hunter2@host", 'begins with "mysql", which no store answers to'),
-        ("sqlite:///", 'begins with "sqlite", which no store answers to'),
-        ("", 'begins with "", which no store answers to'),
+        ("sqlite:///", "names no file after sqlite:///"),
+        ("", "is none: it has no :// after a kind of ledger"),
     ],
 )
 def test_an_address_of_another_kind_is_told_without_its_password(address: str, what: str) -> None:
