@@ -304,3 +304,17 @@ def test_an_alarm_of_rabbitmq_is_told_in_its_words_and_nothing_is_sent_twice(tmp
 def test_a_delivery_says_nothing_of_a_broker_that_takes_everything(place: Place) -> None:
     with closing(place.broker()) as broker:
         assert broker.reach(5) == Delivery()
+
+
+def test_a_user_who_may_not_publish_is_told_the_words_of_rabbitmq_by_check_and_by_each_message(tmp_path: Path) -> None:
+    servers.need("rabbitmq-server")
+    with servers.rabbitmq_server(tmp_path, servers.free_port()) as url:
+        servers.rabbitmqctl(tmp_path, "add_user", "u1", "no")
+        servers.rabbitmqctl(tmp_path, "set_permissions", "-p", "/", "u1", ".*", "^$", ".*")
+        with closing(BrokerKombu(f"amqp://u1:no@{url.rpartition('@')[2]}", BrokerSettings(), clock=SystemClock())) as broker:
+            found = broker.reach(5)
+            (delivery,) = broker.publish([message()], seconds=5)
+
+    refusal = "ACCESS_REFUSED - access to exchange 'amq.default' in vhost '/' refused for user '***'"
+    assert found.taken and refusal in found.warning
+    assert refusal in delivery.error and not delivery.down

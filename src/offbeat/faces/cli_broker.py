@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def look_at_broker(site: Site, settings: BrokerSettings) -> str:
-    """Connect as a runner would; return what this broker cannot promise, "" where nothing is known.
+    """Connect as a runner would; return what this broker cannot promise, and what it forbids.
 
     Raises ConfigError without an address, BrokerError when the broker does not let us in.
     """
@@ -28,4 +28,6 @@ def look_at_broker(site: Site, settings: BrokerSettings) -> str:
             raise BrokerError(broker_problem(answer, f"broker {broker.where}"))
     finally:
         broker.close()
-    return promises(url)
+    return (
+        f"{promises(url)}. It refuses messages for queues by their names: {answer.warning}" if answer.warning else promises(url)
+    )

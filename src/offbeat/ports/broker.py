@@ -86,7 +86,10 @@ class Broker(Protocol):
         """
 
     def reach(self, seconds: float) -> Delivery:
-        """Return whether the broker can be reached, lets us in and takes messages; sends none. Never raises for its faults."""
+        """Return whether the broker can be reached, lets us in and takes messages; sends none. Never raises for its faults.
+
+        Its warning says why this user may not publish to queues by their names, where that is known.
+        """
 
     def close(self) -> None:
         """Release the connection. Safe to call twice."""

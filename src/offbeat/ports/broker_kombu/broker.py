@@ -18,6 +18,7 @@ from offbeat.ports.broker import Delivery, Push
 from offbeat.ports.broker_kombu.address import SHORTEST, TIMEOUT, fault_of, is_redis, options_for, patience_for, ssl_for
 from offbeat.ports.broker_kombu.connect import connect
 from offbeat.ports.broker_kombu.deadline import within
+from offbeat.ports.broker_kombu.line_rabbitmq import ConfirmedLine
 from offbeat.ports.broker_kombu.line_redis import RedisLine
 from offbeat.ports.broker_kombu.lines import BrokenLineError, Letter, Line, Until
 from offbeat.ports.clock import Clock
@@ -127,7 +128,10 @@ class BrokerKombu:
         line = self._open(seconds)
         if isinstance(line, Delivery):
             return line
-        return faults.blocked(self._words.of(Exception(line.blocked), "an alarm")) if line.blocked else Delivery()
+        if line.blocked:
+            return faults.blocked(self._words.of(Exception(line.blocked), "an alarm"))
+        forbidden = line.forbidden if isinstance(line, ConfirmedLine) else ""
+        return Delivery(warning=self._words.of(Exception(forbidden), "it refuses them") if forbidden else "")
 
     def close(self) -> None:
         """Release the connection, within a second or two. Safe to call twice."""

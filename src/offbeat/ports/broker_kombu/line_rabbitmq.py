@@ -26,7 +26,10 @@ ALONE = {"CC", "BCC"}  # headers that RabbitMQ reads itself, and closes the chan
 
 
 class ConfirmedLine:
-    """RabbitMQ: taken is what the server confirmed and did not return."""
+    """RabbitMQ: taken is what the server confirmed and did not return.
+
+    forbidden: why this user may not publish to queues by their names, "" who may.
+    """
 
     def __init__(self, connection: Any, clock: Clock) -> None:
         self._connection = connection
@@ -38,6 +41,7 @@ class ConfirmedLine:
         self._found: dict[int, Delivery] = {}
         self._asked = 0  # the tag of a question that is not answered
         self.blocked = ""
+        self.forbidden = ""
         self._listen_for_blocked()
         self._ask()
 
@@ -83,11 +87,13 @@ class ConfirmedLine:
             self._channel = self._open()
         self._tag += 1
         self._asked = self._tag
+        self.forbidden = ""
         try:
             self._channel.basic_publish(amqp.Message(b""), exchange="", routing_key=NOBODY, mandatory=True)
             while self._asked and not self.blocked:
                 self._connection.connection.drain_events(timeout=CONFIRM)
-        except amqp.ChannelError:  # this user may publish to some exchanges only; they will answer
+        except amqp.ChannelError as exc:  # this user may publish to some exchanges only; they will answer
+            self.forbidden = str(exc)
             self._forget_channel()
 
     def cut(self) -> None:
