@@ -21,7 +21,7 @@ from tests.worker.test_stores import ME, is_admitted
 from offbeat.ports.clock import SystemClock
 from offbeat.ports.ledger_open import open_ledger
 from offbeat.ports.worker_store import open_store
-from offbeat.ports.worker_values import NoAnswer, Row, Said
+from offbeat.ports.worker_values import PASSED, Ask, NoAnswer, Row, Said
 
 HOW_TO = Path(__file__).resolve().parents[2] / "docs" / "how-to"
 only = pytest.mark.parametrize
@@ -85,6 +85,15 @@ def test_an_answer_that_somebody_else_holds_up_is_not_waited_for(sides: Sides) -
 
     with closing(open_store(sides.address, PROJECT)) as again:
         assert [is_admitted(again, "a", attempt) for attempt in (2, 1)] == [False, True]
+
+
+@only("sides", ["postgres"], indirect=True)
+def test_a_question_that_is_longer_than_a_socket_holds_is_answered(sides: Sides) -> None:
+    asks = [Ask(f"{number}{'x' * 900}", 1, 60) for number in range(500)]
+    with socket.socket(fileno=os.dup(sides.worker._db.pgconn.socket)) as line:  # type: ignore[attr-defined]
+        line.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)  # as on the way to another host
+
+    assert set(sides.worker.admit_all(asks)) == {PASSED}
 
 
 @only("sides", ["postgres"], indirect=True)

@@ -171,8 +171,8 @@ class WorkerPostgres:
         link = self._db.pgconn
         until = self._clock.monotonic() + ANSWER
         link.send_query_params(statement.encode(), values)
-        while link.flush():
-            self._await(until)
+        while link.flush():  # more than the socket holds
+            self._await(until, selectors.EVENT_READ | selectors.EVENT_WRITE)
             link.consume_input()
         result = None
         while True:
@@ -184,8 +184,9 @@ class WorkerPostgres:
                 return result
             result = more
 
-    def _await(self, until: float) -> None:
+    def _await(self, until: float, events: int = selectors.EVENT_READ) -> None:
         assert self._selector is not None
+        self._selector.modify(self._db.pgconn.socket, events)
         left = until - self._clock.monotonic()
         if left <= 0 or not self._selector.select(left):
             raise self._closed(f"no answer within {ANSWER:g} s")
