@@ -116,7 +116,9 @@ class MemoryStore(LedgerMemory):
         """Write down that a delivery runs no more."""
         now = self.clock.now()
         held = self._copy_of(ask.occurrence, now)
-        if self.admit(ask.occurrence, ask.attempt) and (held.turn <= ask.turn if done else _is_mine(ask, held)):
+        if self.admit(ask.occurrence, ask.attempt) and (
+            held.turn <= ask.turn if done else _is_mine(ask, held) and not held.ended
+        ):
             self._note_copy(ask if done else ask._replace(owner=""), now, done=done)
 
     def _copy_of(self, occurrence: str, now: float) -> Held:

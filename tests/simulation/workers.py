@@ -5,7 +5,7 @@ What a broker hands out again and what Celery tries again are deliveries of one 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
@@ -315,8 +315,9 @@ class RecordHere:
     def owes(self) -> bool:
         return bool(self._untold)
 
-    def untold(self, limit: int) -> list[Started]:
-        return [self._started[occurrence] for occurrence in self._untold[:limit]]
+    def untold(self, limit: int, but: Collection[str] = ()) -> list[Started]:
+        some = [self._started[occurrence] for occurrence in self._untold]
+        return [one for one in some if one.project not in but][:limit]
 
     def told(self, some: Sequence[Started]) -> None:
         known = {one.occurrence for one in some}

@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from celery import Celery
 from tests.worker.test_guard import OURS, Store, nobody
 
 from offbeat.ports.clock import FakeClock
 from offbeat.ports.worker_host import KEPT, PRUNE_EACH, HostRecord, Started, own_folder
 from offbeat.ports.worker_values import REFUSED_ATTEMPT, Ask, NoAnswer
+from offbeat.worker import unasked as unasked_module
 from offbeat.worker.life import Life
 from offbeat.worker.link import Link
 from offbeat.worker.message import Delivery, Occurrence, occurrence_of
@@ -135,6 +137,63 @@ def test_what_could_not_be_told_is_told_the_next_time_and_who_lost_is_counted() 
 
     assert told == [("shop", "a", 1), ("shop", "b", 1)]
     assert (unasked.tell(silent), unasked.is_owing) == (0, False)
+
+
+def test_a_project_whose_ledger_is_silent_keeps_no_other_from_being_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unasked_module, "AT_ONCE", 2)
+    unasked = Unasked("redis://h", FakeClock())
+    told: list[str] = []
+    for project, name in (("away", "a"), ("away", "b"), ("away", "c"), ("shop", "d"), ("shop", "e"), ("shop", "f")):
+        assert unasked.start(project, Ask(name, 1, 60))
+
+    def admit_late(project: str, asks: Sequence[Ask]) -> list[bool]:
+        if project == "away":
+            raise NoAnswer("it is of another project")
+        told.extend(ask.occurrence for ask in asks)
+        return [True for _ in asks]
+
+    with pytest.raises(NoAnswer):
+        unasked.tell(admit_late)
+
+    assert (told, unasked.is_owing, unasked.record.owes()) == (["d", "e", "f"], True, True)
+
+
+def test_what_a_process_was_about_to_tell_when_it_died_is_told_by_the_next_one() -> None:
+    first = Unasked("redis://h", FakeClock())
+    first.start("shop", Ask("a", 1, 60))
+    first.record.untold(10)
+    told: list[str] = []
+
+    def admit_late(project: str, asks: Sequence[Ask]) -> list[bool]:
+        told.extend(ask.occurrence for ask in asks)
+        return [True for _ in asks]
+
+    Unasked("redis://h", FakeClock()).tell(admit_late)
+
+    assert told == ["a"]
+
+
+def test_somebody_elses_folder_is_not_ours_to_write_into(runtime: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mine = os.geteuid()
+    monkeypatch.setenv("TMPDIR", str(runtime / "tmp"))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    (runtime / "tmp").mkdir()
+    monkeypatch.setattr(os, "geteuid", lambda: mine + 1)
+
+    with pytest.raises(PermissionError):
+        own_folder()
+    assert [path.parent.name for path in runtime.rglob("offbeat-worker-*")] == ["tmp"]
+
+
+def test_where_there_are_no_users_nothing_is_remembered_and_no_task_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(os, "geteuid")
+    life = Life(FakeClock())
+    app = Celery("windows", broker="memory://", set_as_current=False)
+    app.conf.update(offbeat_ledger="redis://127.0.0.1:1")
+    life.open(app)
+
+    assert life.start_unasked(Ask("a", 1, 60), "")
+    assert record().note(ONE, told=False) == 1
 
 
 def test_another_attempt_is_refused_where_the_first_was_admitted_before_the_ledger_fell_silent(

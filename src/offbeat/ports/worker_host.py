@@ -12,7 +12,7 @@ import stat
 import tempfile
 import threading
 from contextlib import suppress
-from typing import Any, Callable, NamedTuple, Sequence, TypeVar
+from typing import Any, Callable, Collection, NamedTuple, Sequence, TypeVar
 
 from offbeat.ports.clock import Clock
 
@@ -29,7 +29,9 @@ CREATE TABLE IF NOT EXISTS started (
 INDEX = "CREATE INDEX IF NOT EXISTS untold ON started (id) WHERE untold = 1"
 NOTE = "INSERT OR IGNORE INTO started (project, occurrence, attempt, started_at, keep, untold) VALUES (?, ?, ?, ?, ?, ?)"
 FIND = "SELECT attempt FROM started WHERE project = ? AND occurrence = ?"
-UNTOLD = "SELECT project, occurrence, attempt, keep FROM started WHERE untold = 1 ORDER BY id LIMIT ?"
+UNTOLD = """
+SELECT project, occurrence, attempt, keep FROM started WHERE untold = 1 AND project NOT IN ({}) AND started_at >= ?
+ORDER BY id LIMIT ?"""
 TOLD = "UPDATE started SET untold = 0 WHERE project = ? AND occurrence = ?"
 PRUNE = "DELETE FROM started WHERE id <= (SELECT max(id) FROM started) - ? OR started_at < ?"
 
@@ -85,11 +87,15 @@ class HostRecord:
         """Return whether something was started that the ledger may not know. Costs next to nothing."""
         return self._do(lambda db: True, False) and os.path.exists(self._owed)
 
-    def untold(self, limit: int) -> list[Started]:
-        """Return what the ledger is to be told, oldest first. Whoever cannot tell all of it calls `owe` again."""
+    def untold(self, limit: int, but: Collection[str] = ()) -> list[Started]:
+        """Return what the ledger is to be told, oldest first. Whoever cannot tell all of it calls `owe` again.
+
+        but: projects that are left out, since their ledger does not answer.
+        """
         with suppress(OSError):
             os.unlink(self._owed)  # first: what is noted from now on puts it there again
-        return self._do(lambda db: [Started(*row) for row in db.execute(UNTOLD, (limit,))], [])
+        words, since = UNTOLD.format(", ".join("?" * len(but))), self._clock.now() - KEPT
+        return self._do(lambda db: [Started(*row) for row in db.execute(words, (*but, since, limit))], [])
 
     def told(self, some: Sequence[Started]) -> None:
         """Remember that the ledger knows these."""
@@ -109,8 +115,8 @@ class HostRecord:
                 return without
             except sqlite3.DatabaseError:  # a power failure has left half a file
                 self._forget(remove=True)
-            except OSError as error:
-                self.why = str(error)
+            except (OSError, ValueError, AttributeError, sqlite3.Error) as error:  # no task fails for this
+                self.why = str(error) or type(error).__name__
             return without
 
     def _opened(self) -> sqlite3.Connection:
@@ -147,7 +153,7 @@ def own_folder() -> str:
     Raises: OSError when somebody else made it, or may look into it.
     """
     place = os.environ.get("XDG_RUNTIME_DIR", "")
-    home = place if os.path.isabs(place) and os.access(place, os.W_OK) else tempfile.gettempdir()
+    home = place if os.path.isabs(place) and _is_own(place) else tempfile.gettempdir()
     folder = os.path.join(home, f"offbeat-worker-{os.geteuid()}")
     with suppress(FileExistsError):
         os.mkdir(folder, 0o700)
@@ -155,6 +161,14 @@ def own_folder() -> str:
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid() or found.st_mode & 0o077:
         raise PermissionError(f"{folder} is not a folder of this user's alone (mode 0700)")
     return folder
+
+
+def _is_own(place: str) -> bool:
+    """Return whether the folder is ours: in somebody else's, whose variables we run with, he could put what he likes."""
+    try:
+        return os.stat(place).st_uid == os.geteuid() and os.access(place, os.W_OK)
+    except OSError:
+        return False
 
 
 def _written(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:

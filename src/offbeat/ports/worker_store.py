@@ -56,7 +56,10 @@ def open_store(address: str, project: str) -> WorkerStore:
     """Connect to the ledger at `address`. project: whose part of a shared ledger it is. Raises: NoAnswer."""
     scheme = address.partition(":")[0].lower()
     if scheme == "sqlite":
-        from offbeat.ports.worker_sqlite import WorkerSqlite
+        try:
+            from offbeat.ports.worker_sqlite import WorkerSqlite
+        except ImportError as error:
+            raise NoAnswer("a ledger in a file is for systems that have fcntl") from error
 
         return WorkerSqlite(address)
     if scheme in POSTGRES:

@@ -33,6 +33,7 @@ BEAT = 30.0  # seconds between two signs of life
 LOOK, SOON = 1.0, 0.25  # seconds between two looks whether the ledger is to be told something; and while it is
 LANES = 8  # connections by which a process asks for admissions, before it gathers what its threads ask
 PROBE = 0.25  # seconds between two tries to reach a ledger that is silent
+FORK = 5.0  # seconds for which a fork waits for what is being asked: longer than the ledger has to answer
 QUIET = 60.0  # seconds between two complaints about the same thing
 LONGEST_KEPT = 400 * 86_400.0
 OWED = 1000  # reports that wait for the ledger to come back, at most
@@ -58,6 +59,7 @@ class Life:
         self._due = {"beat": 0.0, "watch": 0.0, "tell": 0.0}  # when the thread does what, by the monotonic clock
         self._thread: threading.Thread | None = None
         self._busy = threading.Lock()  # held while the thread talks, so that no process is forked in the middle of it
+        self._forker = 0  # the thread that holds it in order to fork
 
     def open(self, app: Any) -> None:
         """Read the settings, in the worker's first process, and say what is wrong with them."""
@@ -234,10 +236,14 @@ class Life:
             self._thread.start()
 
     def _pause(self) -> None:
-        self._busy.acquire()
+        """Wait until the thread says nothing; but a name server may keep it for longer than tasks can wait for a process."""
+        if self._busy.acquire(timeout=FORK):
+            self._forker = threading.get_ident()
 
     def _go_on(self) -> None:
-        self._busy.release()
+        if self._forker == threading.get_ident():
+            self._forker = 0
+            self._busy.release()
 
     def _forked(self) -> None:
         self._busy = threading.Lock()
@@ -328,7 +334,9 @@ class Life:
 
 
 def _unasked(ledger: str, clock: Clock) -> Unasked | None:
-    """Return the host's record of a ledger, None where Python came without SQLite."""
+    """Return the host's record of a ledger, None where Python came without SQLite, and on Windows."""
+    if not hasattr(os, "geteuid"):
+        return None
     try:
         from offbeat.worker.unasked import Unasked
     except ImportError:

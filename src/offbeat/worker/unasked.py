@@ -20,7 +20,8 @@ class Unasked:
 
     def __init__(self, ledger: str, clock: Clock) -> None:
         self.record = HostRecord(ledger, clock)
-        self.is_owing = False  # there is something that the ledger is still to be told
+        # There is something that the ledger is still to be told. At first there may be: of a process that died meanwhile.
+        self.is_owing = True
 
     def has_another(self, project: str, ask: Ask) -> bool:
         """Return whether this host has started another attempt of the occurrence."""
@@ -43,18 +44,25 @@ class Unasked:
 
         admit_late: called with a project and some of it. Raises: NoAnswer; then what is left is told the next time.
         """
-        self.is_owing = self.record.owes()
+        self.is_owing = self.is_owing or self.record.owes()
         twice = 0
+        silent: set[str] = set()
+        why: NoAnswer | None = None
         while self.is_owing:
-            some = self.record.untold(AT_ONCE)
-            try:
-                for project, group in groupby(sorted(some), key=lambda one: one.project):
-                    these = list(group)
+            some = self.record.untold(AT_ONCE, silent)
+            for project, group in groupby(sorted(some), key=lambda one: one.project):
+                these = list(group)
+                try:
                     won = admit_late(project, [Ask(one.occurrence, one.attempt, one.keep) for one in these])
+                except NoAnswer as error:  # the others' ledgers may answer
+                    silent.add(project)
+                    why = error
+                else:
                     twice += won.count(False)
                     self.record.told(these)
-            except NoAnswer:
-                self.record.owe()
-                raise
             self.is_owing = len(some) == AT_ONCE
+        if why is not None:
+            self.is_owing = True
+            self.record.owe()
+            raise why
         return twice
