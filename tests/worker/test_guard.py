@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -297,6 +298,34 @@ def test_what_a_library_cannot_make_out_is_no_answer() -> None:
 
     with pytest.raises(NoAnswer, match="UnicodeEncodeError"):
         Link(Store, FakeClock(), nobody).ask(asked)
+
+
+def test_no_child_closes_what_it_inherited() -> None:
+    store = Store()
+    link = Link(lambda: store, FakeClock(), nobody)
+    link.ask(lambda store: store.admit(A))
+    child = os.fork()
+    if child == 0:
+        link.close()
+        os._exit(store.is_closed)
+
+    assert os.waitpid(child, 0)[1] == 0
+
+
+def test_a_fork_waits_for_what_is_being_asked_but_not_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("offbeat.worker.life.FORK", 0.01)
+    life = Life(FakeClock())
+    life._busy.acquire()
+
+    life._pause()
+    life._go_on()
+    was_held = life._busy.locked()
+    life._busy.release()
+    life._pause()
+    is_held = life._busy.locked()
+    life._go_on()
+
+    assert (was_held, is_held, life._busy.locked()) == (True, True, False)
 
 
 def test_messages_of_many_projects_leave_no_heap_of_connections() -> None:

@@ -127,6 +127,8 @@ class Link:
     def close(self) -> None:
         """Close what is idle, and probe no more."""
         self._is_closed = True
+        if self._owner != os.getpid():
+            self._start_anew()
         with self._lock:
             idle, self._idle = self._idle, []
         for store in idle:
