@@ -331,13 +331,13 @@ said = []
 ledger._db.set_trace_callback(said.append)
 ledger.look(Runner(id="a", host="h", pid=1, role="tick"))
 heavy = {{"zoneinfo", "hashlib", "uuid", "subprocess", "kombu", "rich", "asyncio"}}
-print(len(said), *sorted(name for name in sys.modules if name.startswith("offbeat.core") or name in heavy))
+print(len(said), *sorted(name for name in sys.modules if name.startswith(("offbeat.core", "offbeat.ports.ledger_lines")) or name in heavy))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment())
     count, *loaded = done.stdout.split()
 
     assert int(count) <= 8
-    assert loaded == ["offbeat.core", "offbeat.core.model", "offbeat.core.transitions"]
+    assert loaded == ["offbeat.core", "offbeat.core.marks", "offbeat.core.model", "offbeat.core.transitions"]
 
 
 def test_reading_only_writes_nothing_and_needs_no_file(used: Path, tmp_path: Path) -> None:

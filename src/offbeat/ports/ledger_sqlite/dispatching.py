@@ -6,7 +6,6 @@ import sqlite3
 from collections.abc import Collection, Sequence
 
 from offbeat.core.model import RANK, Instant, Key, Kind, State
-from offbeat.core.recheck import held_back
 from offbeat.core.transitions import Verdict, judge_outcome
 from offbeat.ports.ledger_claims import is_paused
 from offbeat.ports.ledger_sqlite.claims import (
@@ -70,6 +69,8 @@ class DispatchingSqlite(Store):
 
 def _hold_back(db: sqlite3.Connection, keys: Sequence[Key], now: Instant) -> set[Key]:
     """Let the rows of backfills that a pause holds be looked at again later; return them."""
+    from offbeat.core.recheck import held_back
+
     filled = [key for key in keys if key.kind is Kind.BACKFILL]
     pauses = all_pauses(db) if filled else []
     held = {key for key in filled if is_paused(pauses, key.eno, now)}

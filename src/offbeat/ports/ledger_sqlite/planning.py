@@ -7,7 +7,6 @@ from collections.abc import Iterator, Sequence
 from math import inf
 from typing import TYPE_CHECKING
 
-from offbeat.core.batches import batches
 from offbeat.core.model import Instant, Key, Lane, Policy, Reason
 from offbeat.core.transitions import HEARTBEAT, SET_BACK, look_at_clock
 from offbeat.ports.ledger_claims import PauseRow, pauses_of
@@ -143,6 +142,8 @@ class PlanningSqlite(Store):
         return Portion(now=now, revision=meta[0], groups=with_waiting(found, waiting))
 
     def record(self, runner: Runner, windows: Sequence[Window], revision: int) -> Sequence[Claim]:
+        from offbeat.core.batches import batches
+
         claimed: list[Claim] = []
         for some in batches(windows, MOST_ROWS):
             with self.writing() as db:

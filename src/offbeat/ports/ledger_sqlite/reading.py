@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from offbeat.core.model import TROUBLE, DueTime, Entry, Instant, Key, Reason, State
 from offbeat.core.transitions import Span
 from offbeat.ports.ledger_claims import entry_of
-from offbeat.ports.ledger_lines import NEVER, StoredGap, Stretch, has_gaps, line_of, newest_lines
 from offbeat.ports.ledger_sqlite.claims import THIS, belief_of, claimable, claims, key_tuple, meta_of
 from offbeat.ports.ledger_sqlite.dispatching import DispatchingSqlite
 from offbeat.ports.ledger_sqlite.planning import PlanningSqlite
@@ -27,6 +26,7 @@ from offbeat.ports.ledger_values import (
 
 if TYPE_CHECKING:
     from offbeat.core.plan import Portion
+    from offbeat.ports.ledger_lines import StoredGap, Stretch
 
 SUMMARY = """
 SELECT m.project, m.owner, m.active_rev, coalesce(r.digest, ''), r.activated_at, m.problems, m.refused_whole,
@@ -117,6 +117,8 @@ class ReadingSqlite(PlanningSqlite, DispatchingSqlite, RevisionsSqlite):
     def history(
         self, name: str = "", limit: int = 100, since: DueTime | None = None, *, states: Collection[State] = ()
     ) -> Sequence[HistoryRow]:
+        from offbeat.ports.ledger_lines import NEVER, has_gaps, line_of, newest_lines
+
         with self.reading() as db:
             found = db.execute("SELECT eno FROM entries WHERE name = ?", (name,)).fetchone() if name else (None,)
             if found is None or limit < 1:
@@ -127,6 +129,8 @@ class ReadingSqlite(PlanningSqlite, DispatchingSqlite, RevisionsSqlite):
             return newest_lines(rows, gaps, partial(_rows_between, db), limit=limit, since=after)
 
     def failures(self, since: Instant, limit: int) -> Sequence[HistoryRow]:
+        from offbeat.ports.ledger_lines import line_of
+
         with self.reading() as db:
             return [line_of(row) for row in db.execute(FAILED, (since, limit))]
 
@@ -154,6 +158,8 @@ def _rows(eno: int | None, states: Collection[State]) -> str:
 
 def _gaps(db: sqlite3.Connection, eno: int | None, after: DueTime) -> Iterator[StoredGap]:
     """Yield the gaps for each entry in them, newest end first."""
+    from offbeat.ports.ledger_lines import StoredGap
+
     question = GAPS.format(whose="v.eno = ?2" if eno is not None else "?2 IS NULL")
     for until_at, after_at, whose, name, recurrence, zone, first, last, reason, recorded_at in db.execute(
         question, (after, eno)
