@@ -145,7 +145,6 @@ def test_every_option_of_offbeat_that_a_page_or_a_fix_names_exists() -> None:
     assert named - known - {"--encoding", "--template"} == {  # of createdb
         *("--chmod", "--format", "--porcelain", "--untracked-files", "--ignored", "--ignore-submodules"),  # of git
         *("--name-only", "--null", "--get-regexp"),
-        "--upgrade",  # of pip
     }
 
 
