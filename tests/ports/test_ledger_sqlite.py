@@ -331,7 +331,8 @@ said = []
 ledger._db.set_trace_callback(said.append)
 ledger.look(Runner(id="a", host="h", pid=1, role="tick"))
 heavy = {{"zoneinfo", "hashlib", "uuid", "subprocess", "kombu", "rich", "asyncio"}}
-print(len(said), *sorted(name for name in sys.modules if name.startswith(("offbeat.core", "offbeat.ports.ledger_lines")) or name in heavy))
+ours = ("offbeat.core", "offbeat.ports.ledger_lines")
+print(len(said), *sorted(name for name in sys.modules if name.startswith(ours) or name in heavy))
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, env=environment())
     count, *loaded = done.stdout.split()
