@@ -162,8 +162,6 @@ def test_next_as_json_has_the_promised_keys(shop: Shop) -> None:
             "zone": "Europe/Sofia",
             "reason": "",
             "overlap": "allow",
-            "reason": "",
-            "overlap": "allow",
         }
     ]
 
