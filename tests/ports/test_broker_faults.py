@@ -95,7 +95,7 @@ def test_no_password_however_short_stands_as_a_word_in_what_a_library_says(passw
     assert "wrong" in said
 
 
-@given(st.text(string.punctuation + " ", min_size=1, max_size=3))
+@given(st.text(string.punctuation.replace("_", "") + " ", min_size=1, max_size=3))
 def test_no_password_of_a_few_marks_survives_in_what_a_library_says(password: str) -> None:
     said = faults.Words(f"amqp://somebody:{quote(password, safe='')}@host//").of(OSError(f"x{password}x is wrong"), "ours")
 
