@@ -359,6 +359,18 @@ def test_rewind_sets_back_what_was_decided_in_a_wrong_future(ticked: Shop) -> No
     assert [row["rewound"]["who"].partition("@")[0] for row in told] == ["ana"]
 
 
+def test_rewind_says_how_far_it_went_when_the_ledger_is_younger(ticked: Shop) -> None:
+    began = format_utc(ticked.clock.now())
+    ticked.clock.advance(HOUR)
+    ticked.call("tick")
+
+    result = ticked.call("rewind", "--to", "2020-01-01", "--yes")
+    (told,) = ticked.json("rewind", "--to", "2020-01-01", "--yes")
+
+    assert result.stdout == f"1 group set back to {began}; before that nothing can be decided again\n"
+    assert told["to"] == began
+
+
 def test_what_a_person_asks_for_goes_out_while_everything_is_paused(ticked: Shop) -> None:
     ticked.call("pause", "--all")
 

@@ -283,3 +283,34 @@ def test_nothing_is_due_before_it_was_in_force_however_far_a_rewind_goes(minutel
     pass_once(minutely, A)
     assert min(row.due_at for row in minutely.history("e")) > NOON
     assert min(row.due_at for row in minutely.history("new")) > NOON + 600
+
+
+def test_the_instant_to_which_a_rewind_really_goes_is_told(minutely: Ledger, clock: FakeClock) -> None:
+    clock.advance(600)
+    minutely.look(A)
+    pass_once(minutely, A)
+    told = []
+    for to in (NOON - YEAR, NOON + 120):
+        minutely.rewind(to, "ann")
+        rewound = minutely.status().rewound
+        assert rewound is not None
+        told.append(rewound.to)
+
+    assert told == [NOON, NOON + 120]
+
+
+def test_of_a_ledger_that_began_in_a_wrong_future_a_rewind_makes_nothing_due_in_the_past(
+    ledger: Ledger, clock: FakeClock
+) -> None:
+    clock.advance(YEAR)
+    ledger.look(A)
+    clock.advance(6)
+    ledger.look(A)
+    ledger.activate(schedule(entry(catch_up=CatchUp.ALL)), "stamp")
+    clock.advance(-YEAR)
+    ledger.rewind(NOON - YEAR, "ann")
+    clock.advance(60)
+    ledger.look(A)
+    pass_once(ledger, A)
+
+    assert [row.due_at for row in ledger.history()] == [NOON + 60]

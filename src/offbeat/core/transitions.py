@@ -379,12 +379,14 @@ def by_whom(who: str, note: str) -> str:
     return f"{who}: {note}" if note else who
 
 
-def as_far_back(to: DueTime, pruned_through: DueTime | None, now: Instant) -> DueTime:
+def as_far_back(to: DueTime, pruned_through: DueTime | None, began: DueTime | None, now: Instant) -> DueTime:
     """Return how far a rewind to `to` goes: not behind what was pruned, since nobody knows any more what was sent of it.
 
-    What was pruned in a wrong future does not count beyond `now`.
+    began: from when the oldest version of any entry counts, None without any: before it there is nothing to decide again.
+    What was pruned, or began, in a wrong future does not count beyond `now`.
     """
-    return to if pruned_through is None else max(to, min(pruned_through, floor(now)))
+    ends = [pruned_through, None if began is None else began - 1]
+    return max([to, *(min(end, floor(now)) for end in ends if end is not None)])
 
 
 def queue_of(call: TaskCall | CommandCall) -> str:

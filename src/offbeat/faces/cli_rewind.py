@@ -40,8 +40,10 @@ def rewind(session: Session, to: str, yes: bool, as_json: bool) -> None:
         click.confirm(f"decide everything after {when} again, in {told.where}?", abort=True, err=True)
     who = actor(session)
     groups = site.ledger.rewind(instant, who)
+    rewound = site.ledger.status().rewound
+    went = format_utc(rewound.to if rewound else instant)
     if as_json:
-        print_json([{"to": format_utc(instant), "groups": groups, "who": who}])
+        print_json([{"to": went, "groups": groups, "who": who}])
     elif not session.quiet:
-        what = f"{count_of(groups, 'group')} set back to {format_utc(instant)}" if groups else "nothing was decided after that"
-        click.echo(what)
+        short = "" if went == format_utc(instant) else "; before that nothing can be decided again"
+        click.echo(f"{count_of(groups, 'group')} set back to {went}{short}" if groups else "nothing was decided after that")

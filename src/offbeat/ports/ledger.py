@@ -257,8 +257,9 @@ class Operating(Protocol):
     def rewind(self, to: DueTime, who: str) -> int:
         """Set back what was decided after `to`, the way home from a wrong future; return how many groups were set back.
 
-        It goes no further back than what was pruned, since nobody knows any more what was sent of that; the rest of
-        this text means the instant to which it goes. Cursors after `to` become `to`, under a raised version, and
+        It goes no further back than what was pruned, since nobody knows any more what was sent of that, nor than the
+        beginning of the oldest version; the rest of this text, and `rewound` of the status, mean the instant to which it
+        goes. Cursors after `to` become `to`, under a raised version, and
         next_due follows. Rows of kind schedule due after `to` go if nobody ever claimed them (attempt 0: pending,
         waiting, skipped). All others stay as they are: a message of one may be out, so no attempt of it is ever counted
         anew. Gaps are cut at `to`. Versions of entries that began in a wrong future begin at `to + 1`, those that began

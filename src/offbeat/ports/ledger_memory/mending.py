@@ -16,7 +16,8 @@ class MendingMemory(SlotsMemory):
     """rewind, restored."""
 
     def rewind(self, to: DueTime, who: str) -> int:
-        to = as_far_back(to, self.pruned_through, self.clock.now())
+        began = min((versions[0].valid_from for versions in self.versions.values() if versions), default=None)
+        to = as_far_back(to, self.pruned_through, began, self.clock.now())
         moved = {gid for gid, group in self.groups.items() if group.cursor > to}
         touched = moved | self._set_versions_back(to, self.clock.now())
         for gid in touched:

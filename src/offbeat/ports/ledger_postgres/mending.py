@@ -14,6 +14,7 @@ from offbeat.ports.ledger_postgres.pausing import PausingPostgres
 from offbeat.ports.ledger_postgres.rows import clean
 from offbeat.ports.ledger_values import Runner, Told, clock_not_believed
 
+BEGAN = "SELECT min(valid_from) FROM {s}.versions"
 AHEAD = "SELECT gid, cursor FROM {s}.groups WHERE cursor > %(to)s ORDER BY gid FOR UPDATE"
 LATER = """
 SELECT vno, gid, valid_from, valid_until, recurrence, zone, starts_at, ends_at, enabled FROM {s}.versions
@@ -73,7 +74,8 @@ class MendingPostgres(PausingPostgres):
 
     def rewind(self, to: DueTime, who: str) -> int:
         def work(tx: Tx) -> int:
-            return _rewound(tx, as_far_back(to, tx.meta.pruned_through, tx.now), who)
+            ((began,),) = tx.rows(BEGAN)
+            return _rewound(tx, as_far_back(to, tx.meta.pruned_through, began, tx.now), who)
 
         return self.write(work, ALONE)
 

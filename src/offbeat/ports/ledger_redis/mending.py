@@ -22,7 +22,8 @@ class MendingRedis(CompilingRedis):
         for _ in range(TRIES):
             world = self.world()
             (through,) = self.facts("through")
-            to = as_far_back(to, int(float(through)) if through else None, world.now)
+            began = min((page.versions[0].valid_from for page in world.pages.values() if page.versions), default=None)
+            to = as_far_back(to, int(float(through)) if through else None, began, world.now)
             moved = {gid for gid, shard in world.shards.items() if shard.cursor > to}
             for gid in moved | _set_versions_back(world, to):
                 shard = world.shards[gid]

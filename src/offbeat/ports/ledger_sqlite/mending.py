@@ -12,6 +12,7 @@ from offbeat.ports.ledger_sqlite.claims import ONE, belief_of, meta_of
 from offbeat.ports.ledger_sqlite.connection import Store
 from offbeat.ports.ledger_values import Runner, Told, clock_not_believed
 
+SO_FAR = "SELECT pruned_through, (SELECT min(valid_from) FROM versions) FROM meta"
 AHEAD = """
 SELECT vno, gid, valid_from, valid_until, recurrence, zone, starts_at, ends_at FROM versions
 WHERE valid_from > ?1 OR valid_until > ?1"""
@@ -47,8 +48,8 @@ class MendingSqlite(Store):
 
     def rewind(self, to: DueTime, who: str) -> int:
         with self.writing() as db:
-            (pruned_through,) = db.execute("SELECT pruned_through FROM meta").fetchone()
-            to = as_far_back(to, pruned_through, self.clock.now())
+            pruned_through, began = db.execute(SO_FAR).fetchone()
+            to = as_far_back(to, pruned_through, began, self.clock.now())
             moved = {gid for (gid,) in db.execute("SELECT gid FROM groups WHERE cursor > ?", (to,))}
             for gid in moved | _set_versions_back(db, to, self.clock.now()):
                 (cursor,) = db.execute("SELECT cursor FROM groups WHERE gid = ?", (gid,)).fetchone()
