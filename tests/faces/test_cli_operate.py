@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -305,6 +306,19 @@ def test_a_dry_run_of_a_backfill_records_nothing(ticked: Shop) -> None:
     assert result.exit_code == 0
     assert result.stdout.splitlines()[-1] == "nothing is recorded (--dry-run)"
     assert ticked.json("history") == []
+
+
+def test_a_dry_run_of_a_backfill_makes_no_ledger_and_compiles_nothing(settled: Settled, ticked: Shop) -> None:
+    args = ("backfill", "newer", "--from", "3h", "--to", "now", "--dry-run")
+    settled(TREE + '[entries.newer]\nevery = "1h"\n')
+    (told,) = ticked.json(*args)
+    revision, state = ticked.json("status")[0]["revision"], Path(ticked.environ["XDG_STATE_HOME"])
+    ledgers = list(state.rglob("*.sqlite3"))
+    shutil.rmtree(state)
+    (without,) = ticked.json(*args)
+
+    assert (told["count"], without["count"], revision) == (3, 3, 1)
+    assert ledgers and not list(state.rglob("*.sqlite3"))
 
 
 def test_a_backfill_of_a_span_in_which_it_is_not_due_says_so(ticked: Shop) -> None:

@@ -14,9 +14,19 @@ from typing import TYPE_CHECKING
 import click
 
 from offbeat.core.model import Kind, State
+from offbeat.errors import ConfigError, OffbeatError
 from offbeat.faces.cli_pause import both_ways
-from offbeat.faces.cli_session import LOG_CRITICAL, Command, Session, complete_entries, is_terminal, json_option, print_json
-from offbeat.faces.people import actor, entry_of
+from offbeat.faces.cli_session import (
+    LOG_CRITICAL,
+    Command,
+    Session,
+    complete_entries,
+    is_terminal,
+    json_option,
+    nothing_deployed,
+    print_json,
+)
+from offbeat.faces.people import actor, entry_of, pick
 from offbeat.faces.words import count_of, format_duration, format_utc, parse_when, printable
 
 if TYPE_CHECKING:
@@ -89,12 +99,16 @@ def backfill(session: Session, /, name: str, start: str | None, end: str | None,
 
 
 def _fill(session: Session, name: str, span: tuple[str, str], options: dict[str, bool | float | str]) -> None:
-    from offbeat.runners.backfill import measure
+    from offbeat.runners.backfill import foresee
 
     site = session.open_site(base=LOG_CRITICAL)
-    site.sync(site.runner("backfill"))
-    order = _order(session, site, name, span, options)
-    extent = measure(site, name, order.start - 1, order.end - 1, per_minute=order.per_minute, token=order.token)
+    if options["dry_run"]:
+        entry, now = _foreseen(session, site, name)
+    else:
+        site.sync(site.runner("backfill"))
+        entry, now = entry_of(site.ledger, name), site.ledger.status().now
+    order = _order(entry, now, span, options)
+    extent = foresee(entry, (order.start - 1, order.end - 1), now, per_minute=order.per_minute, token=order.token)
     said = not options["as_json"] and not session.quiet
     if said:
         click.echo(_extent(order, extent))
@@ -136,8 +150,20 @@ def _out(site: Site, name: str, token: str) -> int:
     return sum(state not in (State.SKIPPED, State.PENDING, State.WAITING) for state in ours)
 
 
-def _order(session: Session, site: Site, name: str, span: tuple[str, str], options: dict[str, bool | float | str]) -> Order:
-    entry, now = entry_of(site.ledger, name), site.ledger.status().now
+def _foreseen(session: Session, site: Site, name: str) -> tuple[Entry, float]:
+    """Return the entry as a real run would find it, and the time, from a ledger that is only read, or is not there yet."""
+    from offbeat.faces.cli_history import open_existing
+
+    ledger = open_existing(site)
+    told = ledger.status() if ledger else None
+    schedule, problems = (None, ()) if site.from_ledger or (told and told.deployed) else site.read()
+    schedule = schedule or (ledger.schedule() if ledger else None)
+    if schedule is None:
+        raise OffbeatError(*problems) if problems else ConfigError(nothing_deployed())
+    return pick({entry.name: entry for entry in schedule.entries}, name), told.now if told else session.clock.now()
+
+
+def _order(entry: Entry, now: float, span: tuple[str, str], options: dict[str, bool | float | str]) -> Order:
     instants = []
     for option, text in zip(("--from", "--to"), span, strict=True):
         instant = parse_when(text, now, entry.timing.zone, past=True)

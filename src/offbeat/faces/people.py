@@ -11,6 +11,8 @@ from offbeat.faces.cli_session import nothing_deployed
 from offbeat.faces.words import did_you_mean, printable
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from offbeat.core.model import Entry
     from offbeat.faces.cli_session import Session
     from offbeat.ports.ledger import Ledger
@@ -49,6 +51,11 @@ def entry_of(ledger: Ledger, name: str) -> Entry:
     known = {entry.name: entry for entry, _ in ledger.entries()}
     if not known and ledger.schedule() is None:
         raise ConfigError(nothing_deployed())
+    return pick(known, name)
+
+
+def pick(known: Mapping[str, Entry], name: str) -> Entry:
+    """Return the entry of this name. Raises a usage error, with the nearest names, when there is none."""
     if name not in known:
         raise click.UsageError(f'there is no entry "{printable(name)}"{did_you_mean(name, known)}')
     return known[name]

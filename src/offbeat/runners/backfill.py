@@ -16,7 +16,7 @@ from offbeat.errors import ConfigError, Problem
 from offbeat.ports.ledger_values import unknown_entry
 
 if TYPE_CHECKING:
-    from offbeat.core.model import DueTime, Entry
+    from offbeat.core.model import DueTime, Entry, Instant
     from offbeat.runners.site import Site
 
 STEP = 500  # occurrences that are recorded at once
@@ -59,16 +59,23 @@ def measure(site: Site, name: str, after: DueTime, until: DueTime, *, per_minute
 
     Raises ConfigError for a name that is no entry, a span that is empty, or more than MOST occurrences.
     """
-    entry, end = _entry(site, name), min(until, int(site.ledger.status().now))
+    span = (after, until)
+    return foresee(_entry(site, name), span, site.ledger.status().now, per_minute=per_minute, token=token)
+
+
+def foresee(entry: Entry, span: tuple[DueTime, DueTime], now: Instant, *, per_minute: float = 60.0, token: str = "") -> Extent:
+    """Return what `measure` would of this entry, by no ledger. span: (after, until]."""
+    after, until = span
+    end = min(until, int(now))
     if after >= until:
         raise ConfigError(_problem("the span is empty: it begins where it ends, or later", "an earlier --from or a later --to"))
     count, first, last = 0, None, None
     for due_at in _due_times(entry, after, end):
         count, first, last = count + 1, due_at if first is None else first, due_at
         if count > MOST:
-            raise ConfigError(_problem(f'"{name}" is due more than {MOST:,} times in that span', "do it in shorter spans"))
+            raise ConfigError(_problem(f'"{entry.name}" is due more than {MOST:,} times in that span', "do it in shorter spans"))
     seconds = max(count - 1, 0) * 60.0 / per_minute
-    return Extent(count=count, first=first, last=last, seconds=seconds, token=token or backfill_token(name))
+    return Extent(count=count, first=first, last=last, seconds=seconds, token=token or backfill_token(entry.name))
 
 
 def backfill(
