@@ -68,6 +68,11 @@ def admin(postgres_address: str) -> Iterator[psycopg.Connection[tuple[object, ..
         yield connection
 
 
+def transactions(ledger: LedgerPostgres) -> int:
+    """Return how many transactions have written into the ledger: each moves a mark by one."""
+    return sum(ledger.look(A).marks.values())
+
+
 def code_of(open_it: Callable[[], object]) -> str:
     with pytest.raises(LedgerError) as told:
         open_it()
@@ -256,6 +261,17 @@ def test_names_notes_and_errors_may_have_any_character(ledger: LedgerPostgres, c
     assert ledger.claim(A, 10, [text, "'"]) == []
     ledger.settle(A, [outcome(again)])
     assert ledger.history(text)[0].entry == text
+
+
+def test_a_claim_past_much_that_is_held_back_is_many_small_transactions(ledger: LedgerPostgres, clock: FakeClock) -> None:
+    ledger.activate(schedule(entry()), "stamp")
+    ledger.backfill("e", "token", [(NOON - 60 * number, NOON) for number in range(35)])
+    ledger.pause("e", "ann", "")
+    done = ledger.status().pending, transactions(ledger)
+
+    assert ledger.claim(A, 10) == []
+    assert done[0] == ledger.status().pending == 35
+    assert transactions(ledger) - done[1] >= 4
 
 
 def test_each_commit_tells_how_far_the_ledger_is(ledger: LedgerPostgres, clock: FakeClock) -> None:

@@ -55,7 +55,12 @@ class DispatchingPostgres(RecordingPostgres):
     """claim, settle."""
 
     def claim(self, runner: Runner, limit: int, closed_queues: Collection[str] = ()) -> Sequence[Claim]:
-        return self.write(lambda tx: _claim(tx, runner, min(limit, MOST_ROWS), closed_queues), TOGETHER)
+        most, others = min(limit, MOST_ROWS), frozenset[Key]()
+        while True:
+            found, more = self.write(lambda tx, others=others: _claim(tx, runner, most, closed_queues, others), TOGETHER)  # type: ignore[misc]
+            if found or not more:
+                return found
+            others |= more
 
     def settle(self, runner: Runner, outcomes: Sequence[Outcome]) -> Sequence[Key]:
         self.ensure(outcome.key.due_at for outcome in outcomes)
@@ -65,27 +70,23 @@ class DispatchingPostgres(RecordingPostgres):
         return accepted
 
 
-def _claim(tx: Tx, runner: Runner, limit: int, closed_queues: Collection[str]) -> list[Claim]:
-    tried: set[Key] = set()
-    while tx.believed:
-        chosen = [pair for pair in claimable(tx, limit, closed_queues, lock=True) if pair[0] not in tried]
-        if not chosen:
-            break
-        tx.mark(runner.id)
-        held = _hold_back(tx, [key for key, _ in chosen])
-        tried |= held
-        chosen = [pair for pair in chosen if pair[0] not in held]
-        keys = [key for key, _ in chosen]
-        slotted = [key for key, has_slot in chosen if has_slot]
-        slots = Slots(tx, (key.eno for key in slotted), wait=False)
-        plain = [key for key, has_slot in chosen if not has_slot]
-        begun = begin(tx, runner, [key for key in slotted if key.eno in slots], slots) | set(plain)
-        hold(tx, runner, plain)
-        if begun:
-            return claims(tx, [key for key in keys if key in begun])
-        tried |= set(keys)
-    tx.is_idle = not tried
-    return []
+def _claim(
+    tx: Tx, runner: Runner, limit: int, closed_queues: Collection[str], others: Collection[Key]
+) -> tuple[list[Claim], frozenset[Key]]:
+    """Return what the runner has now, and what was looked at. others: what was looked at before, and left as it stood then."""
+    rows = claimable(tx, limit, closed_queues, lock=True) if tx.believed else []
+    chosen = [pair for pair in rows if pair[0] not in others]
+    tx.is_idle = not chosen
+    if not chosen:
+        return [], frozenset()
+    tx.mark(runner.id)
+    held = _hold_back(tx, [key for key, _ in chosen])
+    slotted = [key for key, has_slot in chosen if has_slot and key not in held]
+    slots = Slots(tx, (key.eno for key in slotted), wait=False)
+    plain = [key for key, has_slot in chosen if not has_slot and key not in held]
+    begun = begin(tx, runner, [key for key in slotted if key.eno in slots], slots) | set(plain)
+    hold(tx, runner, plain)
+    return claims(tx, [key for key, _ in chosen if key in begun]), frozenset(key for key, _ in chosen)
 
 
 def _hold_back(tx: Tx, keys: Sequence[Key]) -> set[Key]:
