@@ -73,6 +73,23 @@ def test_a_pause_ends_by_itself_when_it_was_told_to(ticked: Shop) -> None:
     assert sent(ticked) == 1
 
 
+def test_a_shorter_pause_leaves_the_longer_one_of_somebody_else_unless_it_is_meant(ticked: Shop) -> None:
+    ticked.call("pause", "report", "--note", "archive is moving")
+    ticked.environ["USER"] = "bob"
+    shorter = ticked.call("-q", "pause", "report", "--until", "30s")
+    kept = ticked.json("status")[0]["pauses"]
+    meant = ticked.call("pause", "report", "--until", "30s", "--shorten")
+    longer = ticked.call("pause", "report", "--until", "3h", "--note", "later")
+    (told,) = ticked.json("status")[0]["pauses"]
+
+    assert (shorter.exit_code, shorter.stdout) == (0, "")
+    assert "stays so: until somebody resumes, by ana@" in shorter.stderr and "archive is moving" in shorter.stderr
+    assert [(each["until_at"], each["note"]) for each in kept] == [(None, "archive is moving")]
+    assert "; before: until somebody resumes, by ana@" in meant.stdout and "archive is moving" in meant.stdout
+    assert "; before: until " in longer.stdout and "by bob@" in longer.stdout
+    assert (told["until_at"], told["note"]) == (format_utc(ticked.clock.now() + 3 * HOUR), "later")
+
+
 def test_who_pauses_what_and_why_is_told(ticked: Shop) -> None:
     ticked.call("pause", "report", "--until", "2h", "--note", "redis://me:hunter2@h/0 is moving")
 
@@ -313,12 +330,12 @@ def test_a_dry_run_of_a_backfill_makes_no_ledger_and_compiles_nothing(settled: S
     settled(TREE + '[entries.newer]\nevery = "1h"\n')
     (told,) = ticked.json(*args)
     revision, state = ticked.json("status")[0]["revision"], Path(ticked.environ["XDG_STATE_HOME"])
-    ledgers = list(state.rglob("*.sqlite3"))
+    ledgers = list(state.rglob("*.db"))
     shutil.rmtree(state)
     (without,) = ticked.json(*args)
 
     assert (told["count"], without["count"], revision) == (3, 3, 1)
-    assert ledgers and not list(state.rglob("*.sqlite3"))
+    assert ledgers and not list(state.rglob("*.db"))
 
 
 def test_a_backfill_of_a_span_in_which_it_is_not_due_says_so(ticked: Shop) -> None:

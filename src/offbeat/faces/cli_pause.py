@@ -28,20 +28,22 @@ WHENS = 'an instant (ISO 8601, in the tree\'s zone without an offset), a time of
     examples=(
         "offbeat pause weekly_report --note 'the archive is moving'",
         "offbeat pause --all --until 2h",
-        "offbeat pause search_dates --until 09:00",
+        "offbeat pause search_dates --until 09:00 --shorten",
     ),
 )
 @click.argument("name", required=False, default="", shell_complete=complete_entries)
 @click.option("--all", "everything", is_flag=True, help="All entries, also those to come.")
 @click.option("--until", metavar="WHEN", help=f"Goes on by itself then: {WHENS}.")
+@click.option("--shorten", is_flag=True, help="Also if it is paused for longer already.")
 @click.option("--note", type=Note(), default="", help="Why; `status` and `list` show it.")
 @json_option
 @click.pass_obj
-def pause(session: Session, /, name: str, everything: bool, until: str | None, note: str, as_json: bool) -> None:
+def pause(session: Session, /, name: str, everything: bool, until: str | None, note: str, **flags: bool) -> None:
     """Send nothing of NAME, or of all, from now on. Deploys do not end it.
 
     What comes due meanwhile is skipped, with reason `paused`; it is not missed, and is not sent afterwards. A backfill of it
-    waits, and goes on within five minutes of `resume`. What a person fires goes out all the same.
+    waits, and goes on within five minutes of `resume`. What a person fires goes out all the same. A pause that holds for longer
+    stays as it is; one that ends earlier is prolonged, and is of the last who said it.
     """
     site = _open(session, name, everything, "pause")
     now, zone = site.ledger.status().now, _zone(site)
@@ -49,11 +51,22 @@ def pause(session: Session, /, name: str, everything: bool, until: str | None, n
     if until is not None and (end is None or end <= now):
         what = "is not in the future" if end is not None else "is no time"
         raise click.BadParameter(f'"{printable(until)}" {what}; write {WHENS}', param_hint="--until")
-    site.ledger.pause(name, actor(session), conceal(note), None if end is None else float(end))
-    if as_json:
+    held = next((each for each in pauses_now(site.ledger) if each.name == name), None)
+    stays = held is not None and not flags["shorten"] and _ends_before(end, held)
+    if not stays:
+        site.ledger.pause(name, actor(session), conceal(note), None if end is None else float(end))
+    if flags["as_json"]:
         print_json([pause_row(each) for each in pauses_now(site.ledger) if each.name == name])
+    elif held is not None and stays:  # whoever has asked for less is to know, also with --quiet
+        click.echo(f"{_whom(name)} paused for longer already, and stays so: {pause_words(held, zone)} (or --shorten)", err=True)
     elif not session.quiet:
-        click.echo(f"{_whom(name)} paused {_until(end, zone)}")
+        before = f"; before: {pause_words(held, zone)}" if held else ""
+        click.echo(f"{_whom(name)} paused {_until(end, zone)}{before}")
+
+
+def _ends_before(end: DueTime | None, held: Paused) -> bool:
+    """Return whether a pause until `end` would end earlier than the one that holds."""
+    return end is not None and (held.until_at is None or end < held.until_at)
 
 
 @click.command(cls=Command, examples=("offbeat resume weekly_report", "offbeat resume --all"))

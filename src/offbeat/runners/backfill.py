@@ -73,7 +73,8 @@ def foresee(entry: Entry, span: tuple[DueTime, DueTime], now: Instant, *, per_mi
     for due_at in _due_times(entry, after, end):
         count, first, last = count + 1, due_at if first is None else first, due_at
         if count > MOST:
-            raise ConfigError(_problem(f'"{entry.name}" is due more than {MOST:,} times in that span', "do it in shorter spans"))
+            what = f'"{entry.name}" is due more than {MOST:,} times in that span'
+            raise ConfigError(_problem(what, "do it in shorter spans"))
     seconds = max(count - 1, 0) * 60.0 / per_minute
     return Extent(count=count, first=first, last=last, seconds=seconds, token=token or backfill_token(entry.name))
 
