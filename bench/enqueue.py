@@ -25,8 +25,9 @@ from offbeat.core.plan import Portion, Window, plan
 from offbeat.ports.broker import Push
 from offbeat.ports.broker_kombu.broker import BrokerKombu
 from offbeat.ports.clock import FakeClock
+from offbeat.ports.ledger_mail import Mail, Post
 from offbeat.ports.ledger_redis import LedgerRedis, Place
-from offbeat.ports.ledger_values import Claim, Mail, Outcome, Post, Runner
+from offbeat.ports.ledger_values import Claim, Outcome, Runner
 from offbeat.runners.letter import letter
 
 README = Path(__file__).resolve().parent / "README.md"

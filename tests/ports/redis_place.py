@@ -9,8 +9,9 @@ from uuid import uuid4
 from offbeat.core.model import State
 from offbeat.core.plan import plan
 from offbeat.ports.broker import Push
+from offbeat.ports.ledger_mail import Mail, Post
 from offbeat.ports.ledger_redis import LedgerRedis, Place
-from offbeat.ports.ledger_values import Claim, Mail, Outcome, Post, Runner
+from offbeat.ports.ledger_values import Claim, Outcome, Runner
 
 
 @contextmanager

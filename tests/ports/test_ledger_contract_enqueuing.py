@@ -17,8 +17,9 @@ from offbeat.core.model import Overlap, State
 from offbeat.ports.broker import Push
 from offbeat.ports.clock import FakeClock
 from offbeat.ports.ledger import FENCED, Enqueuing, Ledger
+from offbeat.ports.ledger_mail import Post
 from offbeat.ports.ledger_memory import LedgerMemory
-from offbeat.ports.ledger_values import LEASE, Claim, Post
+from offbeat.ports.ledger_values import LEASE, Claim
 
 Make: TypeAlias = Callable[[Claim], Post]
 A, B, WORKER = runner("a"), runner("b"), runner("w", "worker")

@@ -18,7 +18,8 @@ from offbeat.core.plan import Portion, Window, plan
 from offbeat.ports.broker import Push
 from offbeat.ports.clock import FakeClock
 from offbeat.ports.ledger import FENCED
-from offbeat.ports.ledger_values import LEASE, Claim, Draft, Mail, Post, Recorded, Runner
+from offbeat.ports.ledger_mail import Draft, Mail, Post, Recorded
+from offbeat.ports.ledger_values import LEASE, Claim, Runner
 
 A, B, WORKER = runner("a"), runner("b"), runner("w", "worker")
 FIRST = NOON + 60
@@ -103,6 +104,21 @@ def test_a_repeat_after_a_lost_reply_learns_that_it_is_settled_and_pushes_nothin
 
     assert tried.record() == first == Recorded(claims=(), answers=("",))
     assert (queues.ledger.history(), len(queues.payloads())) == (before, 1)
+
+
+@pytest.mark.parametrize("name", ["e", "", "other"])
+def test_a_pause_between_the_look_and_the_draft_holds_what_is_drafted(queues: Queues, clock: FakeClock, name: str) -> None:
+    queues.ledger.activate(schedule(entry(), entry("other", "every 3600 1")), "stamp 2")
+    clock.advance(60)
+    portion = queues.ledger.take(10)
+    clock.advance(1)
+    queues.ledger.skip("e", FIRST + 3600, "ann", "")  # no pause of any other one
+    queues.ledger.pause(name, "ann", "")
+    queues.ledger.look(A)  # the pause is known now
+
+    draft = queues.fused.draft(portion, plan(portion))
+
+    assert {claim.paused for claim in draft.claims if claim.name == "e"} == {name != "other"}
 
 
 def test_somebody_else_with_the_same_plan_pushes_nothing_and_gets_nothing(queues: Queues, clock: FakeClock) -> None:

@@ -22,11 +22,12 @@ from offbeat.errors import ConfigError, LedgerError
 from offbeat.ports import ledger_redis
 from offbeat.ports.broker import Push
 from offbeat.ports.clock import FakeClock
+from offbeat.ports.ledger_mail import Post
 from offbeat.ports.ledger_open import open_ledger
 from offbeat.ports.ledger_redis import LedgerRedis, Place, schema, values
 from offbeat.ports.ledger_redis.address import parse
 from offbeat.ports.ledger_redis.dispatching import ELSEWHERE
-from offbeat.ports.ledger_values import LEASE, LONGEST_WAIT, Claim, Post, Runner
+from offbeat.ports.ledger_values import LEASE, LONGEST_WAIT, Claim, Runner
 
 A, B = runner("a"), runner("b")
 LUA = Path(ledger_redis.__file__).with_name("lua")

@@ -22,10 +22,11 @@ from offbeat.core.plan import plan
 from offbeat.ports.broker import Push
 from offbeat.ports.clock import FakeClock
 from offbeat.ports.ledger import FENCED
+from offbeat.ports.ledger_mail import Mail
 from offbeat.ports.ledger_redis import LedgerRedis, Place, schema
 from offbeat.ports.ledger_redis.address import parse
 from offbeat.ports.ledger_redis.client import RedisClient
-from offbeat.ports.ledger_values import LEASE, Mail
+from offbeat.ports.ledger_values import LEASE
 
 A, B = runner("a"), runner("b")
 WRITER = Path(__file__).with_name("redis_writer.py")

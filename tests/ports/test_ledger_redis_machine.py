@@ -17,9 +17,10 @@ from tests.ports.test_ledger_machine import RUNNERS, Both
 
 from offbeat.core.plan import plan
 from offbeat.ports.ledger import FENCED, Ledger
+from offbeat.ports.ledger_mail import Mail
 from offbeat.ports.ledger_memory import LedgerMemory
 from offbeat.ports.ledger_redis import LedgerRedis, Place
-from offbeat.ports.ledger_values import Mail, Runner
+from offbeat.ports.ledger_values import Runner
 
 
 class Beside(Both):

@@ -42,16 +42,12 @@ from offbeat.core.model import (
 from offbeat.ports.ledger_values import (
     COMPILED,
     Claim,
-    Draft,
     HistoryRow,
     LedgerStatus,
-    Mail,
     Origin,
     Outcome,
     Outlook,
     Paused,
-    Post,
-    Recorded,
     Report,
     Revision,
     Runner,
@@ -61,6 +57,7 @@ from offbeat.ports.ledger_values import (
 
 if TYPE_CHECKING:
     from offbeat.core.plan import Portion, Window
+    from offbeat.ports.ledger_mail import Draft, Mail, Post, Recorded
 
 FENCED = "the claim is not ours any more"
 KEEP = LedgerSettings()
@@ -156,6 +153,7 @@ class Enqueuing(Protocol):
         """Return the rows of these windows that `record` would hand out, as claims of attempt 1. Writes nothing, keeps nothing.
 
         portion: what the windows were planned from; the rows due by its `now`, by the definitions that the store knows now.
+        A claim is `paused`, too, by a pause that was made after `now`: it is then decided at its real claim.
         """
 
     def record_and_push(self, runner: Runner, windows: Sequence[Window], revision: int, mail: Mail) -> Recorded:

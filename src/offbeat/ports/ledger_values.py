@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from offbeat.core.marks import Marks, merged
 from offbeat.core.model import (
@@ -24,9 +23,6 @@ from offbeat.core.model import (
     Timing,
 )
 from offbeat.errors import ConfigError, LedgerError, Problem
-
-if TYPE_CHECKING:
-    from offbeat.ports.broker import Push  # which knows messages: an idle look needs none
 
 LEASE = 10.0  # seconds that a claim holds
 LONGEST_HOLD = 600.0  # seconds for which a slot can be asked at most
@@ -141,40 +137,6 @@ class Claim:
     last_error: str = ""
     paused: bool = False  # a pause of the entry, or of all, holds now
     waited: bool = False
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Post:
-    """A claim to be pushed and settled in one step. outcome: DISPATCHED, with the attempt of the claim and the task's id."""
-
-    outcome: Outcome
-    push: Push
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
-    """Claims as a `record` would hand them out. mark: of the definitions and pauses they are by. now: the store's clock."""
-
-    mark: str
-    now: Instant
-    claims: tuple[Claim, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Mail:
-    """Messages for claims of a draft. mark: the draft's. until: by the store's clock; later none of them is pushed."""
-
-    mark: str
-    until: Instant
-    posts: tuple[Post, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Recorded:
-    """What was recorded with mail. claims: what is left to dispatch. answers: one a post: "" when it was pushed and settled."""
-
-    claims: tuple[Claim, ...]
-    answers: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ from offbeat.core.recheck import in_grace_until
 from offbeat.errors import ConfigError, LedgerError, Problem
 from offbeat.ports.command import Step, by_slot
 from offbeat.ports.ledger import FENCED, Ledger
-from offbeat.ports.ledger_values import LEASE, Claim, Outcome, Recorded, Runner
+from offbeat.ports.ledger_values import LEASE, Claim, Outcome, Runner
 from offbeat.runners.backoff import Backoff, delay
 from offbeat.runners.fused import MARGIN, SCRIPT, Ahead, Fused, one_server
 from offbeat.runners.letter import letter, reason_of
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from offbeat.core.plan import Portion, Window
     from offbeat.ports.broker import Broker, Delivery
     from offbeat.ports.ledger import Enqueuing
+    from offbeat.ports.ledger_mail import Recorded
     from offbeat.runners.site import Site
 
 BATCH = 500

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from offbeat.ports.broker import Broker, Delivery, Push
     from offbeat.ports.clock import Clock
     from offbeat.ports.ledger import Enqueuing, Ledger
-    from offbeat.ports.ledger_values import Claim, Mail, Post, Recorded, Runner
+    from offbeat.ports.ledger_mail import Mail, Post, Recorded
+    from offbeat.ports.ledger_values import Claim, Runner
     from offbeat.ports.stop import Stop
     from offbeat.runners.site import Site
 
@@ -128,7 +129,7 @@ class Ahead:
         be skipped before `until`, and what one push is not enough for.
         """
         from offbeat.ports.broker import Delivery, Push
-        from offbeat.ports.ledger_values import Mail
+        from offbeat.ports.ledger_mail import Mail
 
         part = self.site.ledger.enqueuing()
         draft = part.draft(portion, windows) if part else None
@@ -164,7 +165,8 @@ class Ahead:
 
 
 def _post(claim: Claim, message: Message, push: Push) -> Post:
-    from offbeat.ports.ledger_values import Outcome, Post
+    from offbeat.ports.ledger_mail import Post
+    from offbeat.ports.ledger_values import Outcome
 
     outcome = Outcome(key=claim.key, attempt=claim.attempt, state=State.DISPATCHED, task_id=message.task_id)
     return Post(outcome=outcome, push=push)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Protocol
 from offbeat.core.model import RANK, Instant, Key, State
 from offbeat.ports.broker import Push
 from offbeat.ports.ledger import FENCED
-from offbeat.ports.ledger_values import Claim, Draft, Mail, Post, Recorded, Runner
+from offbeat.ports.ledger_mail import Draft, Mail, Post, Recorded
+from offbeat.ports.ledger_values import Claim, Runner
 
 if TYPE_CHECKING:
     from offbeat.core.plan import Portion, Window

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from offbeat.core.model import (
     DueTime,
@@ -18,9 +18,6 @@ from offbeat.ports.ledger_postgres.connection import Tx
 from offbeat.ports.ledger_postgres.line import Rows
 from offbeat.ports.ledger_postgres.rows import KEYS, ON_KEY, key_columns, key_of
 from offbeat.ports.ledger_values import LEASE, Claim, Runner
-
-if TYPE_CHECKING:
-    pass
 
 HOLD = f"""
 UPDATE {{s}}.outbox o SET state = {{claimed}}, owner = %(owner)s, attempt = o.attempt + 1, lease_until = %(lease)s,

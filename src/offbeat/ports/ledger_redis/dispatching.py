@@ -8,10 +8,11 @@ from typing import Any
 from offbeat.core.model import Key, LedgerSettings
 from offbeat.core.transitions import KEPT_BEHIND
 from offbeat.ports.ledger import FENCED, KEEP
+from offbeat.ports.ledger_mail import Post
 from offbeat.ports.ledger_redis.pushing import MOST_BYTES, Pushing
 from offbeat.ports.ledger_redis.store import MOST_ROWS
 from offbeat.ports.ledger_redis.values import decoded, encoded, id_of, micros, short, tag
-from offbeat.ports.ledger_values import SETTLES, Claim, Outcome, Post, Runner
+from offbeat.ports.ledger_values import SETTLES, Claim, Outcome, Runner
 
 PAGE = 1000  # rows of a lane that one claim looks at; claim.lua says it too
 ELSEWHERE = "the ledger has moved to another server"

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from offbeat.core.batches import batches
 from offbeat.core.model import DueTime, Instant, Key, Lane
 from offbeat.ports.ledger import FENCED
+from offbeat.ports.ledger_mail import Draft, Mail, Post, Recorded
 from offbeat.ports.ledger_redis.pushing import MOST_BYTES, Pushing
 from offbeat.ports.ledger_redis.store import MOST_ROWS, Reply
 from offbeat.ports.ledger_redis.values import CAUSES, REASONS, decoded, encoded, instant, micros, perhaps, short_bytes, tag
-from offbeat.ports.ledger_values import LEASE, Claim, Draft, Mail, Post, Recorded, Runner
+from offbeat.ports.ledger_values import LEASE, Claim, Runner
 
 if TYPE_CHECKING:
     from offbeat.core.plan import PlannedRow, Portion, Window
@@ -69,9 +70,11 @@ class RecordingRedis(Pushing):
     def _drafted(self, row: PlannedRow, now: Instant) -> Claim:
         _, expires, _ = self.book.pages[row.eno].facts
         key = Key(eno=row.eno, due_at=row.due_at)
-        return self.claim_of(
+        claim = self.claim_of(
             key, row.send_at, CAUSE[row.cause], now + LEASE, expires_at=None if expires < 0 else now + expires, now=now
         )
+        fresh = any(p.from_at > now and p.eno in (0, row.eno) and not p.once for p in self.book.pauses)
+        return replace(claim, paused=True) if fresh else claim  # made after the portion was taken
 
     def record_and_push(self, runner: Runner, windows: Sequence[Window], revision: int, mail: Mail) -> Recorded:
         posts = {(post.outcome.key.eno, post.outcome.key.due_at): post for post in mail.posts if post.outcome.attempt == 1}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from offbeat.core.model import (
     DueTime,
@@ -19,9 +19,6 @@ from offbeat.ports import ledger_claims
 from offbeat.ports.ledger_claims import PauseRow, claim_of, is_paused, pauses_of
 from offbeat.ports.ledger_problems import Unreadable
 from offbeat.ports.ledger_values import LEASE, LONGEST_WAIT, Claim, Runner
-
-if TYPE_CHECKING:
-    pass
 
 KeyTuple: TypeAlias = tuple[int, int, str, str]
 Meta: TypeAlias = tuple[int, Instant | None, Instant | None, str, int, int, str]  # the columns of META
