@@ -15,7 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from tests.ports.ledger_world import NOON, ahead_of, any_order, command, entry, outcome, report, runner, schedule
 
 from offbeat.core.marks import Marks, lost
-from offbeat.core.model import RANK, CatchUp, Entry, Key, Kind, LedgerSettings, Overlap, State
+from offbeat.core.model import RANK, TROUBLE, CatchUp, Entry, Key, Kind, LedgerSettings, Overlap, State
 from offbeat.core.plan import Portion, plan
 from offbeat.core.recurrences.recurrence import compile_recurrence
 from offbeat.errors import OffbeatError
@@ -204,6 +204,10 @@ class Both(RuleBasedStateMachine):
         if again:
             assert self.ask(lambda ledger: ledger.backfill(name, "token", rows)) in (0, "C301")
 
+    @rule(name=st.sampled_from(NAMES), token=st.sampled_from(["", "token", "x"]), limit=st.integers(1, 3))
+    def cancel(self, name: str, token: str, limit: int) -> None:
+        self.ask(lambda ledger: ledger.cancel(name, "ann", "why", limit, token))
+
     @rule(back=st.sampled_from([0, 30, 300]), again=st.booleans())
     def rewind(self, back: int, again: bool) -> None:
         to = floor(self.clock.now()) - back
@@ -233,11 +237,14 @@ class Both(RuleBasedStateMachine):
     @invariant()
     def both_show_the_same(self) -> None:
         self.ask(lambda ledger: ledger.history(limit=10_000))
+        self.ask(lambda ledger: ledger.history(limit=5, states=TROUBLE))
+        self.ask(lambda ledger: ledger.history("a", 5, NOON, states=(State.SKIPPED, State.PENDING)))
+        self.ask(lambda ledger: ledger.failures(NOON, 3))
         self.ask(lambda ledger: ledger.entries())
         self.ask(lambda ledger: ledger.peek(5))
         self.ask(lambda ledger: ledger.pauses())
         self.ask(lambda ledger: ledger.revisions(9))
-        self.ask(lambda ledger: replace(ledger.status(), where="", schema=0))
+        self.ask(lambda ledger: replace(ledger.status(), where="", schema=0, owner=""))
 
     @invariant()
     def ranks_and_cursors_and_marks_never_fall(self) -> None:

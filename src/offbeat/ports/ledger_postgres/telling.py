@@ -116,6 +116,7 @@ def _tell(row: Row, report: Report, at: Instant) -> None:
     row.note = report.note or row.note
     if report.state is State.DISPATCHED:
         row.dispatched_at = at if row.dispatched_at is None else row.dispatched_at
+        row.task_id = "" if row.in_outbox else row.task_id  # nobody has said yet by which id it was sent
     elif RANK[report.state] < RANK[State.SUCCEEDED]:
         row.started_at = at if row.started_at is None else row.started_at
     else:
