@@ -6,7 +6,7 @@ Rows that are alike but for their entry are told, written and answered as one ru
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from offbeat.core.batches import batches
