@@ -101,7 +101,6 @@ class Checker(Starts):
             self._handed(process, claim, now)
 
     def _draft(self, process: Process, portion: Any, windows: Any, *, now: float, answer: Any) -> None:
-        process.hand["drafted_at"] = now
         process.hand["drafts"] = {self._id(claim): claim for claim in answer.claims}
 
     def _record_and_push(
@@ -255,9 +254,7 @@ class Checker(Starts):
         before = self.pushes.setdefault(occurrence, [])
         draft = process.hand.get("drafts", {}).pop(occurrence, None) if is_fused else None
         if draft is not None and occurrence not in process.hand and not before:
-            drafted_at = process.hand["drafted_at"]  # a pause between the look and the draft is not noticed
-            pauses = [p for p in self.book.pauses if p.name in ("", draft.name) and p.since > drafted_at]
-            if any(p.sure and p.holds(now) for p in pauses):
+            if any(p.sure and p.holds(now) for p in self.book.pauses if p.name in ("", draft.name)):
                 self.wrong("I4", "recorded and pushed though it is paused", draft.name, draft.key)
             self._handed(process, replace(draft, lease_until=now + LEASE), now)
         row = process.hand.get(occurrence)

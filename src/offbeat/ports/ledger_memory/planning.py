@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from math import inf
 
 from offbeat.core.backlog import may_be_late, with_waiting
@@ -131,9 +132,14 @@ class PlanningMemory(SlotsMemory):
         return list(self.held_by(runner, (Key(eno=row.eno, due_at=row.due_at) for row in window.rows), now))
 
     def drafted(self, windows: Sequence[Window], runner: Runner, now: Instant) -> Sequence[Claim]:
-        """Return what would be born claimed if nothing is in its way; the rows are thrown away."""
+        """Return what would be born claimed if nothing is in its way; the rows are thrown away.
+
+        A pause that was made after `now` holds them, too.
+        """
         rows = (self._row(planned, now) for window in windows for planned in window.rows)
-        return self.claims([self.hold(row, runner, now) for row in rows if _is_due(row, now)], now)
+        claims = self.claims([self.hold(row, runner, now) for row in rows if _is_due(row, now)], now)
+        fresh = {pause.eno for pause in self.intervals if pause.from_at > now and not pause.once}
+        return [replace(claim, paused=claim.paused or not fresh.isdisjoint((None, claim.key.eno))) for claim in claims]
 
     def _moved(self, window: Window, now: Instant) -> bool:
         group = self.groups.get(window.gid)
