@@ -28,7 +28,6 @@ _INSTANT: Fragment = {"type": "string", "pattern": r"^[0-9]{4}-[0-9]{2}-[0-9]{2}
 _DAY = r"^([Ss][Uu][Nn]|[Mm][Oo][Nn]|[Tt][Uu][Ee]|[Ww][Ee][Dd]|[Tt][Hh][Uu]|[Ff][Rr][Ii]|[Ss][Aa][Tt])"
 _ITEMS: Fragment = {"anyOf": [_TEXT, {"type": "array", "items": _TEXT}]}
 _SPREAD: Fragment = {"anyOf": [*_SPAN["anyOf"], {"type": "string", "pattern": r"^\s*([0-9]{1,2}|100)\s*%\s*$"}]}
-_COMMAND: Fragment = {"anyOf": [_TEXT, {"type": "array", "items": {"type": "string"}, "minItems": 1}]}
 
 SOLAR: Mapping[str, Fragment] = {
     "event": {"enum": sorted([*EVENTS, *ALIASES])},
