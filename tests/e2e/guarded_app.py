@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from typing import Any
 
@@ -98,3 +99,15 @@ def expired(self: Any) -> None:
 def limited(self: Any) -> None:
     note("started", self)
     time.sleep(30)
+
+
+@app.task(name="tests.killed", bind=True)
+def killed(self: Any) -> None:
+    note("started", self)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+@app.task(name="tests.replaced", bind=True)
+def replaced(self: Any) -> None:
+    note("started", self)
+    self.replace(noted.si().set(queue=self.request.delivery_info["routing_key"]))

@@ -36,7 +36,11 @@ ENDS = (
     ("tests.retried", State.SUCCEEDED, "", ""),
     ("tests.limited", State.FAILED, "timed_out", "TimeLimitExceeded"),
     ("tests.expired", State.REVOKED, "", "expired in the queue"),
+    ("tests.killed", State.FAILED, "", "WorkerLostError"),
+    ("tests.replaced", State.SUCCEEDED, "", ""),
+    ("tests.nobody_knows", State.FAILED, "", "no task of that name is known to the worker"),
 )
+NEVER_BEGUN = ("tests.expired", "tests.nobody_knows")
 TASKS = [task for task, *_ in ENDS]
 
 
@@ -244,7 +248,7 @@ def test_the_end_of_a_task_is_told_and_frees_what_waits_for_it(
 
     assert (told.state, told.reason) == (end, reason)
     assert told.note == note or (note == "" and told.note.endswith(started_by(pair))), "the end's note, or who started it"
-    assert (told.started_at is None) == (end is State.REVOKED)
+    assert (told.started_at is None) == (task in NEVER_BEGUN)
     assert [claim.key.due_at for claim in found] == [due + 60]
 
 

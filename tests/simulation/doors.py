@@ -53,7 +53,7 @@ ENQUEUING = frozenset({"enqueue", "draft", "record_and_push"})  # of the part of
 SERVER = "one server for ledger and broker"
 COMMIT = SimpleNamespace(commit="c0ffee", author="ann", dirty=False)
 QUIET = frozenset(
-    {"look", "take", "draft", "passes", "admit_late", "running", "ended", "prune"}
+    {"look", "take", "draft", "passes", "winner", "admit_late", "running", "ended", "prune"}
 )  # others need not look again after these
 
 

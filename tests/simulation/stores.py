@@ -66,6 +66,9 @@ class SqliteStore(LedgerSqlite):
     def running(self, asks: Sequence[Ask]) -> None:
         self.worker.running(asks)
 
+    def winner(self, occurrence: str) -> int:
+        return self.worker.winner(occurrence)
+
     def ended(self, ask: Ask, done: bool) -> None:
         self.worker.ended(ask, done)
 
@@ -111,6 +114,10 @@ class MemoryStore(LedgerMemory):
             held = self._copy_of(ask.occurrence, now)
             if self.admit(ask.occurrence, ask.attempt) and not held.ended and _is_mine(ask, held):
                 self._note_copy(ask, now, done=False)
+
+    def winner(self, occurrence: str) -> int:
+        """Return the attempt that was admitted, 0 for none."""
+        return self.admitted.get(occurrence, 0)
 
     def ended(self, ask: Ask, done: bool) -> None:
         """Write down that a delivery runs no more."""

@@ -29,7 +29,7 @@ from offbeat.worker.message import Delivery as HandedOut
 from offbeat.worker.message import Occurrence, delivery_of, of_request
 from offbeat.worker.settings import REFUSE, RUN, Settings
 from offbeat.worker.unasked import Unasked
-from offbeat.worker.watch import Watch
+from offbeat.worker.watch import KEEP, Watch, ask_of
 
 if TYPE_CHECKING:
     from tests.simulation.scenario import Run
@@ -70,7 +70,6 @@ class Workers:
         self.visibility = draw.choice((0.0, VISIBILITY))  # 0: a broker that hands out again when a connection ends
         self.lossy = draw.choice((0.0, 0.0, 0.3))  # chance of each fate of a report: lost, told twice
         self.settings = Settings("redis://simulated", "sim", draw.choice((RUN, REFUSE)), draw.choice((2.0, 10.0)), [])
-        self.doubled: set[int] = set()  # publications of which there are copies, since nobody answered who put them back
         self._stranded: dict[str, list[Delivery]] = {}
         self.records = [RecordHere() for _ in range(HOSTS)]
         self.made = self._published = self._count = 0
@@ -225,9 +224,7 @@ class TaskHere:
             raise OperationalError("connection refused")
         run.world.note(self.process, "put back", publication.number)
         self.workers.deliver(replace(self.delivery, headers=headers, again=False), countdown)
-        is_lost = run.world.draw.random() < run.faults.unconfirmed and publication.number not in self.workers.doubled
-        if is_lost:  # once each: else they multiply while the ledger is silent
-            self.workers.doubled.add(publication.number)
+        if run.world.draw.random() < run.faults.unconfirmed:
             raise OperationalError("connection reset before the confirm came")
 
 
@@ -344,6 +341,9 @@ class StoreHere:
     def running(self, asks: Sequence[Ask]) -> None:
         self._asked("running", asks)
 
+    def winner(self, occurrence: str) -> int:
+        return int(self._asked("winner", occurrence))
+
     def ended(self, ask: Ask, done: bool) -> None:
         self._asked("ended", ask, done)
 
@@ -375,10 +375,11 @@ class StoreHere:
 def guards_of(run: Run) -> Iterator[None]:
     """Let the guard find the world's workers instead of this process'."""
 
-    def active() -> dict[str, Any]:
+    def active() -> dict[Ask, str]:
         current = run.world.current
         assert current is not None
-        return {found.id: (found, handed) for found, handed in current.hand["life"]._worker.running.values()}
+        running = current.hand["life"]._worker.running.values()
+        return {ask_of(found, handed, KEEP): found.project for found, handed in running}
 
     with patch.object(guard, "life", OfCurrent(run=run)), patch("offbeat.worker.life.active", active):
         yield

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from celery.app.task import Context
 from celery.app.trace import ExceptionInfo
 from celery.exceptions import TimeLimitExceeded, WorkerLostError
 from celery.worker import state
@@ -26,12 +27,12 @@ app = Celery("first", broker="memory://", set_as_current=False)
 app.conf.update(offbeat_ledger="sqlite:////nowhere", offbeat_on_error="refuse")
 
 
-@app.task(name="first.task")  # type: ignore[untyped-decorator]
+@app.task(name="first.task", shared=False)  # type: ignore[untyped-decorator]
 def task() -> None:
     """Do nothing."""
 
 
-@app.task(name="first.late", acks_late=True)  # type: ignore[untyped-decorator]
+@app.task(name="first.late", shared=False, acks_late=True)  # type: ignore[untyped-decorator]
 def late() -> None:
     """Do nothing."""
 
@@ -43,6 +44,10 @@ class Ledger(Store):
         super().__init__()
         self.ends: list[tuple[int, bool]] = []
         self.signs: list[list[Ask]] = []
+        self.won = 0
+
+    def winner(self, occurrence: str) -> int:
+        return self.won
 
     def ended(self, ask: Ask, done: bool) -> None:
         self.ends.append((ask.attempt, done))
@@ -135,3 +140,36 @@ def test_signs_of_life_are_given_of_every_message_of_an_id(ledger: Ledger) -> No
     assert sorted(ask.attempt for question in ledger.signs for ask in question) == [1, 2]
     assert [len(question) for question in ledger.signs] == [1, 1], "no occurrence twice in one question"
     assert len(messages) == 2
+
+
+def revoked(attempt: int) -> None:
+    guard.on_revoked(request=Context(received(attempt).request_dict), expired=True)
+
+
+def unknown(attempt: int) -> None:
+    guard.on_unknown(message=received(attempt).message)
+
+
+def rejected(attempt: int) -> None:
+    guard.on_rejected(message=received(attempt).message)
+
+
+@pytest.mark.parametrize(("end", "state"), [(revoked, "revoked"), (unknown, "failed"), (rejected, "failed")])
+@pytest.mark.parametrize(("won", "said"), [(0, [(2, False)]), (1, []), (2, [(2, True)])])
+def test_what_no_task_has_got_is_told_unless_another_attempt_has_started(
+    ledger: Ledger, end: Any, state: str, won: int, said: list[tuple[int, bool]]
+) -> None:
+    ledger.won = won
+
+    end(2)
+
+    assert [(one.attempt, one.admitted) for one in ledger.heard] == said
+    assert {one.state for one in ledger.heard} <= {state}
+
+
+@pytest.mark.parametrize("headers", [None, {}, {"id": 7}, {"id": "b", "offbeat_occurrence": "a", "offbeat_attempt": 1}])
+def test_what_is_thrown_away_of_others_is_nobodys_business(ledger: Ledger, headers: Any) -> None:
+    guard.on_unknown(message=SimpleNamespace(headers=headers))
+    guard.on_rejected(message=SimpleNamespace(headers=headers))
+
+    assert ledger.heard == []

@@ -47,6 +47,10 @@ class Store:
         self.told.extend(asks)
         return [True for _ in asks]
 
+    def winner(self, occurrence: str) -> int:
+        self._answer()
+        return 0
+
     def running(self, asks: Sequence[Ask]) -> None:
         self._answer()
 

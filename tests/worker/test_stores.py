@@ -83,6 +83,12 @@ def test_what_an_id_is_made_of_never_matters(sides: Sides) -> None:
         assert not is_admitted(sides.worker, name, 2)
 
 
+def test_who_has_won_is_told_without_a_word_of_ones_own(sides: Sides) -> None:
+    seen = [sides.worker.winner("an id"), is_admitted(sides.worker, "an id", 2), sides.worker.winner("an id")]
+
+    assert seen == [0, True, 2]
+
+
 COPY = Ask("an id", 1, KEEP, again=True, owner="w2", patience=3600.0)
 FIRST = COPY._replace(again=False, owner="w1")
 

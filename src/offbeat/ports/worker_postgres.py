@@ -46,6 +46,7 @@ SELECT occurrence, attempt, owner FROM json_to_recordset($1::json) AS told (occu
 ORDER BY occurrence
 ON CONFLICT (occurrence) DO UPDATE SET attempt = a.attempt
 RETURNING occurrence, attempt, xmax = 0, owner, alive_at, {NOW} - alive_at, finished"""
+WINNER = "SELECT attempt FROM {s}.admitted WHERE occurrence = $1"
 RUNNING = f"""
 INSERT INTO {{s}}.admitted AS a (occurrence, attempt, owner)
 SELECT occurrence, attempt, owner FROM json_to_recordset($1::json) AS told (occurrence text, attempt integer, owner text)
@@ -119,6 +120,9 @@ class WorkerPostgres:
     def admit_late(self, asks: Sequence[Ask]) -> list[bool]:
         found = {name.decode(): int(winner) for name, winner, *_ in self._ask(ADMIT_ALL, _as_json(asks))}
         return [found.get(ask.occurrence) == ask.attempt for ask in asks]
+
+    def winner(self, occurrence: str) -> int:
+        return next((int(row[0]) for row in self._ask(WINNER, occurrence)), 0)
 
     def running(self, asks: Sequence[Ask]) -> None:
         self._ask(RUNNING, _as_json(asks))

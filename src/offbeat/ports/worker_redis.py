@@ -106,6 +106,9 @@ class WorkerRedis:
 
         return [winner == b"%d" % ask.attempt for ask, winner in zip(asks, self._asked(ask_all)[1::2])]
 
+    def winner(self, occurrence: str) -> int:
+        return int(self._asked(lambda: self._client.get(f"{self._keys}a:{occurrence}")) or 0)
+
     def running(self, asks: Sequence[Ask]) -> None:
         for ask in asks:
             self._looked("running", ask)

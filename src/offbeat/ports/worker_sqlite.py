@@ -117,6 +117,10 @@ class WorkerSqlite:
             now = self._clock.now()
             return [_admitted(db, ask, now) or _held(db, ask, now)[0] == ask.attempt for ask in asks]
 
+    def winner(self, occurrence: str) -> int:
+        with self._writing() as db:
+            return int((db.execute(ADMITTED, (occurrence,)).fetchone() or (0,))[0])
+
     def running(self, asks: Sequence[Ask]) -> None:
         with self._writing() as db:
             now = self._clock.now()

@@ -30,6 +30,9 @@ class WorkerStore(Protocol):
     def admit_late(self, asks: Sequence[Ask]) -> list[bool]:
         """Write down what was started unasked, each occurrence once; return for each whether no other attempt had won."""
 
+    def winner(self, occurrence: str) -> int:
+        """Return the attempt that was let start, 0 when none is known. Nothing is written."""
+
     def running(self, asks: Sequence[Ask]) -> None:
         """Give a sign of life of what this owner runs, each occurrence once.
 

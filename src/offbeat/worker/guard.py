@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, Mapping, NamedTuple, NoReturn
 
 from celery import signals
+from celery._state import get_current_task
 from celery.app.task import Task
 from celery.exceptions import Ignore
 from kombu.exceptions import OperationalError
 
 from offbeat.ports.worker_values import ALIVE, ENDED, PASSED, REFUSED_ATTEMPT, Ask, NoAnswer, Said
 from offbeat.worker.life import Life
-from offbeat.worker.message import COPY, Delivery, Occurrence, delivery_of, occurrence_of, of_request
+from offbeat.worker.message import COPY, TURN, Delivery, Occurrence, delivery_of, occurrence_of, of_request
 from offbeat.worker.settings import REFUSE
 
 log = logging.getLogger("offbeat.worker")
 
 WAITED = "offbeat_waited"  # a header: how often a later attempt was put back because the ledger was silent
+DOUBTED = "offbeat_doubted"  # a header: an earlier copy may be in the queue, since the broker did not say that it has it
+PASSING = frozenset((COPY, WAITED, DOUBTED))  # of the message, and not of the retries of its task
 WAIT, MOST_WAITS = 2.0, 15  # seconds, times
 MARK = "_guarded_by_offbeat"  # on a task's request, once it was looked at: a Passage
 IGNORED = {
@@ -37,12 +40,13 @@ life = Life()
 class Passage(NamedTuple):
     """What was let through: an occurrence, or (None) what is none. No header of a message can be one.
 
-    at: when, by the monotonic clock.
+    at: when, by the monotonic clock. is_replaced: another task goes on with the occurrence.
     """
 
     found: Occurrence | None
     ask: Ask = Ask("", 0, 0)
     at: float = 0.0
+    is_replaced: bool = False
 
 
 def install() -> None:
@@ -57,6 +61,9 @@ def install() -> None:
     signals.task_postrun.connect(on_postrun, weak=False)
     signals.task_failure.connect(on_failure, weak=False)
     signals.task_revoked.connect(on_revoked, weak=False)
+    signals.task_unknown.connect(on_unknown, weak=False)
+    signals.task_rejected.connect(on_rejected, weak=False)
+    signals.before_task_publish.connect(on_publish, weak=False)
 
 
 def guarded(before_start: Any) -> Any:
@@ -99,8 +106,10 @@ def check(task: Any) -> None:
     ask = life.ask(found, delivery, task.acks_late)
     if not found.atomic or life.may_be_out_twice(found, delivery):  # what was queued once, and delivered once, need not ask
         stop_unless_passed(task, request, found, ask)
-    if COPY in request.headers or WAITED in request.headers:
-        request.headers = {name: value for name, value in request.headers.items() if name not in (COPY, WAITED)}
+    if COPY in request.headers and not task.acks_late:  # Celery runs it no more; nor is a copy of it to run, wherever it is
+        life.end(ask, found.project, done=True)
+    if not PASSING.isdisjoint(request.headers):
+        request.headers = {name: value for name, value in request.headers.items() if name not in PASSING}
     setattr(request, MARK, Passage(found, ask, life.clock.monotonic()))
     if found.row is not None:
         life.say(Said(found.row, found.attempt, "started", note=life.by, admitted=True), found.project)
@@ -119,7 +128,12 @@ def stop_unless_passed(task: Any, request: Any, found: Occurrence, ask: Ask) -> 
 
 
 def answer_for(task: Any, request: Any, found: Occurrence, ask: Ask) -> str:
-    """Return the verdict of WorkerStore.admit. When the ledger does not answer: this host's, or Ignore, as the settings say."""
+    """Return the verdict of WorkerStore.admit. When the ledger does not answer: this host's, or Ignore, as the settings say.
+
+    What is put back is marked as a copy, for the broker may have it although it did not say so: then we still have it, too.
+    Whoever has a copy that was doubted before keeps it, or they would multiply while ledger and broker are away.
+    """
+    is_doubted = False
     while True:
         try:
             return life.admit(ask, found.project)
@@ -129,10 +143,12 @@ def answer_for(task: Any, request: Any, found: Occurrence, ask: Ask) -> str:
                 return unasked(task, request, found, ask)
             life.complain("W103", "the ledger does not answer, so tasks are put back", str(error))
         try:
-            put_back(task, request, life.settings.pause, copy=ask.again)
+            if not (is_doubted and DOUBTED in found.headers):
+                put_back(task, request, life.settings.pause, copy=True)
         except (OperationalError, OSError) as error:  # no broker either: nothing is lost as long as we have it
             life.complain("W104", "a task could not be put back, so its process waits", type(error).__name__)
-            life.wait()
+            request.headers, is_doubted = {**request.headers, DOUBTED: True}, True
+        life.wait()
 
 
 def unasked(task: Any, request: Any, found: Occurrence, ask: Ask) -> str:
@@ -199,10 +215,13 @@ def on_postrun(task: Any = None, state: str | None = None, retval: Any = None, *
     found = passage.found if isinstance(passage, Passage) else None
     if found is None or state is None:  # without a state this process is being killed: on_failure tells
         return
+    is_replaced = state == "IGNORED" and passage.is_replaced
+    if is_replaced:
+        state = "RETRY"
     tell_end(task, passage, state)
     if found.row is None:
         return
-    said, note = ENDS.get(state, "failed"), ""
+    said, note = ENDS.get(state, "failed"), "replaced" if is_replaced else ""
     if state == "IGNORED":  # by the task itself
         said, note = "succeeded", "ignored"
     elif state == "REJECTED":
@@ -254,6 +273,41 @@ def on_failure(sender: Any = None, exception: Any = None, kwargs: Any = None, **
 def on_revoked(request: Any = None, terminated: bool = False, expired: bool = False, **_: Any) -> None:
     """In the worker's first process: it has expired in the queue, or somebody revoked it, perhaps while it ran."""
     found = of_request(request)
-    if found is not None and found.row is not None and life.is_on(None):
-        note = "expired in the queue" if expired else "terminated" if terminated else "revoked"
-        life.say_later(Said(found.row, found.attempt, "revoked", note=note, admitted=terminated), found.project)
+    if found is None or found.row is None or not life.is_on(None):
+        return
+    if terminated:
+        life.say_later(Said(found.row, found.attempt, "revoked", note="terminated", admitted=True), found.project)
+    else:
+        life.say_unstarted(found, "revoked", "expired in the queue" if expired else "revoked")
+
+
+def on_unknown(message: Any = None, **_: Any) -> None:
+    """In the worker's first process: no task has the name that a message is for, and Celery has thrown it away."""
+    tell_thrown_away(message, "no task of that name is known to the worker")
+
+
+def on_rejected(message: Any = None, **_: Any) -> None:
+    """In the worker's first process: Celery could not make out a message, and has thrown it away."""
+    tell_thrown_away(message, "rejected")
+
+
+def tell_thrown_away(message: Any, note: str) -> None:
+    """Report the end of what never began."""
+    headers = getattr(message, "headers", None)
+    found = occurrence_of(headers, headers.get("id")) if isinstance(headers, Mapping) else None
+    if found is not None:
+        life.say_unstarted(found, "failed", note)
+
+
+def on_publish(headers: Any = None, **_: Any) -> None:
+    """In a task's own process: what takes its place (`self.replace`) has its id; the occurrence ends when that has ended."""
+    request = getattr(get_current_task(), "request", None)
+    passage = None if request is None else vars(request).get(MARK)
+    if not isinstance(passage, Passage) or passage.found is None or not isinstance(headers, dict):
+        return
+    found = passage.found
+    if headers.get("id") != found.id or "offbeat_occurrence" in headers:
+        return
+    headers.update({name: value for name, value in found.headers.items() if name not in PASSING})
+    headers[TURN] = passage.ask.turn + 1
+    setattr(request, MARK, passage._replace(is_replaced=True))

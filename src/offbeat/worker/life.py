@@ -187,6 +187,21 @@ class Life:
         """Report from the thread."""
         self.later(lambda: self.say(said, project))
 
+    def say_unstarted(self, found: Occurrence, state: str, note: str) -> None:
+        """Report from the thread what becomes of a message that no task has got, unless another attempt has started."""
+        if found.row is None or not self.settings.ledger:
+            return
+        row, winner = found.row, 0
+
+        def say() -> None:
+            nonlocal winner
+            with suppress(NoAnswer):
+                winner = self.link(found.project).ask(lambda store: store.winner(found.id))
+            if winner in (0, found.attempt):
+                self.say(Said(row, found.attempt, state, note=note, admitted=winner == found.attempt), found.project)
+
+        self.later(say)
+
     def later(self, work: Callable[[], None]) -> None:
         """Do it in the thread: the worker's first process must not wait."""
         if self._thread is None:

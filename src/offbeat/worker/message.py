@@ -18,10 +18,11 @@ ROW = re.compile(r"([0-9]{1,15}):(-?[0-9]{1,15}):([a-z]+):(.*)", re.DOTALL)
 
 
 COPY = "offbeat_copy"  # a header: the message stands in for one that was delivered before
+TURN = "offbeat_turn"  # a header: at which turn the retries of a message begin that replaces a task (`self.replace`)
 
 
 class Delivery(NamedTuple):
-    """turn: how often Celery has retried the task. again: the broker says that it delivered the message before."""
+    """turn: how often Celery has retried or replaced the task. again: the broker says that it delivered the message before."""
 
     turn: int
     again: bool
@@ -91,7 +92,8 @@ def of_request(request: Any) -> Occurrence | None:
 def delivery_of(headers: Mapping[str, Any], info: Any, retries: Any) -> Delivery:
     """Return which delivery of a message this is. info: its `delivery_info`, as Celery hands it to a task."""
     again = bool(info.get("redelivered")) if isinstance(info, Mapping) else False
-    turn = retries if isinstance(retries, int) and 0 <= retries <= MOST_ATTEMPTS else 0
+    counts = (retries, headers.get(TURN))
+    turn = sum(count for count in counts if isinstance(count, int) and 0 <= count <= MOST_ATTEMPTS // 2)
     return Delivery(turn=turn, again=again or headers.get(COPY) is True)
 
 
