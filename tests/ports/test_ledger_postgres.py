@@ -274,6 +274,17 @@ def test_a_claim_past_much_that_is_held_back_is_many_small_transactions(ledger: 
     assert transactions(ledger) - done[1] >= 4
 
 
+def test_a_backfill_waits_for_nobody_who_has_other_rows_of_it(
+    ledger: LedgerPostgres, place: Place, admin: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    ledger.activate(schedule(entry()), "stamp")
+    ledger.backfill("e", "token", [(NOON, NOON)])
+    with admin.transaction():
+        admin.execute(sql.SQL("SELECT 1 FROM {}.outbox FOR UPDATE").format(sql.Identifier(place.schema)))
+
+        assert ledger.backfill("e", "token", [(NOON - 60, NOON), (NOON - 120, NOON)]) == 2
+
+
 def test_each_commit_tells_how_far_the_ledger_is(ledger: LedgerPostgres, clock: FakeClock) -> None:
     ledger.activate(schedule(entry()), "stamp")
     seen = ledger.look(A).marks

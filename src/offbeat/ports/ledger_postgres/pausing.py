@@ -41,7 +41,11 @@ ON CONFLICT DO NOTHING"""
 TO_CANCEL = """
 SELECT eno, due_at, kind, kind_id FROM {s}.outbox WHERE eno = %(eno)s AND kind = {backfill}
   AND (%(token)s = '' OR kind_id = %(token)s) AND state IN ({pending}, {waiting}) ORDER BY due_at LIMIT %(limit)s"""
-MEET = "SELECT 1 FROM {s}.outbox WHERE kind <> {schedule} AND kind_id = %(token)s AND eno = %(eno)s FOR KEY SHARE"
+# Whoever moves one of these rows to history just now is waited for; the others of the backfill may be hundreds of thousands.
+MEET = """
+SELECT 1 FROM unnest(%(dues)s::bigint[]) AS k(due_at)
+CROSS JOIN LATERAL (SELECT 1 FROM {s}.outbox o WHERE o.eno = %(eno)s AND o.due_at = k.due_at AND o.kind = {backfill}
+  AND o.kind_id = %(token)s FOR KEY SHARE) o"""
 
 
 def present(tx: Tx, name: str, where: str) -> int:
@@ -95,7 +99,7 @@ class PausingPostgres(Days):
         def work(tx: Tx) -> int:
             eno = present(tx, name, self.where)
             lock_entry(tx, eno)
-            tx.rows(MEET, token=token, eno=eno)
+            tx.rows(MEET, token=token, eno=eno, dues=sorted(due_at for due_at, _ in rows))
             tx.mark(token)
             return tx.run(
                 BACKFILL,
