@@ -51,7 +51,7 @@ class SystemClock:
         # for, nor hide that the instant has come.
         end = time.monotonic() + instant - time.time()
         while not self._woken and (left := min(instant - time.time(), end - time.monotonic())) > 0:
-            if select.select(self._pipe[:1], (), (), min(left, 1.0))[0]:
+            if _is_readable(self._pipe[0], min(left, 1.0)):
                 os.read(self._pipe[0], 512)
                 break
         self._woken = False
@@ -61,6 +61,15 @@ class SystemClock:
         if self._pipe is not None:
             with contextlib.suppress(BlockingIOError):
                 os.write(self._pipe[1], b".")
+
+
+def _is_readable(line: int, seconds: float) -> bool:
+    """Return whether there is something to read within that time. select() itself knows no number beyond 1023."""
+    if not hasattr(select, "poll"):
+        return bool(select.select((line,), (), (), seconds)[0])
+    poll = select.poll()
+    poll.register(line, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
 
 
 class FakeClock:
