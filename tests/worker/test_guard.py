@@ -18,7 +18,7 @@ from offbeat.ports.worker_store import open_store, shown
 from offbeat.ports.worker_values import PASSED, REFUSED_ATTEMPT, Ask, Me, NoAnswer, Row, Said
 from offbeat.worker import guard
 from offbeat.worker.life import MOST_LINKS, Life
-from offbeat.worker.link import Link
+from offbeat.worker.link import PROBED, Link
 from offbeat.worker.message import occurrence_of, of_request, row_of
 from offbeat.worker.settings import read_settings
 
@@ -241,6 +241,23 @@ def test_a_host_that_is_gone_is_waited_for_by_one_task_and_then_probed_aside_unt
     assert is_over()
 
     assert (link.ask(lambda store: store.admit(A)), len(tries)) == (PASSED, 3)
+
+
+def test_a_probe_of_which_nothing_is_heard_keeps_nobody_from_asking() -> None:
+    clock, stores = FakeClock(), [Store(), Store(silent=True)]
+
+    def connect() -> Store:
+        clock.advance(2)
+        return stores.pop()
+
+    link = Link(connect, clock, nobody)
+    for _ in range(2):
+        with pytest.raises(NoAnswer):
+            link.ask(lambda store: store.admit(A))
+    assert len(stores) == 1
+    clock.advance(PROBED)
+
+    assert link.ask(lambda store: store.admit(A)) == PASSED
 
 
 def test_a_ledger_that_says_no_at_once_is_asked_by_everybody() -> None:

@@ -15,6 +15,7 @@ from offbeat.ports.worker_values import Ask, NoAnswer
 from offbeat.worker.crowd import Crowd
 
 T = TypeVar("T")
+PROBED = 30.0  # seconds after which nobody relies on a probe of which nothing was heard: its thread is gone, perhaps
 QUICK = 0.05  # seconds: who is told "no" so soon may ask for himself, the next time
 
 _inherited: list[WorkerStore] = []  # of the process that we were forked from: not ours to use, nor to close
@@ -39,6 +40,7 @@ class Link:
         self._idle: list[WorkerStore] = []
         self._why = ""  # what the ledger is silent about, while somebody probes it: nobody else asks
         self._is_probed = False
+        self._heard_at = 0.0  # when the probe was heard of last, by the monotonic clock
         self._is_closed = False
         self._crowd = self._new_crowd()
 
@@ -46,9 +48,9 @@ class Link:
         """Return what the ledger answers. The question may be asked twice. Raises: NoAnswer."""
         if self._owner != os.getpid():
             self._start_anew()
-        if self._is_probed:
-            raise NoAnswer(self._why)
         began = self._clock.monotonic()
+        if self._is_probed and began - self._heard_at < PROBED:
+            raise NoAnswer(self._why)
         try:
             return self._answered(question)
         except NoAnswer as error:
@@ -69,9 +71,10 @@ class Link:
         """Let one try again and again until it is answered: else every task would wait for a host that is gone."""
         with self._lock:
             self._why = why
-            if self._is_probed or self._is_closed:
+            now = self._clock.monotonic()
+            if self._is_closed or (self._is_probed and now - self._heard_at < PROBED):
                 return
-            self._is_probed = True
+            self._is_probed, self._heard_at = True, now
         try:
             self._aside(self.is_over)
         except RuntimeError:  # no thread can be started: this process is ending, perhaps
@@ -81,6 +84,7 @@ class Link:
         """Try to reach a silent ledger, once; return whether it need not be tried again. Then everybody may ask."""
         if self._is_closed or self._owner != os.getpid():
             return True
+        self._heard_at = self._clock.monotonic()
         try:
             self._answered(lambda store: store.running(()))  # as far as a question goes, and asks nothing
         except NoAnswer as error:
@@ -93,7 +97,7 @@ class Link:
         """Return the answer. Raises NoAnswer, also where a library could not make out an address, a question or an answer."""
         try:
             return self._asked(question)
-        except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError) as error:
+        except (ValueError, TypeError, LookupError, ArithmeticError, AttributeError, AssertionError, RuntimeError) as error:
             raise NoAnswer(f"the ledger cannot be asked: {type(error).__name__}") from error
 
     def _asked(self, question: Callable[[WorkerStore], T]) -> T:
