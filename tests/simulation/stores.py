@@ -1,6 +1,6 @@
 """The ledgers that a world can have: each with the worker's side of it, and a way to put a backup back.
 
-The memory twin is what every seed runs on; SQLite and Redis tell whether a real store keeps to the same promises.
+The memory twin is what every seed runs on; SQLite tells whether a real store keeps to the same promises.
 """
 
 from __future__ import annotations
