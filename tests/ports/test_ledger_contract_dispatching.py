@@ -337,3 +337,20 @@ def test_prune_removes_gaps_too_and_nothing_while_the_clock_is_not_believed(ledg
     ledger.look(A)
     assert ledger.prune(10) == 1
     assert ledger.history() == []
+
+
+@pytest.mark.parametrize("state", [State.PENDING, State.SKIPPED, State.UNDELIVERED, State.DISPATCHED])
+def test_what_another_one_holds_under_the_same_number_may_be_dispatched_only(
+    ledger: Ledger, clock: FakeClock, state: State
+) -> None:
+    ledger.look(A)
+    ledger.activate(schedule(entry(), command("c")), "stamp")
+    clock.advance(60)
+    claims = {
+        claim.name: claim for claim in pass_once(ledger, A)
+    }  # of before the ledger was put back, say: B has attempt 1, too
+
+    accepted = {name for name, claim in claims.items() if ledger.settle(B, [outcome(claim, state)])}
+
+    assert accepted == {State.DISPATCHED: {"e", "c"}, State.SKIPPED: {"c"}}.get(state, set())
+    assert ledger.settle(A, [outcome(claims["e"])]) == [claims["e"].key]

@@ -171,17 +171,13 @@ class Checker(Starts):
             if row is None:
                 continue
             current = row.claim.attempt == outcome.attempt
+            mine = not self.run.restores or process.hand.get(outcome.key) is row  # or its number only
             if outcome.key not in accepted:
-                if current and row.state is State.CLAIMED and now < row.claim.lease_until:
+                if current and mine and row.state is State.CLAIMED and now < row.claim.lease_until:
                     self.wrong("I3", "the outcome of the attempt in force was refused", outcome)
             elif not current:
                 self.wrong("I5", "an outcome of an old attempt was accepted", outcome)
             elif row.state is State.CLAIMED:
-                if (
-                    self.run.restores and process.hand.get(outcome.key) is not row
-                ):  # a claim of before the restore, by its number
-                    row.confirmed.clear()
-                    self.forgotten.add(self._id(row.claim))
                 self._settled(row, outcome, now)
 
     def _enqueue(self, process: Process, runner: Any, posts: Any, *, now: float, answer: Any) -> None:

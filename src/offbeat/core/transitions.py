@@ -56,11 +56,16 @@ class Verdict(StrEnum):
     STAMPED = "stamped"  # the row keeps its state and gets dispatched_at and task_id
 
 
-def judge_outcome(held: State, state: State, *, same: bool, is_command: bool) -> Verdict:
+def judge_outcome(held: State, state: State, *, same: bool, is_command: bool, mine: bool = True) -> Verdict:
     """Judge what a runner says of its claim. same: the rest of the outcome (reason, or when to retry) is as the row has it.
 
-    is_command: what was dispatched went to a supervisor, and that may still skip it (its slot is taken).
+    is_command: what was dispatched went to a supervisor, and that may still skip it (its slot is taken). mine: the runner is
+    the row's owner. A ledger that was put back counts attempts anew, so the number alone may be another one's claim: that it
+    is dispatched is true all the same, but anything else would let a message go out twice, or not at all.
     """
+    if held is State.CLAIMED and not mine and state is not State.DISPATCHED:
+        if not (is_command and state is State.SKIPPED):  # by its supervisor, which may be faster than the runner
+            return Verdict.REFUSED
     if state is State.PENDING:
         if held is State.CLAIMED:
             return Verdict.WRITTEN

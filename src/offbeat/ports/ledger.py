@@ -117,7 +117,9 @@ class Dispatching(Protocol):
     def settle(self, runner: Runner, outcomes: Sequence[Outcome]) -> Sequence[Key]:
         """Write what became of claims; return the keys that were accepted (or had been, with the same outcome).
 
-        Accepted from the current attempt only, and only if the state's rank rises (PENDING from CLAIMED aside). A row that is
+        Accepted from the current attempt only, and only if the state's rank rises (PENDING from CLAIMED aside). Of a row that
+        another runner holds only DISPATCHED, and SKIPPED of a command (by its supervisor), are accepted: a ledger that was put
+        back counts attempts anew. A row that is
         STARTED or further already keeps its state, and gets dispatched_at and task_id. A command that is DISPATCHED may still
         become SKIPPED: only its supervisor knows whether its slot was free. What is handed back waits for its send_at at least.
         """

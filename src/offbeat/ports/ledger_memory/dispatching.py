@@ -48,9 +48,9 @@ class DispatchingMemory(SlotsMemory):
 
     def settle(self, runner: Runner, outcomes: Sequence[Outcome]) -> Sequence[Key]:
         now = self.clock.now()
-        return [outcome.key for outcome in outcomes if self._settled(outcome, now)]
+        return [outcome.key for outcome in outcomes if self._settled(runner, outcome, now)]
 
-    def _settled(self, outcome: Outcome, now: Instant) -> bool:
+    def _settled(self, runner: Runner, outcome: Outcome, now: Instant) -> bool:
         assert outcome.state in SETTLES, outcome.state
         row = self.rows.get(outcome.key)
         if row is None or row.attempt != outcome.attempt or row.attempt == 0:
@@ -58,7 +58,8 @@ class DispatchingMemory(SlotsMemory):
         same = outcome.reason is row.reason
         if outcome.state is State.PENDING:
             same = (row.next_try_at, row.lane) == (max(outcome.next_try_at, row.send_at), outcome.lane)
-        verdict = judge_outcome(row.state, outcome.state, same=same, is_command=row.is_command)
+        mine = row.owner == runner.id
+        verdict = judge_outcome(row.state, outcome.state, same=same, is_command=row.is_command, mine=mine)
         if verdict is Verdict.WRITTEN:
             self.write(row, outcome, now)
         elif verdict is Verdict.STAMPED:

@@ -29,7 +29,9 @@ class Heard:
 
 def settle_all(tx: Tx, who: str, outcomes: Sequence[Outcome]) -> list[Key]:
     """Judge the outcomes, no key twice, and write them; return the keys that are accepted."""
-    return _all(tx, who, [outcome.key for outcome in outcomes], lambda row, slots, n: _settled(tx, row, slots, outcomes[n]))
+    return _all(
+        tx, who, [outcome.key for outcome in outcomes], lambda row, slots, n: _settled(tx, who, row, slots, outcomes[n])
+    )
 
 
 def report_all(tx: Tx, who: str, heard: Sequence[Heard]) -> list[Key]:
@@ -54,14 +56,14 @@ def _all(tx: Tx, who: str, keys: Sequence[Key], judged: Callable[[Row, Slots, in
     return accepted
 
 
-def _settled(tx: Tx, row: Row, slots: Slots, outcome: Outcome) -> Verdict:
+def _settled(tx: Tx, who: str, row: Row, slots: Slots, outcome: Outcome) -> Verdict:
     assert outcome.state in SETTLES, outcome.state
     if row.attempt != outcome.attempt or row.attempt == 0:
         return Verdict.REFUSED
     same = outcome.reason is row.reason
     if outcome.state is State.PENDING:
         same = (row.next_try_at, row.lane) == (max(outcome.next_try_at, row.send_at), outcome.lane)
-    verdict = judge_outcome(row.state, outcome.state, same=same, is_command=row.is_command)
+    verdict = judge_outcome(row.state, outcome.state, same=same, is_command=row.is_command, mine=row.owner == who)
     if verdict is Verdict.WRITTEN:
         row.is_changed = True
         _fill(row, outcome, tx)

@@ -43,19 +43,20 @@ class DispatchingRedis(Pushing):
         accepted: list[Key] = []
         for start in range(0, len(outcomes), MOST_ROWS):
             some = outcomes[start : start + MOST_ROWS]
-            answers = self.ask("settle", encoded([_told(outcome) for outcome in some]), self.address.database).body
+            answers = self.ask("settle", encoded([_told(outcome) for outcome in some]), self.address.database, tag(runner)).body
             accepted += [outcome.key for outcome, answer in zip(some, answers, strict=True) if answer == 1]
         return accepted
 
     def enqueue(self, runner: Runner, posts: Sequence[Post]) -> Sequence[str]:
         answers: list[str] = []
         for some in _handfuls(posts):
-            answers += self._enqueued(some)
+            answers += self._enqueued(runner, some)
         return answers
 
-    def _enqueued(self, posts: Sequence[Post]) -> list[str]:
+    def _enqueued(self, runner: Runner, posts: Sequence[Post]) -> list[str]:
         told = [[*_told(post.outcome), post.push.database, post.push.key, number] for number, post in enumerate(posts, start=1)]
-        reply = self.ask_there("settle", encoded(told), self.address.database, *(post.push.payload for post in posts))
+        payloads = (post.push.payload for post in posts)
+        reply = self.ask_there("settle", encoded(told), self.address.database, tag(runner), *payloads)
         if reply is None:
             return [ELSEWHERE] * len(posts)
         return [FENCED if answer == b"FENCED" else decoded(answer) for answer in reply.body]

@@ -22,8 +22,8 @@ from offbeat.ports.ledger_sqlite.connection import MOST_ROWS, Store
 from offbeat.ports.ledger_sqlite.slots import begin, free, prolong
 from offbeat.ports.ledger_values import SETTLES, Claim, Outcome, Runner
 
-UNSETTLED_ROW = f"SELECT state, '', attempt, command, next_try_at, lane, send_at FROM outbox WHERE {THIS}"
-SETTLED_ROW = f"SELECT state, reason, attempt, command, 0, 0, send_at FROM history WHERE {THIS}"
+UNSETTLED_ROW = f"SELECT state, '', attempt, command, next_try_at, lane, send_at, owner FROM outbox WHERE {THIS}"
+SETTLED_ROW = f"SELECT state, reason, attempt, command, 0, 0, send_at, owner FROM history WHERE {THIS}"
 HELD = f"UPDATE outbox SET state = 'pending', owner = '', send_at = ?, next_try_at = ? WHERE {THIS}"
 HAND_BACK = (
     f"UPDATE outbox SET state = 'pending', owner = '', next_try_at = max(?, send_at), lane = ?, last_error = ? WHERE {THIS}"
@@ -58,7 +58,7 @@ class DispatchingSqlite(Store):
             with self.writing() as db:
                 now = self.clock.now()
                 some = outcomes[start : start + MOST_ROWS]
-                verdicts = [_settled(db, outcome, now) for outcome in some]
+                verdicts = [_settled(db, runner, outcome, now) for outcome in some]
                 changed = sum(verdict in (Verdict.WRITTEN, Verdict.STAMPED) for verdict in verdicts)
                 if changed:
                     db.execute("UPDATE meta SET seq = seq + ?", (changed,))
@@ -81,7 +81,7 @@ def _hold_back(db: sqlite3.Connection, keys: Sequence[Key], now: Instant) -> set
     return held
 
 
-def _settled(db: sqlite3.Connection, outcome: Outcome, now: Instant) -> Verdict:
+def _settled(db: sqlite3.Connection, runner: Runner, outcome: Outcome, now: Instant) -> Verdict:
     assert outcome.state in SETTLES, outcome.state
     key = key_tuple(outcome.key)
     row = db.execute(UNSETTLED_ROW, key).fetchone() or db.execute(SETTLED_ROW, key).fetchone()
@@ -91,7 +91,7 @@ def _settled(db: sqlite3.Connection, outcome: Outcome, now: Instant) -> Verdict:
     same = row[1] == outcome.reason
     if outcome.state is State.PENDING:
         same = (row[4], row[5]) == (max(outcome.next_try_at, row[6]), outcome.lane)
-    verdict = judge_outcome(held, outcome.state, same=same, is_command=bool(row[3]))
+    verdict = judge_outcome(held, outcome.state, same=same, is_command=bool(row[3]), mine=row[7] == runner.id)
     if verdict is Verdict.WRITTEN:
         _write(db, outcome, held, now)
     elif verdict is Verdict.STAMPED:

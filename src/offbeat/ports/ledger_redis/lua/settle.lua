@@ -1,4 +1,4 @@
--- What became of claims. ARGV: 2 the outcomes as JSON, 3 the database of our keys, 4... payloads to push.
+-- What became of claims. ARGV: 2 the outcomes as JSON, 3 the database of our keys, 4 the runner's tag, 5... payloads to push.
 -- An outcome: [id, attempt, state, reason, error, next try, lane, task] and for a push also [.., database, key, payload's number].
 -- Returns for each 1 or 0, and of a push "" or why it was not pushed.
 -- [held][state][rest the same or not][command or not] as core.transitions.judge_outcome says; a test compares them: one word a
@@ -17,7 +17,7 @@ local VERDICTS =
   'RRRRRRRRSSSSRRRR' ..
   'RRRRRRRRRRRRRRKK'
 local SETTLES = {[PENDING] = 0, [UNDELIVERED] = 4, [DISPATCHED] = 8, [SKIPPED] = 12}
-local answers, changed = {}, 0
+local answers, changed, runner = {}, 0, tonumber(ARGV[4])
 
 local function is_same(row, outcome)
   local v = row.v
@@ -48,6 +48,9 @@ end
 local function settle(row, outcome)
   if not row or row.v[ATTEMPT] ~= outcome[2] or outcome[2] == 0 then return false end
   local v = row.v
+  local state = CODE[outcome[3]]
+  local may_others = state == DISPATCHED or (state == SKIPPED and v[COMMAND] == 1)
+  if v[STATE] == CLAIMED and v[OWNER] ~= runner and not may_others then return false end
   local at = (v[STATE] - 1) * 16 + SETTLES[CODE[outcome[3]]] + (is_same(row, outcome) and 2 or 0) + (v[COMMAND] == 1 and 2 or 1)
   local verdict = string.sub(VERDICTS, at, at)
   if verdict == 'W' then
@@ -95,7 +98,7 @@ end
 -- Push, then mark. Whatever may fail is asked first, so that a row is marked if and only if its message is in the queue.
 local function push(run)
   local texts = {}
-  for number, each in ipairs(run) do texts[number] = ARGV[3 + each[3][11]] end
+  for number, each in ipairs(run) do texts[number] = ARGV[4 + each[3][11]] end
   local words = pushed(run[1][3][9], run[1][3][10], unpack(texts))
   for _, each in ipairs(run) do answers[each[1]] = words end
   if words == '' then mark(run) end
