@@ -17,7 +17,7 @@ from offbeat.ports.clock import FakeClock
 from offbeat.ports.worker_store import open_store, shown
 from offbeat.ports.worker_values import PASSED, REFUSED_ATTEMPT, Ask, Me, NoAnswer, Row, Said
 from offbeat.worker import guard
-from offbeat.worker.life import MOST_LINKS, Life
+from offbeat.worker.life import MOST_LINKS, OWED_AT_ONCE, Life
 from offbeat.worker.link import PROBED, Link
 from offbeat.worker.message import occurrence_of, of_request, row_of
 from offbeat.worker.settings import read_settings
@@ -299,6 +299,19 @@ def test_a_report_that_is_not_taken_comes_with_the_next_one(monkeypatch: pytest.
     life.say(said[1], "")
 
     assert store.heard == said
+
+
+def test_no_task_waits_for_all_that_is_to_be_told_after_an_outage(monkeypatch: pytest.MonkeyPatch) -> None:
+    store, life = Store(silent=True), Life(FakeClock())
+    link = Link(lambda: store, FakeClock(), nobody)
+    monkeypatch.setattr(life, "link", lambda project: link)
+    said = [Said(Row(1, 60 * number, "schedule", ""), 1, "started") for number in range(50)]
+    for one in said[:-1]:
+        life.say(one, "")
+    store.silent = False
+    life.say(said[-1], "")
+
+    assert store.heard == [*said[:OWED_AT_ONCE], said[-1]]
 
 
 def test_no_projects_reports_wait_for_another_projects_ledger(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,7 @@ FORK = 5.0  # seconds for which a fork waits for what is being asked: longer tha
 QUIET = 60.0  # seconds between two complaints about the same thing
 LONGEST_KEPT = 400 * 86_400.0
 OWED = 1000  # reports that wait for the ledger to come back, at most
+OWED_AT_ONCE = 20  # of them that are told with the next report: a task waits meanwhile
 MOST_LINKS = 50  # projects; messages name them, and anybody may write a message
 
 
@@ -167,10 +168,12 @@ class Life:
             self.link(project).ask(lambda store: store.ended(self._mine(ask), done))
 
     def say(self, said: Said, project: str) -> None:
-        """Report now; what the ledger does not take is kept, and told with the next report. No project waits for another's."""
-        self._owed.append((said, project))
+        """Report now; what the ledger does not take is kept, and told with the next reports. No project waits for another's."""
+        mine = said, project
+        self._owed.append(mine)
         silent = set()
-        for owed in list(self._owed):
+        earlier = [one for one in list(self._owed) if one is not mine]
+        for owed in [*earlier[:OWED_AT_ONCE], mine]:
             first, its_project = owed
             if its_project in silent:
                 continue
