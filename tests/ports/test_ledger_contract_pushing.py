@@ -121,6 +121,20 @@ def test_a_pause_between_the_look_and_the_draft_holds_what_is_drafted(queues: Qu
     assert {claim.paused for claim in draft.claims if claim.name == "e"} == {name != "other"}
 
 
+def test_a_repeat_does_not_take_for_its_own_what_somebody_else_had_sent(queues: Queues, clock: FakeClock) -> None:
+    queues.ledger.activate(schedule(entry(), entry("f")), "stamp 2")
+    clock.advance(60)
+    claim = queues.ledger.slot(B, "e", FIRST + 60).claim
+    assert claim is not None
+    queues.ledger.settle(B, [outcome(claim)])
+    clock.advance(1)
+    tried = Try(queues)
+    first = tried.record()
+
+    assert set(first.answers) == {"", FENCED}
+    assert tried.record() == first
+
+
 def test_somebody_else_with_the_same_plan_pushes_nothing_and_gets_nothing(queues: Queues, clock: FakeClock) -> None:
     mine, theirs = Try(queues), Try(queues, B)
     assert theirs.record().answers == ("",)

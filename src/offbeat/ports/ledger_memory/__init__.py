@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from offbeat.core.model import DueTime
+from offbeat.core.model import DueTime, Instant
 from offbeat.ports.clock import Clock
 from offbeat.ports.ledger import Enqueuing
 from offbeat.ports.ledger_memory.mending import MendingMemory
@@ -42,7 +42,7 @@ class LedgerMemory(ReadingMemory, OperatingMemory, MendingMemory, PruningMemory,
         super().__init__(clock=clock, project=project, owner=owner, where=where)
         self.wire = wire
         self.server_id = server_id
-        self.letters: dict[int, tuple[DueTime, DueTime, str]] = {}  # by group: (after, until], who recorded it with messages
+        self.letters: dict[int, tuple[DueTime, DueTime, str, Instant]] = {}  # by group: (after, until], who recorded it, when
 
     def enqueuing(self) -> Enqueuing | None:
         if self.wire is None:

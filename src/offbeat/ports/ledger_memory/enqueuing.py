@@ -73,7 +73,7 @@ class EnqueuingMemory:
                 left += ledger.held_in(runner, window, now)
                 answers |= self._pushed_before(runner, window, mail.posts)
                 continue
-            ledger.letters[window.gid] = (window.after, window.until, runner.id)
+            ledger.letters[window.gid] = (window.after, window.until, runner.id, now)
             pushed = {row.key: self._enqueued(posts[row.key], now) for row in born[:MOST] if row.key in posts}
             answers |= pushed
             left += [row for row in born if pushed.get(row.key) != ""]
@@ -85,11 +85,15 @@ class EnqueuingMemory:
 
     def _pushed_before(self, runner: Runner, window: Window, posts: Iterable[Post]) -> dict[Key, str]:
         """Return the answer to the posts of a window that this runner has recorded before, where they are settled."""
-        if self._ledger.letters.get(window.gid) != (window.after, window.until, runner.id):
+        known = self._ledger.letters.get(window.gid)
+        if known is None or known[:3] != (window.after, window.until, runner.id):
             return {}
         planned = {(row.eno, row.due_at) for row in window.rows}
         mine = (post.outcome.key for post in posts if (post.outcome.key.eno, post.outcome.key.due_at) in planned)
-        return {key: "" for key in mine if (row := self._ledger.rows.get(key)) and row.attempt == 1 and _is_out(row)}
+        rows = {key: row for key in mine if (row := self._ledger.rows.get(key)) and row.attempt == 1 and _is_out(row)}
+        return {
+            key: "" for key, row in rows.items() if row.recorded_at == row.dispatched_at == known[3]
+        }  # not what others sent
 
 
 def _is_out(row: Row) -> bool:

@@ -19,7 +19,7 @@ from pathlib import Path
 # spans     hash: eno -> JSON [[gid, first, last]]           last   hash: eno -> last due time that was recorded
 # texts     hash: gid -> JSON [recurrence, zone]             groups hash: gid -> "cursor version"
 # open      hash: gid -> open members                        due    zset: gid by next due time          m:<gid>  set of eno
-# by        hash: gid -> "after until tag": who recorded its newest window that came with messages
+# by        hash: gid -> "after until tag now": who recorded its newest window that came with messages, when
 # h:<hour>  hash: "<eno>:<second of the hour><rest of the id>" -> the row, packed        o:<hour>  hash: the same -> output
 # ages      zset of the hours that have rows other than a backfill's                 filled zset: a backfill's ids by record
 # hours     zset of the hours that have rows                 unsent zset: pending and waiting ids by send time

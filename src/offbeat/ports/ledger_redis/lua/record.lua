@@ -137,13 +137,15 @@ local function write_run(run)
 end
 
 -- The window was recorded before, perhaps by this very message: then what it pushed is told again.
-local function look_again(run, is_ours)
+-- at: when this runner recorded it, nil when it did not; what was sent at another instant is somebody else's.
+local function look_again(run, at)
   local due, enos, name, left = run[1], run[9], run[11], {}
   for _, eno in ipairs(enos) do
     local row = find(string.format('%d:%d', eno, due))
     local v = row and row.v
     if held_by(row, runner) then held[#held + 1] = told(row) end
-    if not (name and is_ours and v and v[ATTEMPT] == 1 and v[STATE] >= DISPATCHED and v[STATE] ~= SKIPPED) then
+    local is_out = v and v[ATTEMPT] == 1 and v[STATE] >= DISPATCHED and v[STATE] ~= SKIPPED
+    if not (name and is_out and instant(row, RECORDED_AT) == at and instant(row, DISPATCHED_AT) == at) then
       left[#left + 1] = eno
     end
   end
@@ -153,7 +155,8 @@ end
 for _, window in ipairs(cjson.decode(ARGV[4])) do
   local gid, version, after, till, next_due, runs, gaps = unpack(window)
   local name, is_moved = string.format('%d %d %.0f', after, till, runner), moved(gid, version, after, till, null(next_due))
-  local is_ours = not is_moved and call('HGET', K .. 'by', gid) == name
+  local by = not is_moved and call('HGET', K .. 'by', gid)
+  local at = by and string.sub(by, 1, #name + 1) == name .. ' ' and tonumber(string.sub(by, #name + 2)) or nil
   if is_moved then
     for _, gap in ipairs(gaps) do
       local id = call('HINCRBY', META, 'next_gap', 1)
@@ -163,13 +166,13 @@ for _, window in ipairs(cjson.decode(ARGV[4])) do
   local has_messages, steps = false, 1
   for _, run in ipairs(runs) do
     local left, words
-    if is_moved then left, words = write_run(run) else left, words = look_again(run, is_ours) end
+    if is_moved then left, words = write_run(run) else left, words = look_again(run, at) end
     if run[11] then
       answers[#answers + 1] = {words, left}
       has_messages, steps = true, steps + #run[9] - #left
     end
   end
   if is_moved then raise_marks(steps) end
-  if is_moved and has_messages then call('HSET', K .. 'by', gid, name) end
+  if is_moved and has_messages then call('HSET', K .. 'by', gid, string.format('%s %.0f', name, now)) end
 end
 return head(held, held_runs, answers)
