@@ -144,12 +144,13 @@ def test_what_a_task_sends_by_another_id_is_not_ours(host: Host) -> None:
     assert [name for name in host.sent[0] if name.startswith("offbeat_")] == []
 
 
-def test_of_what_was_put_back_twice_since_the_broker_said_nothing_one_is_started(host: Host) -> None:
+@pytest.mark.parametrize("order", [1, -1])
+def test_of_what_was_put_back_twice_since_the_broker_said_nothing_one_is_started(host: Host, order: int) -> None:
     host.ledger.silences, host.lost = 2, {1}
 
     host.deliver({**OURS, "id": "a", "task": "own.work"})
     assert (host.ran, len(host.sent)) == ([], 2)
-    for headers in list(host.sent):
+    for headers in host.sent[::order]:
         host.deliver(headers)
 
     assert (host.ran, len(host.sent)) == (["own.work"], 2)
@@ -163,6 +164,19 @@ def test_what_a_process_kept_since_the_broker_said_nothing_is_not_started_once_m
     host.deliver(host.sent[0])
 
     assert (host.ran, host.ledger.held and host.ledger.held.ended) == (["own.work"], True)
+
+
+def test_what_was_put_back_and_lost_with_its_worker_starts_when_it_comes_again(host: Host) -> None:
+    host.ledger.silences = 1
+    host.deliver({**OURS, "id": "a", "task": "own.work"})
+    put_back = host.sent[0]
+    host.app.tasks["own.work"].push_request(**put_back)  # a process that was killed after it had asked, before its first line
+    guard.check(host.app.tasks["own.work"])
+    host.app.tasks["own.work"].pop_request()
+
+    host.deliver(put_back)
+
+    assert host.ran == ["own.work"]
 
 
 def test_messages_do_not_multiply_while_ledger_and_broker_are_away(host: Host) -> None:

@@ -106,7 +106,7 @@ def check(task: Any) -> None:
     ask = life.ask(found, delivery, task.acks_late)
     if not found.atomic or life.may_be_out_twice(found, delivery):  # what was queued once, and delivered once, need not ask
         stop_unless_passed(task, request, found, ask)
-    if COPY in request.headers and not task.acks_late:  # Celery runs it no more; nor is a copy of it to run, wherever it is
+    if DOUBTED in request.headers and not task.acks_late:  # Celery runs it no more; nor is its twin to run, wherever it is
         life.end(ask, found.project, done=True)
     if not PASSING.isdisjoint(request.headers):
         request.headers = {name: value for name, value in request.headers.items() if name not in PASSING}
@@ -148,6 +148,7 @@ def answer_for(task: Any, request: Any, found: Occurrence, ask: Ask) -> str:
         except (OperationalError, OSError) as error:  # no broker either: nothing is lost as long as we have it
             life.complain("W104", "a task could not be put back, so its process waits", type(error).__name__)
             request.headers, is_doubted = {**request.headers, DOUBTED: True}, True
+            ask = ask._replace(again=True)
         life.wait()
 
 
@@ -241,7 +242,7 @@ def tell_end(task: Any, passage: Passage, state: str) -> None:
         may_be = life.may_be_out_twice(found, Delivery(ask.turn, ask.again))
         if may_be or ran >= life.watch.beat or (ask.owner and not done):
             life.end(ask, found.project, done)
-    elif task.acks_late and done:  # its acknowledgement may be lost with the connection
+    elif (task.acks_late or ask.again) and done:  # its acknowledgement may be lost with the connection; it may have a twin
         life.end(ask, found.project, done)
 
 
