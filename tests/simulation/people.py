@@ -126,6 +126,18 @@ class People:
         rows = [(at, now + spot) for spot, at in enumerate(past)]
         if rows:
             self._someone(lambda ledger, _: ledger.backfill(name, token, rows))
+            if token[0] in "0123":
+                whose = token if token[0] in "01" else ""
+                self.world.at(self.world.now + len(rows) / 2, lambda: self._cancels(name, whose))
+
+    def _cancels(self, name: str, token: str) -> None:
+        """Take back what is not out yet of a backfill, or of all of the entry."""
+
+        def body(ledger: LedgerDoor, _: Process) -> None:
+            while ledger.cancel(name, "ann", "wrong span", 7, token):
+                pass
+
+        self._someone(body)
 
     def outages(self) -> None:
         """No runner is alive for a while."""

@@ -91,9 +91,8 @@ class EnqueuingMemory:
         planned = {(row.eno, row.due_at) for row in window.rows}
         mine = (post.outcome.key for post in posts if (post.outcome.key.eno, post.outcome.key.due_at) in planned)
         rows = {key: row for key in mine if (row := self._ledger.rows.get(key)) and row.attempt == 1 and _is_out(row)}
-        return {
-            key: "" for key, row in rows.items() if row.recorded_at == row.dispatched_at == known[3]
-        }  # not what others sent
+        at = known[3]  # what was sent at another instant is somebody else's
+        return {key: "" for key, row in rows.items() if row.recorded_at == row.dispatched_at == at}
 
 
 def _is_out(row: Row) -> bool:
