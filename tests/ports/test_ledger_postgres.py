@@ -25,6 +25,7 @@ from offbeat.ports.ledger_memory import LedgerMemory
 from offbeat.ports.ledger_open import open_ledger
 from offbeat.ports.ledger_postgres import LedgerPostgres, Place, place_of, pruning
 from offbeat.ports.ledger_postgres.connection import Tx
+from offbeat.ports.ledger_postgres.planning import WAKE_AT
 from offbeat.ports.ledger_postgres.schema import SCHEMA, STEPS, Step
 from offbeat.ports.ledger_values import Claim, Runner, Told
 
@@ -283,6 +284,23 @@ def test_a_backfill_waits_for_nobody_who_has_other_rows_of_it(
         admin.execute(sql.SQL("SELECT 1 FROM {}.outbox FOR UPDATE").format(sql.Identifier(place.schema)))
 
         assert ledger.backfill("e", "token", [(NOON - 60, NOON), (NOON - 120, NOON)]) == 2
+
+
+def test_a_look_goes_through_no_backfill_however_large_it_is(
+    ledger: LedgerPostgres, place: Place, admin: psycopg.Connection[tuple[object, ...]]
+) -> None:
+    ledger.activate(schedule(entry()), "stamp")
+    outbox = sql.SQL("{}.outbox").format(sql.Identifier(place.schema))
+    columns = sql.SQL("due_at, send_at, next_try_at, recorded_at, eno, recorded_rev, kind, cause, lane, kind_id")
+    some = "SELECT n, {0}, {0}, 0, 1, 1, 3, 3, CASE WHEN n < 0 THEN 1 ELSE 2 END, 't' FROM generate_series({1}) n"
+    for numbers in ("0, 5000", "-700, -1"):
+        rows = sql.SQL(some.format(f"{NOON} + CASE WHEN n < 0 THEN -40 ELSE n / 10 END", numbers))
+        admin.execute(sql.SQL("INSERT INTO {} ({}) {}").format(outbox, columns, rows))
+    admin.execute(sql.SQL("ANALYZE {}").format(outbox))
+
+    explained = ledger.read(lambda tx: tx.rows("EXPLAIN " + WAKE_AT, now=float(NOON)))
+
+    assert [line for (line,) in explained if "Seq Scan on outbox" in line] == []
 
 
 def test_each_commit_tells_how_far_the_ledger_is(ledger: LedgerPostgres, clock: FakeClock) -> None:

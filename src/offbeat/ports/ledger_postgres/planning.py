@@ -23,6 +23,7 @@ BELIEVE = """
 UPDATE {s}.belief SET newest = %(newest)s, suspect_at = %(suspect_at)s
 WHERE one = (SELECT one FROM {s}.belief FOR UPDATE SKIP LOCKED)"""
 
+# Each ORDER BY makes an index the way to its one row: without, the whole of a large backfill is gone through for it.
 # A waiting row that nobody holds the slot of any more is to be looked at now.
 STILL_HELD = f"""\
 o.next_try_at > %(now)s AND coalesce(v.overlap <> 'allow' AND v.max_runtime > 0, false) AND EXISTS (
@@ -36,9 +37,11 @@ SELECT (SELECT min(instant) FROM (
     UNION ALL SELECT min(next_try_at) FROM {{s}}.outbox WHERE state = {{pending}} AND lane = 2
     UNION ALL SELECT min(lease_until) FROM {{s}}.outbox WHERE state = {{claimed}}
     UNION ALL (SELECT %(now)s FROM {{s}}.outbox
-      WHERE state = {{claimed}} AND lease_until > %(now)s + {2 * LEASE} AND send_at <= %(now)s LIMIT 1)
+      WHERE state = {{claimed}} AND lease_until > %(now)s + {2 * LEASE} AND send_at <= %(now)s
+      ORDER BY lease_until LIMIT 1)
     UNION ALL (SELECT %(now)s FROM {{s}}.outbox WHERE state = {{pending}} AND next_try_at > send_at
-      AND next_try_at > %(now)s + {LONGEST_WAIT} AND send_at <= %(now)s LIMIT 1)
+      AND next_try_at > %(now)s + {LONGEST_WAIT} AND send_at <= %(now)s
+      ORDER BY next_try_at LIMIT 1)
     UNION ALL SELECT min(CASE WHEN o.send_at > %(now)s OR {STILL_HELD} THEN o.next_try_at
       ELSE least(o.next_try_at, %(now)s) END)
       FROM {{s}}.outbox o LEFT JOIN {{s}}.versions v ON v.eno = o.eno AND v.valid_until IS NULL
