@@ -207,11 +207,11 @@ def certificates(tmp_path: Path) -> Path:
     folder.mkdir()
     for name in ("ca", "other"):
         new = ("-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.pem", "-days", "2")
-        openssl(folder, "req", "-x509", *new, "-subj", f"/CN={name}")
+        openssl(folder, "req", "-x509", *new, "-subj", f"/CN={name}", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
     openssl(
         folder, "req", "-newkey", "rsa:2048", "-nodes", "-keyout", "server.key", "-out", "csr.pem", "-subj", "/CN=localhost"
     )
-    (folder / "names").write_text("subjectAltName=DNS:localhost")
+    (folder / "names").write_text("subjectAltName=DNS:localhost\nauthorityKeyIdentifier=keyid\n")
     sign = ("-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names")
     openssl(folder, "x509", "-req", "-in", "csr.pem", "-out", "server.crt", *sign)
     return folder

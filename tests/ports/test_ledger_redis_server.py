@@ -265,9 +265,9 @@ def certificates(folder: Path) -> None:
     """Write a CA, a certificate for 127.0.0.1 that it signed, and another CA that nobody should trust."""
     for name in ("ca", "other"):
         new = ["-newkey", "rsa:2048", "-nodes", "-keyout", f"{name}.key", "-out", f"{name}.pem", "-days", "2"]
-        openssl(folder, "req", "-x509", *new, "-subj", f"/CN={name}")
+        openssl(folder, "req", "-x509", *new, "-subj", f"/CN={name}", "-addext", "keyUsage=critical,keyCertSign,cRLSign")
     openssl(folder, "req", "-newkey", "rsa:2048", "-nodes", "-keyout", "key.pem", "-out", "csr.pem", "-subj", "/CN=redis")
-    (folder / "names").write_text("subjectAltName=IP:127.0.0.1")
+    (folder / "names").write_text("subjectAltName=IP:127.0.0.1\nauthorityKeyIdentifier=keyid\n")
     sign = ["-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial", "-days", "2", "-extfile", "names"]
     openssl(folder, "x509", "-req", "-in", "csr.pem", "-out", "cert.pem", *sign)
 
