@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import ExitStack, closing
 from pathlib import Path
+from typing import Protocol
 
 import pytest
 
@@ -24,13 +27,24 @@ def checkout(folder: Path, text: str = SCHEDULE) -> Path:
     return folder
 
 
-def enter(folder: Path, state: Path, **environ: str) -> Site:
-    """Return the site that a shell in `folder` finds."""
-    found = {"PWD": str(folder), "XDG_STATE_HOME": str(state), **environ}
-    return open_site(start=folder.resolve(), tree=None, environ=found, clock=FakeClock(float(NOON)))
+class Enter(Protocol):
+    def __call__(self, folder: Path, state: Path, **environ: str) -> Site: ...
 
 
-def test_a_new_release_behind_the_same_link_keeps_its_ledger(tmp_path: Path) -> None:
+@pytest.fixture
+def enter() -> Iterator[Enter]:
+    """Return what opens the site that a shell in a folder finds; all of them are closed when the test is over."""
+    with ExitStack() as stack:
+
+        def entered(folder: Path, state: Path, **environ: str) -> Site:
+            found = {"PWD": str(folder), "XDG_STATE_HOME": str(state), **environ}
+            site = open_site(start=folder.resolve(), tree=None, environ=found, clock=FakeClock(float(NOON)))
+            return stack.enter_context(closing(site))
+
+        yield entered
+
+
+def test_a_new_release_behind_the_same_link_keeps_its_ledger(tmp_path: Path, enter: Enter) -> None:
     current = tmp_path / "current"
     current.symlink_to(checkout(tmp_path / "releases" / "1"))
     first = enter(current, tmp_path / "state")
@@ -47,7 +61,7 @@ def test_a_new_release_behind_the_same_link_keeps_its_ledger(tmp_path: Path) -> 
     assert second.ledger.status().revision == 1
 
 
-def test_a_tree_reached_by_two_names_has_one_ledger_whichever_came_first(tmp_path: Path) -> None:
+def test_a_tree_reached_by_two_names_has_one_ledger_whichever_came_first(tmp_path: Path, enter: Enter) -> None:
     real = checkout(tmp_path / "releases" / "1")
     (tmp_path / "current").symlink_to(real)
     for number, (first, second) in enumerate([(real, tmp_path / "current"), (tmp_path / "current", real)]):
@@ -57,13 +71,13 @@ def test_a_tree_reached_by_two_names_has_one_ledger_whichever_came_first(tmp_pat
         assert len({site.ledger_address for site in sites}) == 1
 
 
-def test_two_trees_have_ledgers_of_their_own(tmp_path: Path) -> None:
+def test_two_trees_have_ledgers_of_their_own(tmp_path: Path, enter: Enter) -> None:
     sites = [enter(checkout(tmp_path / name), tmp_path / "state") for name in ("a", "b")]
 
     assert len({site.ledger_address for site in sites}) == 2
 
 
-def test_a_ledger_file_of_another_tree_is_refused_unless_it_is_adopted(tmp_path: Path) -> None:
+def test_a_ledger_file_of_another_tree_is_refused_unless_it_is_adopted(tmp_path: Path, enter: Enter) -> None:
     shared = {"OFFBEAT_LEDGER": f"sqlite:///{tmp_path}/ledger.db"}
     tick(enter(checkout(tmp_path / "a"), tmp_path / "state", **shared))
     moved = enter(checkout(tmp_path / "b"), tmp_path / "state", **shared)
@@ -76,7 +90,7 @@ def test_a_ledger_file_of_another_tree_is_refused_unless_it_is_adopted(tmp_path:
     assert tick(moved).exit_code == 0
 
 
-def test_another_project_in_the_same_tree_has_another_ledger(tmp_path: Path) -> None:
+def test_another_project_in_the_same_tree_has_another_ledger(tmp_path: Path, enter: Enter) -> None:
     folder = checkout(tmp_path / "a")
     site = enter(folder, tmp_path / "state")
     tick(site)
@@ -92,13 +106,15 @@ def test_without_a_home_or_a_state_folder_the_users_own_is_used(tmp_path: Path) 
     assert site.state.parent.parent == Path.home() / ".local" / "state"
 
 
-def test_on_openshift_the_ledger_is_in_the_data_folder(tmp_path: Path) -> None:
+def test_on_openshift_the_ledger_is_in_the_data_folder(tmp_path: Path, enter: Enter) -> None:
     site = enter(checkout(tmp_path / "a"), tmp_path / "state", OPENSHIFT_DATA_DIR=str(tmp_path / "data"))
 
     assert site.state.is_relative_to(tmp_path / "data")
 
 
-def test_a_first_schedule_that_is_refused_whole_raises_all_its_problems_and_makes_no_ledger(tmp_path: Path) -> None:
+def test_a_first_schedule_that_is_refused_whole_raises_all_its_problems_and_makes_no_ledger(
+    tmp_path: Path, enter: Enter
+) -> None:
     site = enter(checkout(tmp_path / "a", "project = \n"), tmp_path / "state")
 
     with pytest.raises(OffbeatError) as raised:
@@ -107,7 +123,7 @@ def test_a_first_schedule_that_is_refused_whole_raises_all_its_problems_and_make
     assert list(tmp_path.glob("state/**/*.db")) == []
 
 
-def test_a_schedule_file_that_is_missing_for_a_moment_does_not_make_another_project(tmp_path: Path) -> None:
+def test_a_schedule_file_that_is_missing_for_a_moment_does_not_make_another_project(tmp_path: Path, enter: Enter) -> None:
     folder = checkout(tmp_path / "a")
     (folder / "cron" / "hourly").mkdir()
     site = enter(folder, tmp_path / "state")
@@ -125,7 +141,7 @@ def test_a_schedule_file_that_is_missing_for_a_moment_does_not_make_another_proj
     assert [path.name for path in site.state.glob("*.db")] == ["shop.db"]
 
 
-def test_the_environment_names_the_project_before_any_file(tmp_path: Path) -> None:
+def test_the_environment_names_the_project_before_any_file(tmp_path: Path, enter: Enter) -> None:
     folder = checkout(tmp_path / "a")
     tick(enter(folder, tmp_path / "state"))
     named = enter(folder, tmp_path / "state", OFFBEAT_PROJECT="market")
@@ -135,13 +151,13 @@ def test_the_environment_names_the_project_before_any_file(tmp_path: Path) -> No
     assert enter(folder, tmp_path / "state").project == "shop"
 
 
-def test_a_relative_state_folder_does_not_count(tmp_path: Path) -> None:
+def test_a_relative_state_folder_does_not_count(tmp_path: Path, enter: Enter) -> None:
     site = enter(checkout(tmp_path / "a"), tmp_path / "state", XDG_STATE_HOME="state", HOME=str(tmp_path))
 
     assert site.state.is_relative_to(tmp_path / ".local" / "state")
 
 
-def test_a_tree_that_was_read_before_a_newer_one_was_compiled_is_read_again(tmp_path: Path) -> None:
+def test_a_tree_that_was_read_before_a_newer_one_was_compiled_is_read_again(tmp_path: Path, enter: Enter) -> None:
     folder = checkout(tmp_path / "a")
     tick(enter(folder, tmp_path / "state"))
     slow, quick = (enter(folder, tmp_path / "state") for _ in range(2))
@@ -169,7 +185,9 @@ def test_a_tree_that_was_read_before_a_newer_one_was_compiled_is_read_again(tmp_
     assert [entry.name for entry, _ in quick.ledger.entries()] == ["pang"]
 
 
-def test_a_ledger_that_is_deleted_under_a_resident_runner_is_made_anew_and_nothing_is_sent_twice(tmp_path: Path) -> None:
+def test_a_ledger_that_is_deleted_under_a_resident_runner_is_made_anew_and_nothing_is_sent_twice(
+    tmp_path: Path, enter: Enter
+) -> None:
     site = enter(checkout(tmp_path / "a"), tmp_path / "state")
     clock = site.clock
     assert isinstance(clock, FakeClock)
@@ -218,7 +236,7 @@ def fiscal_package(tmp_path: Path, kind: str = "fiscal") -> Path:
 
 
 def test_an_entry_that_waits_for_a_package_comes_with_it_and_stays_when_it_is_gone(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, enter: Enter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site = enter(checkout(tmp_path / "a", KINDS), tmp_path / "state")
     first, second = tick(site), tick(site)
@@ -237,7 +255,7 @@ def test_an_entry_that_waits_for_a_package_comes_with_it_and_stays_when_it_is_go
 
 
 def test_a_resident_runner_takes_in_what_waits_for_a_package_within_a_minute_and_tells_it_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, enter: Enter, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site, told = enter(checkout(tmp_path / "a", KINDS.replace('"fiscal"', '"resident"')), tmp_path / "state"), list[Problem]()
     clock = site.clock
