@@ -47,7 +47,8 @@ ASKED = frozenset(
     }
 )
 REPEATABLE = frozenset(
-    "record record_and_push settle pause resume skip backfill cancel tell admit_late running ended fire slot rewind restored".split()
+    "record record_and_push settle pause resume skip backfill cancel tell admit_late running ended".split()
+    + "fire slot rewind restored".split()
 )
 ENQUEUING = frozenset({"enqueue", "draft", "record_and_push"})  # of the part of a store that holds the queues, too
 SERVER = "one server for ledger and broker"
