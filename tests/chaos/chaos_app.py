@@ -9,14 +9,16 @@ from typing import Any
 
 from celery import Celery, signals
 
+# kombu looks for what nobody has acknowledged each 100 s unless it is told otherwise: later than a run waits for it.
+VISIBLE = {"visibility_timeout": 15, "unacked_restore_interval": 2, "unacked_restore_throttle": 1}
 ENTRIES = int(os.environ["CHAOS_ENTRIES"])
 app = Celery("chaos", broker=os.environ["CHAOS_BROKER"])
 app.conf.update(
     imports=["offbeat.worker"],
     broker_connection_retry_on_startup=True,
     broker_connection_max_retries=None,
-    # What a killed worker had taken comes again, flagged as redelivered: after so many seconds on Redis.
-    broker_transport_options={"visibility_timeout": 15} if os.environ["CHAOS_BROKER"].startswith("redis") else {},
+    # What a killed worker had taken comes again, flagged as redelivered: on Redis after so many seconds.
+    broker_transport_options=VISIBLE if os.environ["CHAOS_BROKER"].startswith("redis") else {},
     task_acks_late=True,
     task_reject_on_worker_lost=True,
     worker_prefetch_multiplier=1,
