@@ -45,6 +45,22 @@ def row(due_at: int, lane: Lane = Lane.CATCH_UP, eno: int = 1) -> PlannedRow:
     return PlannedRow(eno=eno, due_at=due_at, send_at=due_at, lane=lane)
 
 
+@pytest.mark.parametrize("words", ["half a character: \ud800", "nothing: \0"])
+def test_whatever_a_broker_or_a_task_says_is_kept_as_well_as_the_store_can(
+    ledger: Ledger, clock: FakeClock, words: str
+) -> None:
+    ledger.activate(schedule(entry("a"), entry("b")), "stamp")
+    clock.advance(60)
+    one, other = pass_once(ledger, A)
+    back = outcome(one, State.PENDING, error=words, next_try_at=clock.now())
+    assert ledger.settle(A, [back, outcome(other, State.UNDELIVERED, error=words)]) == [one.key, other.key]
+    (again,) = ledger.claim(A, 10)
+    assert ledger.report(A, [report(again, State.FAILED, note=words)]) == [again.key]
+
+    told = [again.last_error, *(row.note for row in ledger.history())]
+    assert [text[:-1] for text in told] == [words[:-1]] * 3
+
+
 def test_claim_hands_out_what_has_come_with_a_new_attempt_and_lease(ledger: Ledger, clock: FakeClock) -> None:
     ledger.activate(schedule(entry()), "s")
     waiting(ledger, clock, PlannedRow(eno=1, due_at=NOON + 60, send_at=NOON + 65))

@@ -67,3 +67,8 @@ def clean(said: str, secrets: Iterable[str]) -> str:
         if secret:
             said = said.replace(secret, "***")
     return said[:LONGEST]
+
+
+def storable(said: str) -> str:
+    """Return what a broker or a task said as every store can keep it: without half of a pair of surrogates."""
+    return said.encode("utf-8", "replace").decode()

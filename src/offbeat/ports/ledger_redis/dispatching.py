@@ -9,6 +9,7 @@ from offbeat.core.model import Key, LedgerSettings
 from offbeat.core.transitions import KEPT_BEHIND
 from offbeat.ports.ledger import FENCED, KEEP
 from offbeat.ports.ledger_mail import Post
+from offbeat.ports.ledger_problems import storable
 from offbeat.ports.ledger_redis.pushing import MOST_BYTES, Pushing
 from offbeat.ports.ledger_redis.store import MOST_ROWS
 from offbeat.ports.ledger_redis.values import decoded, encoded, id_of, micros, short, tag
@@ -88,4 +89,4 @@ def _handfuls(posts: Sequence[Post]) -> Iterator[Sequence[Post]]:
 def _told(outcome: Outcome) -> list[Any]:
     assert outcome.state in SETTLES, outcome.state
     retry = [micros(outcome.next_try_at), int(outcome.lane), short(outcome.task_id)]
-    return [id_of(outcome.key), outcome.attempt, outcome.state, outcome.reason, outcome.error, *retry]
+    return [id_of(outcome.key), outcome.attempt, outcome.state, outcome.reason, storable(outcome.error), *retry]

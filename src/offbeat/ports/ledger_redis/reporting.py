@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from offbeat.core.model import Key
+from offbeat.ports.ledger_problems import storable
 from offbeat.ports.ledger_redis.store import MOST_ROWS, Store
 from offbeat.ports.ledger_redis.values import details, encoded, id_of, micros, tag
 from offbeat.ports.ledger_values import LONGEST_HOLD, Report, Runner
@@ -23,9 +24,8 @@ class ReportingRedis(Store):
             told, number = [], 0
             for one in some:
                 number += bool(one.output)
-                told.append(
-                    [id_of(one.key), one.attempt, one.state, one.reason, one.note, one.exit_status, number if one.output else 0]
-                )
+                ended = (storable(one.note), one.exit_status, number if one.output else 0)
+                told.append([id_of(one.key), one.attempt, one.state, one.reason, *ended])
             answers = self.ask("report", tag(runner), details(runner), encoded(told), *outputs).body
             accepted += [one.key for one, answer in zip(some, answers, strict=True) if answer]
         return accepted

@@ -8,6 +8,7 @@ from collections.abc import Collection, Sequence
 from offbeat.core.model import RANK, Instant, Key, Kind, State
 from offbeat.core.transitions import Verdict, judge_outcome
 from offbeat.ports.ledger_claims import is_paused
+from offbeat.ports.ledger_problems import storable
 from offbeat.ports.ledger_sqlite.claims import (
     THIS,
     all_pauses,
@@ -100,14 +101,14 @@ def _settled(db: sqlite3.Connection, runner: Runner, outcome: Outcome, now: Inst
 
 
 def _write(db: sqlite3.Connection, outcome: Outcome, held: State, now: Instant) -> None:
-    key = key_tuple(outcome.key)
+    key, words = key_tuple(outcome.key), storable(outcome.error)
     if outcome.state is State.PENDING:
-        db.execute(HAND_BACK, (outcome.next_try_at, int(outcome.lane), outcome.error, *key))
+        db.execute(HAND_BACK, (outcome.next_try_at, int(outcome.lane), words, *key))
         free(db, outcome.key, now)
         return
     if RANK[held] <= RANK[State.CLAIMED]:
         move(db, outcome.key)
     sent = outcome.state is State.DISPATCHED
-    told = (str(outcome.state), str(outcome.reason), outcome.error, outcome.task_id if sent else "", now if sent else None)
+    told = (str(outcome.state), str(outcome.reason), words, outcome.task_id if sent else "", now if sent else None)
     db.execute(SETTLE, (*told, sent, *key))
     (prolong if sent else free)(db, outcome.key, now)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from offbeat.core.model import RANK, Instant, Key, Reason, State
 from offbeat.core.transitions import Verdict, judge_report
+from offbeat.ports.ledger_problems import storable
 from offbeat.ports.ledger_sqlite.claims import THIS, key_tuple, move
 from offbeat.ports.ledger_sqlite.connection import MOST_ROWS, Store
 from offbeat.ports.ledger_sqlite.planning import beat
@@ -76,7 +77,8 @@ def _reported(db: sqlite3.Connection, runner: Runner, report: Report, now: Insta
 def _tell(db: sqlite3.Connection, runner: Runner, report: Report, now: Instant) -> None:
     ended = RANK[report.state] >= RANK[State.SUCCEEDED]
     waiting = report.state is State.DISPATCHED
-    told = (str(report.state), str(report.reason), report.note, report.note, runner.id, not ended)
+    note = storable(report.note)
+    told = (str(report.state), str(report.reason), note, note, runner.id, not ended)
     instants = (now if waiting else None, None if waiting or ended else now, now if ended else None)
     db.execute(TELL, (*told, *instants, report.exit_status if ended else None, *key_tuple(report.key)))
     if report.output:
