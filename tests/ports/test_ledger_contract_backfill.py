@@ -200,7 +200,8 @@ def test_what_was_handed_back_into_another_lane_is_cancelled(hourly: Ledger, clo
     assert hourly.cancel("e", "ann", "", 100) == 1
 
 
-def test_an_unknown_name_cannot_be_cancelled(hourly: Ledger) -> None:
+@pytest.mark.parametrize("name", ["nobody", ""])
+def test_an_unknown_name_cannot_be_cancelled(hourly: Ledger, name: str) -> None:
     with pytest.raises(ConfigError):
-        hourly.cancel("nobody", "ann", "", 100)
+        hourly.cancel(name, "ann", "", 100)
     assert hourly.cancel("e", "ann", "", 100) == 0

@@ -100,6 +100,8 @@ class PausingMemory(Shelves):
 
     def cancel(self, name: str, who: str, note: str, limit: int, token: str = "") -> int:
         eno, gone = self._whom(name), 0
+        if eno is None:
+            raise unknown_entry(name, self.where)
         for row in sorted(self.rows.values(), key=lambda row: row.key):
             is_ours = row.key.eno == eno and row.key.kind is Kind.BACKFILL and token in ("", row.key.kind_id)
             if is_ours and row.state in (State.PENDING, State.WAITING) and gone < limit:

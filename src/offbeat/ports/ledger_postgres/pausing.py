@@ -117,6 +117,8 @@ class PausingPostgres(Days):
         return self.write(work, TOGETHER)
 
     def cancel(self, name: str, who: str, note: str, limit: int, token: str = "") -> int:
+        if not name:
+            raise unknown_entry(name, self.where)
         told = self.read(lambda tx: _to_cancel(tx, self._whom(tx, name), token, limit))
         self.ensure(key.due_at for key in told)
 

@@ -116,7 +116,9 @@ class PausingSqlite(Store):
 
     def cancel(self, name: str, who: str, note: str, limit: int, token: str = "") -> int:
         with self.writing() as db:
-            keys = [key_of(row) for row in db.execute(TO_CANCEL, (self._whom(db, name), token, limit)).fetchall()]
+            if (eno := self._whom(db, name)) is None:
+                raise unknown_entry(name, self.where)
+            keys = [key_of(row) for row in db.execute(TO_CANCEL, (eno, token, limit)).fetchall()]
             for key in keys:
                 move(db, key)
                 db.execute(BY_HAND, (by_whom(who, note), *key_tuple(key)))
