@@ -54,4 +54,4 @@ def test_postgres_and_memory_answer_alike(postgres_address: str) -> None:
     class Here(Beside):
         address = postgres_address
 
-    run_state_machine_as_test(Here, settings=any_order(20))
+    run_state_machine_as_test(Here, settings=any_order(10))
