@@ -23,19 +23,17 @@ from offbeat.core.model import (
 )
 from offbeat.core.recheck import decide_at_claim
 from offbeat.core.recurrences.recurrence import compile_recurrence
+from offbeat.core.slots import SET_BACK, Hold, Turn, judge_slot, slot_seconds, taken
 from offbeat.core.transitions import (
     COUNTED,
     KEPT_BEHIND,
     RETENTION,
     SECOND_LOOK,
-    SET_BACK,
     STEP,
     Belief,
     Changes,
-    Hold,
     Span,
     Tally,
-    Turn,
     Verdict,
     boundary,
     bounds,
@@ -45,7 +43,6 @@ from offbeat.core.transitions import (
     is_empty,
     judge_outcome,
     judge_report,
-    judge_slot,
     just_passed,
     look_at_clock,
     never_above,
@@ -54,8 +51,6 @@ from offbeat.core.transitions import (
     queue_of,
     set_back,
     shares,
-    slot_seconds,
-    taken,
     tally,
     usable_after,
 )

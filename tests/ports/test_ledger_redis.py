@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.ports.ledger_world import NOON, command, entry, outcome, pass_once, report, runner, schedule, states
 from tests.ports.redis_place import own_place
 
-from offbeat.core import transitions
+from offbeat.core import slots, transitions
 from offbeat.core.identity import occurrence_id
 from offbeat.core.model import Key, Kind, Reason, State
 from offbeat.errors import ConfigError, LedgerError
@@ -112,7 +112,7 @@ def test_scripts_and_python_have_the_same_words_and_numbers() -> None:
     assert words["CAUSES"] == values.CAUSES
     assert [int(n) / 1e6 for n in numbers.groups()] == [1, LEASE, LONGEST_WAIT, transitions.STEP]
     assert [int(n) / 1e6 for n in look.groups()] == [transitions.SECOND_LOOK, transitions.HEARTBEAT]
-    assert f"SET_BACK = {transitions.SET_BACK * 1e6:.0f}" in base
+    assert f"SET_BACK = {slots.SET_BACK * 1e6:.0f}" in base
 
 
 @given(

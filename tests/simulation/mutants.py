@@ -21,7 +21,7 @@ from offbeat.core import plan as planning
 from offbeat.core import recheck
 from offbeat.core.identity import spread
 from offbeat.core.model import CatchUp, Key, Policy, Reason, State
-from offbeat.core.transitions import Hold
+from offbeat.core.slots import Hold
 from offbeat.ports.ledger_memory import LedgerMemory
 from offbeat.ports.ledger_memory.enqueuing import EnqueuingMemory
 from offbeat.ports.ledger_values import Outcome, Runner

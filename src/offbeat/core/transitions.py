@@ -20,10 +20,6 @@ from offbeat.core.model import (
     DueTime,
     Entry,
     Instant,
-    Key,
-    Kind,
-    Overlap,
-    Policy,
     Reason,
     State,
     TaskCall,
@@ -40,7 +36,6 @@ SECOND_LOOK = 5.0  # seconds between the first look that doubts the clock and on
 HEARTBEAT = 60.0  # seconds without a sign of life after which a supervisor counts as gone
 RETENTION = 90 * 86_400  # seconds that settled rows, gaps and outputs are kept
 KEPT_BEHIND = 7 * 86_400  # seconds before the smallest cursor that are never pruned
-SET_BACK = 60.0  # seconds that a clock may be set back without letting go of what is held
 COUNTED = 1_000_000  # due times of a gap that are counted one by one at most
 
 _ENDED = RANK[State.SUCCEEDED]
@@ -96,64 +91,6 @@ def judge_report(held: State, why: Reason, state: State, *, mine: bool) -> Verdi
     if held is State.FAILED and why is Reason.RUNNER_DIED:
         return Verdict.WRITTEN if RANK[state] == _ENDED else Verdict.REFUSED
     return Verdict.WRITTEN if RANK[state] > RANK[held] else Verdict.REFUSED
-
-
-class Turn(StrEnum):
-    """What becomes of a row that is about to be claimed, as far as other occurrences of its entry go."""
-
-    GO = "go"  # it is claimed, and takes the slot where its policy has one
-    OVERTAKE = "overtake"  # as GO, and what waits, though due earlier, becomes skipped(overlap)
-    SKIP = "skip"  # it becomes skipped(overlap)
-    WAIT = "wait"  # it becomes WAITING until the slot is free, and what waited before becomes skipped(overlap)
-
-
-def slot_seconds(policy: Policy | None, kind: Kind) -> int:
-    """Return for how long a row of this kind takes its entry's slot, 0 when it takes none. policy: None without an entry."""
-    if policy is None or policy.overlap is Overlap.ALLOW or kind is Kind.MANUAL:
-        return 0
-    return policy.max_runtime or 0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Hold:
-    """Who took an entry's slot, and until when. seconds: max_runtime as it was then, None where that was not kept yet."""
-
-    key: Key
-    until: Instant
-    seconds: float | None = None
-
-    def ends(self, runtime: float) -> Instant:
-        """Return when it is free again. runtime: max_runtime now; one that is longer counts, a shorter one not."""
-        return self.until + max(0.0, runtime - (runtime if self.seconds is None else self.seconds))
-
-    def holds(self, runtime: float, now: Instant) -> bool:
-        """Return whether it still does; a time further ahead than it was taken for is a wrong clock's."""
-        taken = runtime if self.seconds is None else self.seconds
-        return runtime > 0 and now < self.ends(runtime) and self.until <= now + taken + SET_BACK
-
-
-def taken(key: Key, seconds: float, holder: Hold | None, now: Instant) -> Hold:
-    """Return how the slot is held when `key` takes it for `seconds` from now; what it has already is never made shorter."""
-    if holder is not None and holder.key == key and holder.holds(seconds, now) and holder.until > now + seconds:
-        return holder
-    return Hold(key=key, until=now + seconds, seconds=seconds)
-
-
-def judge_slot(key: Key, policy: Policy | None, *, holder: Hold | None, waiting: Key | None, now: Instant) -> Turn:
-    """Judge whether a row may go now. holder: who took the entry's slot, until when. waiting: what waits for it already.
-
-    Taking it twice for the same occurrence is fine. Of two that would wait the one that was due later does; and where one
-    comes just when the slot is free, before the one that waited was claimed: else that could be so at each tick, for ever.
-    """
-    seconds = slot_seconds(policy, key.kind)
-    is_newest = waiting is None or waiting.due_at <= key.due_at
-    if not seconds or (holder is not None and holder.key == key):
-        return Turn.GO
-    if holder is None or not holder.holds(seconds, now):
-        return Turn.OVERTAKE if is_newest and waiting not in (None, key) else Turn.GO
-    if policy is None or policy.overlap is Overlap.SKIP or not is_newest:
-        return Turn.SKIP
-    return Turn.WAIT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

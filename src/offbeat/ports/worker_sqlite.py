@@ -34,7 +34,7 @@ from offbeat.ports.worker_values import (
 
 APPLICATION_ID = 0x0FFBEA70
 SCHEMA = 5  # the ledger's schema that this file was written for
-SET_BACK = 60.0  # seconds by which a clock may have been set back: core.transitions
+SET_BACK = 60.0  # seconds by which a clock may have been set back: core.slots
 POLL = 0.002  # seconds between two tries for a turn
 
 ADMIT = "INSERT OR IGNORE INTO admitted (occurrence, attempt, admitted_at, owner, alive_at) VALUES (?, ?, ?, ?, ?)"

@@ -22,7 +22,8 @@ from offbeat.core.model import (
     State,
     TaskCall,
 )
-from offbeat.core.transitions import Belief, Hold, Span, bounds, expiry, is_empty, queue_of, usable_after
+from offbeat.core.slots import Hold
+from offbeat.core.transitions import Belief, Span, bounds, expiry, is_empty, queue_of, usable_after
 from offbeat.ports.clock import Clock
 from offbeat.ports.ledger_values import LEASE, Claim, Origin, Rewound, Runner
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from offbeat.core.model import Instant, Policy, Reason, State
-from offbeat.core.transitions import Turn, judge_slot, slot_seconds, taken
+from offbeat.core.slots import Turn, judge_slot, slot_seconds, taken
 from offbeat.ports.ledger_memory.shelves import Row, Shelves
 from offbeat.ports.ledger_values import LEASE, LONGEST_WAIT, Runner
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 from offbeat.core.marks import parse_marks
 from offbeat.core.model import Policy, Reason
-from offbeat.core.transitions import SET_BACK, Belief, look_at_clock
+from offbeat.core.slots import SET_BACK
+from offbeat.core.transitions import Belief, look_at_clock
 from offbeat.ports.ledger_claims import PauseRow, pauses_of, policy_of
 from offbeat.ports.ledger_postgres.claims import PAUSES, pauses_in
 from offbeat.ports.ledger_postgres.connection import MARKS, Tx

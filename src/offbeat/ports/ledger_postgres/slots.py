@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from offbeat.core.model import Key, Kind, Overlap, Policy, Reason, State
-from offbeat.core.transitions import Hold, Turn, judge_slot, slot_seconds, taken
+from offbeat.core.slots import Hold, Turn, judge_slot, slot_seconds, taken
 from offbeat.ports.ledger_postgres.connection import Tx
 from offbeat.ports.ledger_postgres.rows import Row, find, key_of
 

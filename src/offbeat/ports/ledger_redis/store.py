@@ -14,7 +14,8 @@ from typing import Any
 
 from offbeat.core.marks import slot_of
 from offbeat.core.model import CommandCall, DueTime, Entry, Instant, Kind, Reason, TaskCall
-from offbeat.core.transitions import Span, bounds, is_empty, slot_seconds
+from offbeat.core.slots import slot_seconds
+from offbeat.core.transitions import Span, bounds, is_empty
 from offbeat.errors import Problem
 from offbeat.ports.clock import Clock
 from offbeat.ports.ledger_redis import problems, safety, schema

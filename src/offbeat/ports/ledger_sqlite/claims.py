@@ -14,7 +14,8 @@ from offbeat.core.model import (
     Lane,
     Policy,
 )
-from offbeat.core.transitions import SET_BACK, Belief, Span, shares
+from offbeat.core.slots import SET_BACK
+from offbeat.core.transitions import Belief, Span, shares
 from offbeat.ports import ledger_claims
 from offbeat.ports.ledger_claims import PauseRow, claim_of, is_paused, pauses_of
 from offbeat.ports.ledger_problems import Unreadable

@@ -8,7 +8,8 @@ from math import inf
 from typing import TYPE_CHECKING
 
 from offbeat.core.model import Instant, Key, Lane, Policy, Reason
-from offbeat.core.transitions import HEARTBEAT, SET_BACK, look_at_clock
+from offbeat.core.slots import SET_BACK
+from offbeat.core.transitions import HEARTBEAT, look_at_clock
 from offbeat.ports.ledger_claims import PauseRow, pauses_of
 from offbeat.ports.ledger_sqlite.claims import IS_FREE, ONE, POLICY, all_pauses, belief_of, claims, held_by, meta_of, policy_of
 from offbeat.ports.ledger_sqlite.connection import MOST_ROWS, Store

@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Iterable
 
 from offbeat.core.model import Instant, Key, Overlap, Policy
-from offbeat.core.transitions import Hold, Turn, judge_slot, slot_seconds, taken
+from offbeat.core.slots import Hold, Turn, judge_slot, slot_seconds, taken
 from offbeat.ports.ledger_sqlite.claims import hold, key_of, key_tuple, move
 from offbeat.ports.ledger_values import Runner
 

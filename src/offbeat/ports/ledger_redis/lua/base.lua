@@ -189,7 +189,7 @@ local function binding(row)
   return {queue = d[1], expires = null(d[2]), command = d[3], overlap = 'allow', text = d[4]}
 end
 
--- Slots of entries (overlap), as core.transitions.judge_slot decides. A value is "until/for how long id".
+-- Slots of entries (overlap), as core.slots.judge_slot decides. A value is "until/for how long id".
 local SET_BACK = 60000000
 local function slot_of(eno)
   local text = call('HGET', K .. 'slots', eno)
