@@ -18,7 +18,7 @@ export PYTHON
 
 help: ## say what there is
 	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## /\1|/' | awk -F'|' '{ printf "  make %-17s %s\n", $$1, $$2 }'
-	@echo "  PYTHON=/path/to/python3.11 names the interpreter; TESTS=tests/core ARGS='-k dst' narrow make test."
+	@echo "  PYTHON=/path/to/python3.11 names the interpreter (VENV=.venv-3.11 keeps the first beside it); TESTS=tests/core ARGS='-k dst' narrow make test."
 
 venv: $(READY) ## make .venv with offbeat (editable), its extras and the tools
 
