@@ -29,7 +29,7 @@ import pytest
 PLACES = ("/usr/lib/rabbitmq/bin", "/usr/sbin", "/usr/local/sbin", "/opt/homebrew/sbin", "/opt/homebrew/bin", "/usr/local/bin")
 PASSWORD = "s3cr3t p@ss:w/rd#%41?&é"  # of every private server: each of its characters has broken somebody's address
 START = 60.0  # seconds; RabbitMQ needs about 4 when nothing else runs
-_held: list[IO[str]] = []
+_held: list[int] = []
 
 
 def find(program: str) -> str | None:
@@ -84,7 +84,9 @@ def shared(kind: str, folder: Path) -> str:
     home.mkdir(exist_ok=True)
     with (home / "start.lock").open("w") as start:
         fcntl.flock(start, fcntl.LOCK_EX)
-        users = (home / "users.lock").open("w")
+        users = os.open(
+            home / "users.lock", os.O_RDWR | os.O_CREAT
+        )  # until this process ends: no file object, which would warn then
         fcntl.flock(users, fcntl.LOCK_SH)
         _held.append(users)
         address = home / "address"
