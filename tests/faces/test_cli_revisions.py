@@ -59,6 +59,23 @@ def test_a_deploy_of_the_same_schedule_says_that_nothing_changed(deployed: Shop)
     assert len(deployed.json("log")) == 1
 
 
+def test_a_deploy_that_changes_nothing_leaves_the_log_as_it_is(settled: Settled) -> None:
+    shop = settled(FIRST)
+    (shop.root / ".git").rmdir()
+    git(shop, "init", "-q")
+    git(shop, "add", ".")
+    git(shop, "commit", "-q", "-m", "first")
+    shop.call("deploy", "--note", "the shop opens")
+    before = shop.json("log")
+    (shop.root / "cron" / "README").write_text("for people\n")
+
+    shop.call("deploy")
+    shop.call("deploy", "--note", "another")
+
+    assert shop.json("log") == before
+    assert (before[0]["note"], before[0]["author"], before[0]["is_dirty"]) == ("the shop opens", "Ana", False)
+
+
 def test_a_deploy_tells_the_commit_its_author_and_whether_all_is_committed(settled: Settled) -> None:
     shop = settled(FIRST)
     (shop.root / ".git").rmdir()
@@ -105,6 +122,22 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(deployed: Shop, se
     ]
     assert (row["dry_run"], row["is_new"], row["added"]) == (True, True, ["search"])
     assert [row["revision"] for row in deployed.json("log")] == [1]
+
+
+def test_a_dry_run_of_the_first_deploy_says_that_there_is_no_way_back(settled: Settled) -> None:
+    shop = settled(FIRST)
+    shop.call("tick")
+
+    result, (row,) = shop.call("deploy", "--dry-run"), shop.json("deploy", "--dry-run")
+    shop.call("deploy")
+    after, (later,) = shop.call("deploy", "--dry-run"), shop.json("deploy", "--dry-run")
+
+    assert result.stdout.splitlines() == [
+        "nothing would change",
+        "it would be the first deploy: from then on what is deployed counts, and not the files; there is no way back",
+    ]
+    assert after.stdout == "nothing would change\n"
+    assert (row["is_first"], later["is_first"]) == (True, False)
 
 
 def test_from_the_first_deploy_on_a_tick_compiles_no_tree(deployed: Shop, settled: Settled) -> None:

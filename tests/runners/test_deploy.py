@@ -39,11 +39,12 @@ def test_a_deploy_makes_the_tree_the_active_revision_and_later_changes_wait_for_
     assert (site.ledger.status().deployed, names(site)) == (True, ["pong"])
 
 
-def test_the_same_tree_deployed_again_changes_nothing(site: MemorySite, write: Write) -> None:
-    first, second = deploy(site), deploy(site, origin_note="again")
+def test_the_same_tree_deployed_again_changes_nothing_and_keeps_who_deployed_it(site: MemorySite) -> None:
+    first, second = deploy(site, origin_note="the shop opens"), deploy(site, origin_note="again")
 
     assert (first.revision, second.revision, second.changed) == (1, 1, False)
-    assert site.ledger.status().origin.note == "again"
+    assert site.ledger.status().origin == second.origin == first.origin
+    assert first.origin.note == "the shop opens"
 
 
 def test_a_tree_with_a_problem_is_refused_unless_that_is_allowed(site: MemorySite, write: Write) -> None:

@@ -115,11 +115,16 @@ def _tell_difference(found: Difference, as_json: bool, quiet: bool) -> None:
     if as_json:
         problems = [problem_row(problem) for problem in by_place(found.problems)]
         is_new = bool(found.changes or found.settings)
-        print_json([{"revision": None, "is_new": is_new, **_name_row(names), "problems": problems, "dry_run": True}])
+        row = {"revision": None, "is_new": is_new, "is_first": not found.deployed, **_name_row(names)}
+        print_json([{**row, "problems": problems, "dry_run": True}])
     elif not quiet:
         changed = found.changes or found.settings
         click.echo("nothing is deployed (--dry-run); it would change:" if changed else "nothing would change")
         _tell_names(names)
+        if not found.deployed:
+            click.echo(
+                "it would be the first deploy: from then on what is deployed counts, and not the files; there is no way back"
+            )
 
 
 def _tell(done: Deployed, names: Names, *, as_json: bool, quiet: bool) -> None:
@@ -174,6 +179,7 @@ def _row(done: Deployed, names: Names) -> Mapping[str, object]:
     return {
         "revision": done.revision,
         "is_new": done.changed,
+        "is_first": done.first,
         "digest": done.digest,
         "entries": done.entries,
         "commit": done.origin.commit,

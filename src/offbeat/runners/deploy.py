@@ -24,7 +24,8 @@ SEARCHED = 10_000  # revisions, newest first, among which the origin of an old o
 class Deployed:
     """What a deploy or a rollback did.
 
-    revision: the number in force. changed: False when its schedule was in force already (then only its origin is renewed).
+    revision: the number in force. changed: False when its schedule was in force already. origin: of the revision in force: one
+    that was deployed already keeps its own.
     problems: warnings of the tree, and, if allowed, its errors. first: until now the files of the tree counted.
     """
 
@@ -42,6 +43,7 @@ class Difference:
     """What differs from revision `old` (0: none yet) to revision `new` (None: the tree as it is now).
 
     settings: those of all entries that differ. now: the store's clock; the due times told are after it. problems: of the tree.
+    deployed: whether anything was ever deployed into the ledger, so that the files do not count.
     """
 
     old: int
@@ -50,11 +52,13 @@ class Difference:
     settings: tuple[str, ...] = ()
     problems: tuple[Problem, ...] = ()
     now: float = 0.0
+    deployed: bool = False
 
 
 def deploy(site: Site, *, origin_note: str = "", allow_problems: bool = False) -> Deployed:
     """Store the tree's schedule and make it the active revision. From the first on, runners compile no trees of their own.
 
+    What is deployed already stays as it is, with the note and the author of whoever deployed it.
     Raises ScheduleError with all problems when the tree has errors (unless allow_problems: its good entries count then),
     OffbeatError when nothing of it can be read or it does not hold still, LedgerError when the ledger cannot be used.
     """
@@ -70,8 +74,12 @@ def deploy(site: Site, *, origin_note: str = "", allow_problems: bool = False) -
             raise ScheduleError(*errors)
         if site.turn_to(schedule.project):
             outlook = site.look(runner)
-        git = read_commit(site.tree, site.environ)
-        origin = Origin(commit=git.commit, author=git.author, dirty=git.dirty, note=origin_note, deployed=True)
+        active = site.ledger.status()
+        if active.origin.deployed and active.digest == schedule.digest:  # whoever deployed it stays in the log
+            origin = active.origin
+        else:
+            git = read_commit(site.tree, site.environ)
+            origin = Origin(commit=git.commit, author=git.author, dirty=git.dirty, note=origin_note, deployed=True)
         number = site.ledger.activate(schedule, stamp, _text(problems), known=outlook.stamp, origin=origin)
         if number:
             site.compiled(stamp, schedule, problems)
@@ -126,6 +134,7 @@ def difference(site: Site, number: int | None = None) -> Difference:
         settings=changed_settings(old, new),
         problems=problems,
         now=status.now,
+        deployed=status.deployed,
     )
 
 
