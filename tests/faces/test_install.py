@@ -21,6 +21,7 @@ from offbeat.faces.cli_install import install as install_group
 from offbeat.faces.cli_install import uninstall as uninstall_group
 from offbeat.faces.cli_session import Session
 from offbeat.faces.install import quote, tick_line, variables_for, with_block, without_block
+from offbeat.ports.treewriter import init_tree
 
 TREE = "/srv/app/cron"
 OTHERS = b"MAILTO=me@example.org\n\n# my own\n0 5 * * 1 tar -zcf /var/backups/home.tgz /home/\r\n*/5 * * * * date +\\%s\n"
@@ -296,7 +297,9 @@ class Desk:
     def __init__(self, folder: Path) -> None:
         self.tree = folder / "app" / "cron"
         (self.tree / "hourly").mkdir(parents=True)
-        (self.tree / "schedule.toml").write_text('project = "app"\n')
+        (self.tree / "schedule.toml").write_text('project = "app"\nenv_file = ".env"\n')
+        self.env_file = folder / "app" / ".env"
+        self.env_file.write_text("OFFBEAT_BROKER=redis://127.0.0.1:6379/0\n")
         self.bin = folder / "bin"
         self.bin.mkdir()
         self.kept = self.bin / "crontab.kept"
@@ -413,12 +416,48 @@ def test_a_machine_without_crontab_says_what_to_do(desk: Desk, monkeypatch: pyte
 
 def test_warnings_go_to_stderr_and_have_no_password(desk: Desk) -> None:
     desk.environ["OFFBEAT_BROKER"] = "redis://:s3cret@host/0"
+    desk.env_file.unlink()
 
     done = desk.install()
 
     assert done.exit_code == 0
-    assert "C244" in done.stderr
+    assert done.stderr.count("C244") == 1
     assert "s3cret" not in done.output + desk.kept.read_text()
+
+
+def test_a_broker_that_cron_will_not_find_is_told_unless_there_are_only_commands(desk: Desk) -> None:
+    schedule = desk.tree / "schedule.toml"
+    schedule.write_text('project = "app"\n# env_file = ".env"\n[entries.ping]\nevery = "1m"\n')
+    lacks = desk.install()
+    schedule.write_text('project = "app"\n[entries.tidy]\nevery = "1m"\ncommand = "true"\n')
+    commands = desk.install("--dry-run")
+
+    assert lacks.exit_code == 0
+    assert "C244" in lacks.stderr and "no broker" in lacks.stderr and "env_file" in lacks.stderr
+    assert commands.stderr == ""
+
+
+def test_a_broker_that_cron_finds_in_env_file_is_not_missed_whatever_is_set_here(desk: Desk) -> None:
+    desk.environ["OFFBEAT_BROKER"] = "filesystem://"
+
+    assert desk.install().output == f"crontab: {desk.tree} ticks every minute\n"
+
+
+def test_the_commands_of_the_readme_lead_to_a_tick_that_finds_the_broker(desk: Desk) -> None:
+    root = desk.tree.parent
+    desk.env_file.unlink()
+    (desk.tree / "schedule.toml").unlink()
+    init_tree(root, "app", zone="UTC", task_prefix="")
+    before = install.broker_of_cron(str(desk.tree))
+    readme = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    block = next(block for block in readme.split("```") if "offbeat install crontab" in block)
+
+    lines = [line for line in block.splitlines() if line and not line.startswith("offbeat ")]
+    subprocess.run(["sh", "-ec", "\n".join(lines)], cwd=root, check=True)
+
+    assert before is not None
+    assert install.broker_of_cron(str(desk.tree)) is None
+    assert ".env\n" in (root / ".gitignore").read_text()
 
 
 def test_quiet_says_nothing(desk: Desk) -> None:

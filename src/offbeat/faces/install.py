@@ -26,6 +26,7 @@ CARRIED = (
     "OPENSHIFT_DATA_DIR",
     "OPENSHIFT_LOG_DIR",
 )
+BROKERS = ("OFFBEAT_BROKER", "CELERY_BROKER_URL")  # never written into a crontab
 CRON_PATH = "/usr/bin:/bin"
 LONGEST = 990  # characters of a command that every cron takes (Debian's limit is 1000)
 NO_CRONTAB = ("no crontab for", "no such file")  # how crontab -l says that there is none
@@ -102,7 +103,7 @@ def variables_for(environ: Mapping[str, str], home: str) -> tuple[dict[str, str]
     kept = {name: _from_anywhere(environ[name]) for name in CARRIED if environ.get(name)}
     secret = [name for name, text in kept.items() if (not is_public(text) if name == "OFFBEAT_LEDGER" else has_password(text))]
     warnings = [_secret(name) for name in secret]
-    warnings += [_left_out(name) for name in ("OFFBEAT_BROKER", "CELERY_BROKER_URL") if environ.get(name)]
+    warnings += [_left_out(name) for name in BROKERS if environ.get(name)]
     kept = {name: text for name, text in kept.items() if name not in secret}
     if (here := environ.get("HOME", "")) and here.rstrip("/") != home.rstrip("/"):
         kept["HOME"] = here
@@ -151,12 +152,40 @@ def own_command() -> tuple[str, ...]:
 
 def install_crontab(tree: str, environ: Mapping[str, str], *, dry_run: bool = False) -> Installed:
     """Put the tick line of `tree` (absolute) into the crontab of this user. Raises ConfigError where crontab(1) refuses."""
-    lines, warnings = lines_for(own_command(), tree, environ, _home())
+    lacking = broker_of_cron(tree)
+    known = environ if lacking else {name: text for name, text in environ.items() if name not in BROKERS}
+    lines, warnings = lines_for(own_command(), tree, known, _home())
+    if lacking and not any(environ.get(name) for name in BROKERS):
+        warnings = (*warnings, lacking)
     before = read_crontab()
     after = with_block(before, tree, lines)
     if after != before and not dry_run:
         write_crontab(after)
     return Installed(text=after, changed=after != before, warnings=warnings)
+
+
+def broker_of_cron(tree: str) -> Problem | None:
+    """Return why a tick by cron will find no broker, None when it finds one, needs none, or the files cannot be read."""
+    from pathlib import Path
+
+    from offbeat.core.model import CommandCall
+    from offbeat.core.parse import parse
+    from offbeat.errors import OffbeatError
+    from offbeat.ports.broker_kombu.address import broker_url
+    from offbeat.ports.files import repository_of
+    from offbeat.ports.treereader import read_tree
+
+    try:
+        schedule, _ = parse(read_tree(Path(tree)), {})
+    except OffbeatError:  # the tick tells it
+        return None
+    if schedule is None or (schedule.entries and all(isinstance(entry.call, CommandCall) for entry in schedule.entries)):
+        return None
+    try:
+        broker_url({}, schedule.broker, repository_of(Path(tree)))
+    except ConfigError as error:
+        return _no_broker(error.problems[0].what if error.problems else str(error))
+    return None
 
 
 def uninstall_crontab(tree: str, *, dry_run: bool = False) -> Installed:
@@ -228,6 +257,10 @@ def _secret(name: str) -> Problem:
 
 def _left_out(name: str) -> Problem:
     return _warning(f"${name} is set here, but not for cron", "addresses of brokers are not written into the crontab", name)
+
+
+def _no_broker(said: str) -> Problem:
+    return _warning("cron's tick will find no broker", f"cron does not see your environment; {said}", "OFFBEAT_BROKER")
 
 
 def _warning(what: str, why: str, name: str) -> Problem:
