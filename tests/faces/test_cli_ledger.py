@@ -305,6 +305,7 @@ def test_fire_without_a_broker_address_exits_as_a_tick_does(ticked: Shop) -> Non
 
     assert (tick.exit_code, result.exit_code) == (3, 3)
     assert "[C220]" in result.stderr
+    assert result.stderr.count("no broker address") == 1
 
 
 def test_fire_of_a_key_that_is_given_twice_is_wrong_usage(ticked: Shop) -> None:
@@ -333,7 +334,8 @@ def test_fire_while_the_broker_is_down_is_recorded_and_says_so(ticked: Shop) -> 
 
     assert result.exit_code == 3
     assert len(result.stdout.strip()) == 36
-    assert "not sent yet" in result.stderr
+    assert "not sent yet; it is recorded" in result.stderr
+    assert "[B210]" in result.stderr and "start the broker at redis://***@127.0.0.1:1/0, or mend" in result.stderr
     assert "hunter2" not in result.output
     assert [row["state"] for row in ticked.json("history")] == ["pending"]
 

@@ -137,6 +137,38 @@ def test_while_the_broker_is_down_rows_wait_and_it_is_told_once(site: MemorySite
     assert site.wire.sent[0].headers["offbeat_attempt"] == 3
 
 
+def test_a_tick_between_two_tries_is_no_success_while_rows_wait_for_the_broker(
+    site: MemorySite, clock: FakeClock, write: Write
+) -> None:
+    site.environ = {**site.environ, "OFFBEAT_BROKER": "redis://me:s3cret@cache:6379/0"}
+    write('[entries.report]\nat = "2026-03-01T12:01:00Z"\n')
+    tick(site)
+    site.wire.down = True
+    clock.advance(60)
+    first = tick(site)
+    again = tick(site)  # nothing is due: the next try is later
+    site.wire.down = False
+    clock.advance(60)
+
+    assert (first.exit_code, [p.code for p in first.problems]) == (3, ["B210"])
+    assert "redis://***@cache:6379/0" in first.problems[0].fix and "s3cret" not in str(first.problems)
+    assert (again.exit_code, again.problems) == (3, ())
+    assert (tick(site).exit_code, tick(site).exit_code) == (0, 0)
+
+
+def test_what_waits_for_its_own_time_is_no_trouble_with_the_broker(site: MemorySite, clock: FakeClock, write: Write) -> None:
+    write('[entries.report]\nat = "2026-03-01T12:01:00Z"\ngrace = "30s"\n')
+    tick(site)
+    site.wire.down = True
+    clock.advance(60)
+    down = tick(site)
+    write('[entries.later]\nevery = "1h"\njitter = "30m"\n')
+    clock.advance(3600)
+    tick(site)
+
+    assert (down.exit_code, tick(site).exit_code) == (3, 0)
+
+
 def test_an_outage_of_half_an_hour_costs_a_minutely_entry_only_what_was_overtaken(site: MemorySite, clock: FakeClock) -> None:
     site.wire.down = True
     for _ in range(30):

@@ -175,7 +175,7 @@ def tell_fired(fired: Fired) -> int:
         return 1
     click.echo(fired.occurrence)
     if fired.state in {State.PENDING, State.WAITING, State.CLAIMED}:
-        words = f": {conceal(fired.error)}" if fired.error else ""
+        words = f": {conceal(fired.error)}" if fired.error and not fired.problems else ""
         click.echo(f"not sent yet{words}; it is recorded, and the next tick sends it", err=True)
         return 3
     return 0

@@ -14,6 +14,7 @@ from offbeat.core.identity import occurrence_id
 from offbeat.core.model import CommandCall, Json, Reason, State, TaskCall
 from offbeat.errors import ConfigError, LedgerError, Problem
 from offbeat.runners.dispatch import Dispatcher
+from offbeat.runners.unsent import unsent
 
 if TYPE_CHECKING:
     from offbeat.core.model import Entry, Key, Schedule
@@ -123,7 +124,7 @@ def _send(site: Site, name: str, slot: Slot) -> Fired:
         return told
     dispatcher = Dispatcher(site=site, runner=site.runner("fire"))
     dispatcher.dispatch([slot.claim], site.clock.monotonic())
-    tally = dispatcher.tally
+    tally, problems = dispatcher.tally, unsent(dispatcher)
     state = State.DISPATCHED if tally.dispatched or tally.started else State.PENDING
     if tally.skipped or tally.undelivered:
         state = State.UNDELIVERED if tally.undelivered else State.SKIPPED
@@ -133,7 +134,7 @@ def _send(site: Site, name: str, slot: Slot) -> Fired:
         state=state,
         reason=_reason(site, name, slot.key) if tally.skipped else slot.reason,
         error=tally.error,
-        problems=tally.problems,
+        problems=problems,
         is_command=isinstance(slot.claim.call, CommandCall),
     )
 

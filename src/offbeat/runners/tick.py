@@ -21,7 +21,7 @@ from offbeat.runners.watch import skew_problem
 
 if TYPE_CHECKING:
     from offbeat.ports.ledger_values import HistoryRow, Outlook
-    from offbeat.runners.dispatch import Dispatcher, Tally
+    from offbeat.runners.dispatch import Dispatcher
     from offbeat.runners.site import Site, Synced
 
 FAILURES = 20  # failed commands told at once
@@ -107,7 +107,17 @@ def _tick(site: Site, seconds: float, again: bool) -> Ticked:
     else:
         site.is_news("skew", "")
     done = Ticked(problems=problems, exit_code=exit_code, wake_at=outlook.wake_at)
-    return _send(site, deadline, done, again) if outlook.due else _with_rules(site, done, again)
+    done = _send(site, deadline, done, again) if outlook.due else _with_rules(site, done, again)
+    return _with_waiting(site, done)
+
+
+def _with_waiting(site: Site, so_far: Ticked) -> Ticked:
+    """Return the same, and no success while something waits for a broker that an earlier tick did not reach."""
+    if so_far.exit_code == BrokerError.exit_code or not site.notes.get("broker"):
+        return so_far
+    from offbeat.runners.unsent import still_waits
+
+    return replace(so_far, exit_code=BrokerError.exit_code) if still_waits(site) else so_far
 
 
 def _with_rules(site: Site, so_far: Ticked, again: bool) -> Ticked:
@@ -135,10 +145,10 @@ def _send(site: Site, deadline: float, so_far: Ticked, again: bool) -> Ticked:
     so_far = _with_rules(site, so_far, again)
     tally, problems = dispatcher.tally, so_far.problems
     if tally.error:
-        unsent = tally.problems or (_unsent(tally),)
-        problems += unsent if site.is_news("broker", "\n".join(map(str, unsent))) or again else ()
-    elif tally.dispatched:
-        site.is_news("broker", "")
+        from offbeat.runners.unsent import unsent
+
+        told = unsent(dispatcher)
+        problems += told if site.is_news("broker", "\n".join(map(str, told))) or again else ()
     return Ticked(
         dispatched=tally.dispatched,
         skipped=tally.skipped,
@@ -249,15 +259,6 @@ def _number(text: str) -> float:
         return float(text)
     except ValueError:
         return 0.0
-
-
-def _unsent(tally: Tally) -> Problem:
-    return Problem(
-        code="B210",
-        what=f"not everything could be sent: {tally.error}",
-        why="what was not sent waits in the ledger and is tried again by every tick, until its grace ends",
-        fix="offbeat history",
-    )
 
 
 def ahead_problem(where: str, now: float, ahead: float) -> Problem:
