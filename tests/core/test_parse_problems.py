@@ -110,7 +110,7 @@ CASES = [
         'every = "1h"\ncatch_up = "some"',
         "S145",
         5,
-        '"catch_up" is not latest, all or none',
+        '"catch_up" is "some", and can be "latest", "all" or "none"',
         'catch_up = "latest"',
     ),
     Case(
@@ -129,7 +129,14 @@ CASES = [
         'overlap = "wait" needs "max_runtime"',
         'max_runtime = "1h"',
     ),
-    Case("overlap of no kind", 'every = "1h"\noverlap = "x"', "S145", 5, '"overlap" is not allow, skip or wait', '"skip"'),
+    Case(
+        "overlap of no kind",
+        'every = "1h"\noverlap = "x"',
+        "S145",
+        5,
+        '"overlap" is "x", and can be "allow", "skip" or "wait"',
+        '"skip"',
+    ),
     Case(
         "an end without overlap",
         'every = "1h"\nmax_runtime = "1h"',
@@ -297,6 +304,13 @@ def test_what_every_entry_depends_on_is_refused_whole(text: str, line: int, code
     assert "hunter2" not in str(errors)
 
 
+def test_a_table_that_is_there_twice_is_named_as_it_is_written() -> None:
+    _, (problem,) = parse(tree("[entries.x]\nevery = '1h'\n[entries.x]  # again\ncron = '* * * * *'\n"), {})
+
+    assert (problem.code, problem.line, problem.what) == ("S140", 3, "[entries.x] is there twice")
+    assert problem.fix == "merge the two, or give one of them another name"
+
+
 @pytest.mark.parametrize(
     ("text", "line", "code", "what", "fix"),
     [
@@ -315,7 +329,7 @@ def test_what_every_entry_depends_on_is_refused_whole(text: str, line: int, code
         ("[ledger]\nkeep_bytes = '1 gigabyte'", 2, "S145", '[ledger]: "keep_bytes" "1 gigabyte" is not a size', "1GB"),
         ("[ledger]\nkeep_bytes = '0GB'", 2, "S145", '[ledger]: "keep_bytes" "0GB" is not a size', "1GB"),
         ("[ledger]\nkeep_bytes = true", 2, "S144", '[ledger]: "keep_bytes" is true or false', "1GB"),
-        ("[ledger]\nafter_restore = 'x'", 2, "S145", '[ledger]: "after_restore" is not skip or send', "skip"),
+        ("[ledger]\nafter_restore = 'x'", 2, "S145", '[ledger]: "after_restore" is "x", and can be "skip" or "send"', "skip"),
         ("[defaults]\noverlap = 'skip'", 2, "S145", '[defaults]: overlap = "skip" needs "max_runtime"', 'max_runtime = "1h"'),
         ("entries = 5", 1, "S144", '"entries" is a whole number', "entries = {"),
         ("env_file = 5", 1, "S144", '"env_file" is a whole number', 'env_file = "text"'),

@@ -71,6 +71,15 @@ def test_add_of_a_directory_makes_a_link_and_says_when_it_is_due(bare: Shop) -> 
     ]
 
 
+def test_add_to_a_schedule_that_is_refused_whole_says_why_it_is_not_due(shop: Shop) -> None:
+    (shop.tree / "schedule.toml").write_text("project = \n")
+
+    result = shop.call("add", "hourly", "search_dates")
+
+    assert result.stdout.startswith("wrote cron/hourly/search_dates\n") and "is due" not in result.stdout
+    assert "[S140]" in result.stderr and "the last good schedule stays in force" in result.stderr
+
+
 @pytest.mark.parametrize(
     ("args", "recurrence"),
     [

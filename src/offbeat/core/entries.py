@@ -158,7 +158,8 @@ def _span(table: Table, zone: str) -> tuple[int | None, int | None]:
 def _policy(table: Table, own: Mapping[str, object]) -> Policy:
     catch_up = table.get("catch_up", str)
     if catch_up is not None and catch_up not in tuple(CatchUp):
-        table.fail("catch_up", '"catch_up" is not latest, all or none', fix='catch_up = "latest"')
+        what = f'"catch_up" is "{shown_name(catch_up[:20])}", and can be "latest", "all" or "none"'
+        table.fail("catch_up", what, fix='catch_up = "latest"')
         catch_up = None
     return Policy(
         catch_up=CatchUp(catch_up or "latest"), grace=table.seconds("grace"), **_jitter(table), **_overlap(table, own)
@@ -169,7 +170,8 @@ def _overlap(table: Table, own: Mapping[str, object]) -> _Slot:
     """Return the fields of a policy that `overlap` and `max_runtime` say. own: the keys that are not of [defaults]."""
     written = table.get("overlap", str)
     if written is not None and written not in tuple(Overlap):
-        table.fail("overlap", '"overlap" is not allow, skip or wait', fix='overlap = "skip" with max_runtime = "1h"')
+        what = f'"overlap" is "{shown_name(written[:20])}", and can be "allow", "skip" or "wait"'
+        table.fail("overlap", what, fix='overlap = "skip" with max_runtime = "1h"')
         return {}
     overlap, longest = Overlap(written or Overlap.ALLOW), table.seconds("max_runtime", 1)
     if overlap is Overlap.ALLOW:

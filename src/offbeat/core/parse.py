@@ -19,11 +19,12 @@ from offbeat.core.passwords import has_password, masked
 from offbeat.core.serial import canonical_text, format_problem_json
 from offbeat.core.settings import read_settings
 from offbeat.core.table import Table
-from offbeat.core.tree import odd_kind, pieces
+from offbeat.core.tree import odd_kind, pieces, shown_name
 from offbeat.errors import Problem, Severity
 
 __all__ = ["format_problem_json", "parse"]
 
+LONGEST_HEADING = 80  # characters of a heading that are repeated
 _REFUSED = "the whole file is refused, because nobody can tell what it says; the last good schedule stays in force"
 
 
@@ -104,14 +105,13 @@ def _syntax_problem(path: str, content: str, said: str) -> Problem:
     words = said[: place.start()] if place else said
     line = int(place[1]) if place and place[1] else content.count("\n") + (not content.endswith("\n")) if place else 0
     column = f", column {place[2]}" if place and place[2] else ""
-    return Problem(
-        code="S140",
-        file=path,
-        line=line,
-        what=f"this is not TOML: {words[:1].lower()}{words[1:]}{column}",
-        why=_REFUSED,
-        fix=f'mend {f"line {line}" if line else "it"}; a line is [TABLE] or KEY = VALUE, and text is in "quotes"',
-    )
+    what = f"this is not TOML: {words[:1].lower()}{words[1:]}{column}"
+    fix = f'mend {f"line {line}" if line else "it"}; a line is [TABLE] or KEY = VALUE, and text is in "quotes"'
+    if words.startswith("Cannot declare ") and words.endswith(" twice"):  # then come the table's names, as Python writes them
+        lines = content.split("\n")
+        heading = lines[line - 1].partition("#")[0].strip() if 0 < line <= len(lines) else "a table"
+        what, fix = f"{shown_name(heading[:LONGEST_HEADING])} is there twice", "merge the two, or give one of them another name"
+    return Problem(code="S140", file=path, line=line, what=what, why=_REFUSED, fix=fix)
 
 
 def _tree_entries(files: TreeFiles, source: Source, problems: list[Problem]) -> Iterable[Entry]:

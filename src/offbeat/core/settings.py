@@ -195,7 +195,8 @@ def _ledger(table: Table | None) -> LedgerSettings:
     table.check_keys(LEDGER, (), {"retention": 'keep = "90d"', "max_age": 'keep = "90d"'})
     after = table.get("after_restore", str)
     if after is not None and after not in tuple(AfterRestore):
-        table.fail("after_restore", '"after_restore" is not skip or send', fix='after_restore = "skip"')
+        what = f'"after_restore" is "{shown_name(after[:20])}", and can be "skip" or "send"'
+        table.fail("after_restore", what, fix='after_restore = "skip"')
         after = None
     return LedgerSettings(
         keep_seconds=_keep(table) or default.keep_seconds,

@@ -145,7 +145,8 @@ def _say_next(session: Session, name: str) -> None:
     schedule, problems = session.open_site().read()
     entries: Sequence[Entry] = schedule.entries if schedule else ()
     entry = next((entry for entry in entries if entry.name.rpartition("/")[2] == name), None)
-    print_problems(by_place(problem for problem in problems if problem.entry.rpartition("/")[2] == name))
+    told = problems if schedule is None else (each for each in problems if each.entry.rpartition("/")[2] == name)
+    print_problems(by_place(told))  # all of them where the schedule is refused whole: nothing of it is due
     if entry is None:
         return
     now = session.clock.now()
