@@ -150,6 +150,17 @@ def test_plan_folds_what_repeats_for_people_only(ticked: Shop) -> None:
     assert len(ticked.call("plan").stdout.splitlines()) < 10
 
 
+def test_plan_names_overlap_where_it_may_keep_something_from_being_sent(settled: Settled) -> None:
+    limits = 'overlap = "{}"\nmax_runtime = "30m"\n'
+    text = '[entries.a]\nevery = "30m"\n{}[entries.b]\nevery = "30m"\n{}[entries.c]\nevery = "30m"\n'
+    shop = settled(text.format(limits.format("skip"), limits.format("wait")))
+
+    told = [line.split("dispatch")[1].strip() for line in shop.call("plan").stdout.splitlines() if "dispatch" in line]
+
+    often = [f"due, unless the one before still runs (overlap: {word})" for word in ("skip", "wait")]
+    assert told[:3] == [*often, "due"]
+
+
 def test_plan_skips_what_is_disabled_and_says_why(settled: Settled) -> None:
     shop = settled('[entries.off]\nevery = "30m"\nenabled = false\n')
 

@@ -13,7 +13,7 @@ from offbeat.core.model import Cause, Reason, State
 from offbeat.errors import ConfigError, Problem
 from offbeat.faces.cli_history import note_of, who_runs
 from offbeat.faces.cli_session import read_schedule
-from offbeat.faces.delivery import Delivery, ledger_kind
+from offbeat.faces.delivery import WORDS, Delivery, ledger_kind
 from offbeat.faces.ledger_check import ledger_problems
 from offbeat.faces.people import entry_of
 from offbeat.faces.status_lines import Standing, status_lines
@@ -65,7 +65,7 @@ def test_every_runner_is_told_with_its_revision_its_version_and_its_clock(site: 
         TOLD,
         runners=(
             seen("run", revision=5, version="0.2.0"),
-            seen("run", "web2", ago=90, revision=4, version="0.1.0", skew=-3.2),
+            seen("run", "web2", ago=50, revision=4, version="0.1.0", skew=-3.2),
             seen("tick", "cron1", revision=5),
             seen("tick", "cron1", ago=65, pid=2, revision=5),
         ),
@@ -73,9 +73,23 @@ def test_every_runner_is_told_with_its_revision_its_version_and_its_clock(site: 
 
     assert lines_of(site, told, "runner") == [
         "run on web1 (web1:1:run), seen 5 s ago, revision 5, offbeat 0.2.0",
-        "run on web2 (web2:1:run), seen 1 min 30 s ago, revision 4 (not yet 5), offbeat 0.1.0, CLOCK 3.2 s BEHIND",
+        "run on web2 (web2:1:run), seen 50 s ago, revision 4 (not yet 5), offbeat 0.1.0, CLOCK 3.2 s BEHIND",
         "tick on cron1, seen 5 s ago, 2 lately, revision 5",
     ]
+
+
+def test_who_only_asked_is_no_runner_and_one_that_gives_no_sign_is_not_taken_for_alive(site: Site) -> None:
+    asked = tuple(seen(role) for role in ("pause", "resume", "skip", "fire", "deploy", "backfill", "supervisor"))
+    told = replace(TOLD, runners=(*asked, seen("run", ago=90, revision=4), seen("tick", "cron1", ago=90, revision=5)))
+
+    assert lines_of(site, told, "runner") == [
+        "run on web1 (web1:1:run), stopped or away, last seen 1 min 30 s ago",
+        "tick on cron1, seen 1 min 30 s ago, revision 5",
+    ]
+
+
+def test_what_is_promised_of_delivery_fits_a_narrow_terminal() -> None:
+    assert [words for words in WORDS.values() if len(words) > 80 - 12] == []
 
 
 def test_workers_with_the_guard_are_told_by_host_and_are_no_runners(site: Site) -> None:
@@ -139,8 +153,8 @@ def test_delivery_is_said_in_the_promises_words(settled: Settled) -> None:
 
     with_ledger(shop, lambda ledger: ledger.report(Runner(id="w:1:worker", host="w", pid=1, role="worker"), ()))
 
-    assert "no worker with the guard was seen in the last day: delivery is at-least-once; see docs/" in before
-    assert "one start: the guard in the workers" in shop.call("status").stdout
+    assert "at-least-once; no worker with the guard was seen in the last day" in before
+    assert "one start: the workers' guard lets" in shop.call("status").stdout
     assert shop.json("status")[0]["delivery"] == "one_start"
 
 

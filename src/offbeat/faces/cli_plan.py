@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from offbeat.core.model import Cause, Entry, Key, Kind, Reason, Schedule, State
+from offbeat.core.model import Cause, Entry, Key, Kind, Overlap, Reason, Schedule, State
 from offbeat.errors import ConfigError, OffbeatError
 from offbeat.faces.cli_history import open_existing
 from offbeat.faces.cli_session import (
@@ -101,9 +101,10 @@ def plan(session: Session, hours: float, as_json: bool) -> None:
     if not session.quiet:
         for note in _notes(schedule, standing, deployed=deployed):
             click.echo(note, err=True)
-    _print_part("now", [step for step in present if step.when == "now"], now)
+    slots = {entry.name: entry.policy.overlap for entry in ahead.entries if entry.policy.overlap is not Overlap.ALLOW}
+    _print_part("now", [step for step in present if step.when == "now"], now, slots)
     waiting = [step for step in present if step.when != "now"]
-    _print_part(f"in the next {format_duration(hours * 3600)}", [*waiting, *coming], now)
+    _print_part(f"in the next {format_duration(hours * 3600)}", [*waiting, *coming], now, slots)
 
 
 def _notes(schedule: Schedule | None, standing: Schedule | None, *, deployed: bool) -> Iterator[str]:
@@ -244,9 +245,9 @@ def _row(step: Step) -> Mapping[str, object]:
     return row if step.until is None else {**row, "until": format_utc(step.until), "count": step.count}
 
 
-def _print_part(title: str, steps: Sequence[Step], now: float) -> None:
+def _print_part(title: str, steps: Sequence[Step], now: float, slots: Mapping[str, Overlap]) -> None:
     click.echo(f"{title}:" if steps else f"{title}: nothing is due")
-    print_table(("ENTRY", "DUE", "", "WHAT", "WHY"), [_cells(step, now) for step in _folded(steps)])
+    print_table(("ENTRY", "DUE", "", "WHAT", "WHY"), [_cells(step, now, slots.get(step.entry)) for step in _folded(steps)])
 
 
 def _folded(steps: Iterable[Step]) -> list[Step]:
@@ -270,10 +271,12 @@ def _folded(steps: Iterable[Step]) -> list[Step]:
     return sorted(folded, key=lambda step: (step.due_at, step.entry, step.count > 1))
 
 
-def _cells(step: Step, now: float) -> tuple[str, str, str, str, str]:
+def _cells(step: Step, now: float, overlap: Overlap | None) -> tuple[str, str, str, str, str]:
     why = step.note or WHY.get(step.reason, str(step.reason)) or ("late" if step.cause == Cause.CATCH_UP else "due")
     if step.send_at != step.due_at and not step.reason:
         why += f", sent {step.send_at - step.due_at} s later (jitter)"
+    if overlap and not step.reason and not step.note:
+        why += f", unless the one before still runs (overlap: {overlap})"
     if step.count > 1:
         why += f"; {count_of(step.count, 'time')} until {format_utc(step.until)}"
     return step.entry, format_utc(step.due_at), format_relative(step.due_at, now), step.action, why

@@ -16,14 +16,12 @@ from offbeat.faces.cli_pause import pause_row
 from offbeat.faces.cli_run import Span
 from offbeat.faces.cli_session import Command, Session, by_place, errors_in, json_option, print_json, print_problems
 from offbeat.faces.delivery import WORKER, delivery_of, ledger_kind
-from offbeat.faces.status_lines import Standing, status_lines
+from offbeat.faces.status_lines import TICKERS, Standing, status_lines
 from offbeat.faces.words import conceal, format_duration, format_utc, printable
 
 if TYPE_CHECKING:
     from offbeat.ports.ledger_values import LedgerStatus, Rewound, SeenRunner
     from offbeat.runners.site import Site
-
-TICKERS = frozenset({"tick", "run"})
 
 
 @click.command(

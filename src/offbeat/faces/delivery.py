@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from offbeat.ports.ledger_values import LedgerStatus, SeenRunner
     from offbeat.runners.site import Site
 
-PAGE = "docs/explanation/what-is-promised.md"
 WORKER = "worker"  # the role of a worker with the guard
 KINDS = {
     "sqlite": "SQLite",
@@ -42,8 +41,8 @@ class Delivery(StrEnum):
 
 WORDS = {
     Delivery.ONE_ENQUEUE: "exactly one enqueue: ledger and broker are one Redis",
-    Delivery.ONE_START: "one start: the guard in the workers lets one message of an occurrence start",
-    Delivery.AT_LEAST_ONCE: f"no worker with the guard was seen in the last day: delivery is at-least-once; see {PAGE}",
+    Delivery.ONE_START: "one start: the workers' guard lets one message of each occurrence go",
+    Delivery.AT_LEAST_ONCE: "at-least-once; no worker with the guard was seen in the last day",
 }
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from offbeat.core.rules import NONE
-from offbeat.faces.delivery import WORDS, WORKER, Delivery, guards_seen, ledger_kind
+from offbeat.faces.delivery import WORDS, Delivery, guards_seen, ledger_kind
 from offbeat.faces.words import count_of, format_relative, format_utc, printable
 
 if TYPE_CHECKING:
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 Line = tuple[str, str]
 SKEW = 0.5  # seconds between two clocks that are worth a word
 SHORT = 10  # characters of a commit
+TICKERS = frozenset({"tick", "run"})  # the roles that plan and send by themselves
+GONE = (
+    60.0  # seconds without a sign of life, of which an idle resident runner gives one in ten, after which it is taken for gone
+)
 SHOWN = 10  # skips that are shown one by one
 
 
@@ -125,11 +129,11 @@ def _paused(standing: Standing) -> Iterator[Line]:
 
 
 def _runners(told: LedgerStatus) -> list[Line]:
-    """Return a line for each resident runner, and one for all of the others of one kind on one host."""
+    """Return a line for each resident runner, and one for all ticks on one host. Who only asked, or fired, is none."""
     lately: dict[tuple[str, str, str], list[SeenRunner]] = {}
     for seen in told.runners:
         role, host, name = seen.runner.role, seen.runner.host, seen.runner.id
-        if role != WORKER:
+        if role in TICKERS:
             lately.setdefault((role, host, name if role == "run" else ""), []).append(seen)
     return [("runner", _runner(alike, told)) for alike in lately.values()]
 
@@ -139,8 +143,9 @@ def _runner(alike: list[SeenRunner], told: LedgerStatus) -> str:
     runner = newest.runner
     often = f", {len(alike)} lately" if len(alike) > 1 else ""
     who = f"{runner.role} on {runner.host}{f' ({runner.id})' if runner.role == 'run' else ''}"
-    text = f"{who}, seen {format_relative(newest.seen_at, told.now)}{often}"
-    if runner.revision:
+    is_gone = runner.role == "run" and told.now - newest.seen_at > GONE
+    text = f"{who}, {'stopped or away, last ' if is_gone else ''}seen {format_relative(newest.seen_at, told.now)}{often}"
+    if runner.revision and not is_gone:
         behind = "" if runner.revision == told.revision else f" (not yet {told.revision})"
         text += f", revision {runner.revision}{behind}"
     if runner.version:
