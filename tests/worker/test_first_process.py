@@ -70,6 +70,16 @@ def ledger(monkeypatch: pytest.MonkeyPatch) -> Iterator[Ledger]:
     state.reset_state()
 
 
+def test_a_worker_says_once_that_the_guard_is_on_with_its_ledger_but_no_password(caplog: pytest.LogCaptureFixture) -> None:
+    guarded = Celery("guarded", broker="memory://", set_as_current=False)
+    guarded.conf.update(offbeat_ledger="redis://me:s3cret@cache:6379/0", offbeat_project="shop")
+
+    with caplog.at_level("INFO", "offbeat"):
+        Life(FakeClock()).open(guarded)
+
+    assert [record.message for record in caplog.records] == ["the guard is on: project shop, ledger redis://cache:6379/0"]
+
+
 def received(attempt: int, name: str = "first.task") -> Request:
     """Return an attempt's message as a worker has received it."""
     headers = {"id": "a", "task": name, "offbeat_occurrence": "a", "offbeat_attempt": attempt, "offbeat_row": "1:60:schedule:"}

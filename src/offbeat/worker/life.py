@@ -73,6 +73,8 @@ class Life:
                 "is published twice is started twice [%s]",
                 "W101",
             )
+        else:
+            log.info("the guard is on: project %s, ledger %s", self.settings.project, shown(self.settings.ledger))
 
     def _read(self, app: Any) -> None:
         self.settings = read_settings(app.conf)
