@@ -23,7 +23,7 @@ help: ## say what there is
 venv: $(READY) ## make .venv with offbeat (editable), its extras and the tools
 
 $(READY): pyproject.toml constraints.txt scripts/make-venv
-	@echo "making $(VENV) (once; about half a minute)"
+	@echo "making $(VENV) (once; half a minute, or three where every package has to be fetched; pip is silent meanwhile)"
 	@scripts/make-venv $(VENV)
 	@touch $@
 
