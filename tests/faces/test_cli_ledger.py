@@ -284,23 +284,14 @@ def test_fire_with_unlisted_sends_a_task_whatever_the_entries_are_called(ticked:
     assert result.stderr == '"pnig" is sent as the task shop.tasks.pnig, which is not in the schedule\n'
 
 
-def test_fire_of_a_name_that_is_no_entry_sends_nothing_however_far_it_is_from_one(ticked: Shop) -> None:
-    result = ticked.call("fire", "rebuild")
-
-    assert (result.exit_code, result.stdout, sent(ticked)) == (2, "", 0)
-    assert '"rebuild" is not an entry; fire rebuild --unlisted sends the task shop.tasks.rebuild' in result.stderr
-    assert ticked.json("history") == []
-
-
 @pytest.mark.parametrize("name", ["rebuild", "shop.tasks.rebuild", "shop.tasks.pnig"])
 def test_fire_of_a_task_that_no_entry_names_says_what_it_is_sent_as(ticked: Shop, name: str) -> None:
-    unlisted = () if "." in name else ("--unlisted",)
-    result = ticked.call("fire", name, *unlisted)
+    result = ticked.call("fire", name)
 
     task = name if "." in name else f"shop.tasks.{name}"
     assert (result.exit_code, sent(ticked)) == (0, 1)
     assert result.stderr == f'"{name}" is sent as the task {task}, which is not in the schedule\n'
-    assert ticked.call("fire", name, *unlisted, "-q").stderr == ""
+    assert ticked.call("fire", name, "-q").stderr == ""
 
 
 def test_fire_of_a_task_by_its_full_name_says_nothing_where_an_entry_has_it(ticked: Shop) -> None:
@@ -310,7 +301,7 @@ def test_fire_of_a_task_by_its_full_name_says_nothing_where_an_entry_has_it(tick
 def test_fire_of_a_task_that_is_not_sent_does_not_say_that_it_was(ticked: Shop) -> None:
     ticked.environ["OFFBEAT_BROKER"] = "redis://127.0.0.1:1/0"
 
-    result = ticked.call("fire", "rebuild", "--unlisted")
+    result = ticked.call("fire", "rebuild")
 
     assert result.exit_code == 3
     assert "is sent" not in result.stderr

@@ -91,7 +91,7 @@ def _require_text(ctx: click.Context, param: click.Parameter, value: str | None)
         "offbeat fire weekly_report",
         'offbeat fire search_dates full=true names=\'["a", "b"]\' --queue slow',
         "offbeat fire difio.tasks.search_dates        a task that no entry names",
-        "offbeat fire rebuild --unlisted              the same, without task_prefix",
+        "offbeat fire search_date --unlisted          one whose name is nearly that of an entry",
         "offbeat fire weekly_report --here -A proj    run it in this process, with its traceback and pdb",
     ),
 )
@@ -108,15 +108,15 @@ def _require_text(ctx: click.Context, param: click.Parameter, value: str | None)
     help="Instead of the entry's kwargs.",
 )
 @click.option("--queue", callback=_require_text, help="Instead of the entry's queue.")
-@click.option("--unlisted", is_flag=True, help="Send the task NAME, although NAME is no entry.")
+@click.option("--unlisted", is_flag=True, help="Send the task NAME even where NAME is nearly that of an entry.")
 @click.option("--here", is_flag=True, help="Run the task in this process; the ledger and the broker stay untouched.")
 @click.option("-A", "--app", metavar="APP", help="The Celery app for --here, as for `celery -A`.")
 @click.pass_context
 def fire(ctx: click.Context, /, name: str, pairs: tuple[str, ...], **options: Any) -> None:
     """Send NAME now, out of band; print the task's id.
 
-    NAME is an entry, a task's full name, or, with --unlisted, a task without task_prefix. KEY=VALUE are keyword arguments;
-    VALUE is read as JSON where it is JSON, as text else.
+    NAME is an entry, a task without task_prefix, or a task's full name. KEY=VALUE are keyword arguments; VALUE is read as
+    JSON where it is JSON, as text else.
     """
     session: Session = ctx.obj
     keywords = options["keywords"]
@@ -184,7 +184,7 @@ def tell_fired(fired: Fired) -> int:
 def _look_up(site: Site, name: str, *, unlisted: bool) -> str:
     """Return the remark for a name that is sent although nothing in the schedule has it; "" for all else.
 
-    Raises: a usage error for a name without a dot that is neither an entry nor the task of one, unless it may be `unlisted`.
+    Raises: a usage error for a name without a dot that is nearly an entry's, unless it may be `unlisted`.
     """
     site.sync(site.runner("fire"))  # or an entry that was added just now would not be known
     schedule = site.ledger.schedule()
@@ -194,12 +194,10 @@ def _look_up(site: Site, name: str, *, unlisted: bool) -> str:
     if schedule is None or name in known:
         return ""
     task = name if "." in name else schedule.task_prefix + name if schedule.task_prefix and "/" not in name else ""
-    is_known = any(isinstance(entry.call, TaskCall) and entry.call.task == task for entry in schedule.entries)
-    near = did_you_mean(name, known)
-    could_be = task and not is_known and not any(c.isspace() or not c.isprintable() for c in name)
-    if not unlisted and "." not in name and (near or could_be):
-        way = f"{'' if near else ';'} fire {printable(name)} --unlisted sends the task {printable(task)}" if task else ""
+    near = "" if unlisted or "." in name else did_you_mean(name, known)
+    if near:
+        way = f" fire {printable(name)} --unlisted sends the task {printable(task)}" if task else ""
         raise click.UsageError(f'"{printable(name)}" is not an entry{near}{way}')
-    if is_known:
+    if any(isinstance(entry.call, TaskCall) and entry.call.task == task for entry in schedule.entries):
         return "" if task == name else f'"{printable(name)}" is sent as the task {printable(task)}'
     return f'"{printable(name)}" is sent as the task {printable(task)}, which is not in the schedule' if task else ""
