@@ -35,6 +35,7 @@ class Faults:
 
     crash: float = 0.0
     stall: float = 0.0
+    still_until: float = 0.0  # when the last that stood still goes on
     error: float = 0.0
     repeat: float = 0.0
     unconfirmed: float = 0.0  # chance that the broker takes a message and its answer is lost
@@ -64,6 +65,7 @@ class Faults:
         seconds = world.draw.choice([seconds for seconds in STALLS if seconds <= self.longest])
         world.note(process, "stall", seconds)
         process.hand["stalled"] = world.now + seconds
+        self.still_until = max(self.still_until, world.now + seconds)
         process.pause(seconds)
         if world.draw.random() < 0.3:
             process.clock.slept += seconds

@@ -302,7 +302,8 @@ class Run:
                 self.world.run_until(ends + CALM)
                 self.over = True
                 if not self.world.is_over:
-                    Audit(self, calm_from=ends + SLACK, slack=SLACK, poll=1.0 if self.plan.run else 60.0).check()
+                    resident = self.plan.run and self.faults.still_until <= ends  # a stall may outlast the faults
+                    Audit(self, calm_from=ends + SLACK, slack=SLACK, poll=1.0 if resident else 60.0).check()
                 self.world.close()
         finally:
             log.removeHandler(bugs)
